@@ -1,0 +1,43 @@
+# Two commands for newcomers: `make demo` and `make test`. Both make .venv first; nothing else on the machine changes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+THREADS ?= 2
+
+.PHONY: help install demo test test-slow lint format bench clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+install: $(STAMP)  ## Make .venv and install the package into it
+
+demo: $(STAMP)  ## Train on the sample set, test on unseen categories, write heatmaps to demo_output
+	$(BIN)/python -m anomalib_zsad.demo --output demo_output
+
+test: $(STAMP)  ## The test suite (offline, two cores)
+	$(BIN)/python -m pytest -n $(THREADS)
+
+test-slow: $(STAMP)  ## The slower tests as well
+	$(BIN)/python -m pytest -n $(THREADS) -m slow
+
+lint: $(STAMP)  ## Ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## Apply ruff's fixes and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## Benchmarks (ratios within one run)
+	$(BIN)/python tests/benchmarks/run.py
+
+clean:  ## Remove the virtual environment, caches and the demo's output
+	rm -rf $(VENV) demo_output .pytest_cache .ruff_cache .mypy_cache

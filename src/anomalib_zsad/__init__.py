@@ -1,0 +1,1 @@
+"""Zero-shot anomaly detection for anomalib: Bayes-PFL and CoPS."""
