@@ -1,0 +1,249 @@
+"""Bayes-PFL: zero-shot anomaly detection with prompts drawn from learned distributions.
+
+Qu et al., "Bayesian Prompt Flow Learning for Zero-Shot Anomaly Detection", CVPR 2025.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anomalib_zsad.backbone import FrozenCLIP, ImageTokens
+from anomalib_zsad.models.components.names import resolve_names
+from anomalib_zsad.models.components.noise import seeded_normal
+from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread, top_mean
+from anomalib_zsad.models.components.smoothing import GaussianSmoothing
+
+from .flows import BaseDistribution, FlowSample, ImageAgnosticFlow, ImageSpecificFlow
+from .heads import PatchFusion, ResidualCrossAttention
+from .prompts import PromptBank, spoken_name
+
+Noise = tuple[Tensor, Tensor, Tensor]
+
+
+class PromptSample(NamedTuple):
+    """Encoded prompts of a batch and the draws they come from.
+
+    Attributes:
+        text: Normalised text embeddings (n, samples, bank entries, 2, D), normal first.
+        context: Draws of the image-specific flow.
+        normal: Draws of the normal state's flow.
+        abnormal: Draws of the abnormal state's flow.
+    """
+
+    text: Tensor
+    context: FlowSample
+    normal: FlowSample
+    abnormal: FlowSample
+
+
+class BayesPFLModel(nn.Module):
+    """The method over a frozen backbone.
+
+    Args:
+        backbone: Frozen CLIP, built with exact GELU and antialiased bicubic positions, as the published weights need.
+        layers: Vision blocks, counted from 1, whose patches are used.
+        num_samples: Prompts sampled for each bank entry and image (R in the paper).
+        class_name: Class name of images that come without one.
+        blur_sigma: Standard deviation of the map's smoothing in pixels; 0 for none.
+        map_weight: Weight of the map in the image score, in [0, 1].
+        top_k: Pixels of the unsmoothed map whose mean enters the image score.
+        num_prompts: Entries of the prompt bank (B).
+        context_length: Context vectors of a prompt (P).
+        state_length: State vectors of a prompt (Q).
+        num_flows: Planar maps of a flow (K).
+
+    Raises:
+        ValueError: An argument is out of its range, or the backbone has no such layers, or its text width differs from
+            the joint embedding's.
+    """
+
+    noise_context: Tensor
+    noise_normal: Tensor
+    noise_abnormal: Tensor
+
+    def __init__(
+        self,
+        backbone: FrozenCLIP,
+        layers: tuple[int, ...],
+        num_samples: int = 10,
+        class_name: str = "object",
+        blur_sigma: float = 8.0,
+        map_weight: float = 0.5,
+        top_k: int = 2000,
+        num_prompts: int = 3,
+        context_length: int = 5,
+        state_length: int = 5,
+        num_flows: int = 10,
+    ) -> None:
+        super().__init__()
+        backbone.config.check_layers(layers)
+        _check_arguments(backbone, num_samples, map_weight, top_k)
+        self.backbone, self.layers, self.class_name = backbone, tuple(layers), class_name
+        self.num_samples, self.map_weight, self.top_k = num_samples, map_weight, top_k
+        self.stage = 1
+        vision_width, width = backbone.config.vision.width, backbone.config.embed_dim
+
+        self.prompts = PromptBank(num_prompts, context_length, state_length, width)
+        context_base = BaseDistribution(width, vision_width // 2, width)
+        self.context_flow = ImageSpecificFlow(context_base, width, width, num_flows)
+        state_base = BaseDistribution(width, vision_width // 2, width)
+        self.normal_flow = ImageAgnosticFlow(state_base, width, width, num_flows)
+        self.abnormal_flow = ImageAgnosticFlow(state_base, width, width, num_flows)
+        self.cross_attention = ResidualCrossAttention(len(layers), vision_width, width)
+        self.fusion = PatchFusion(len(layers), vision_width, width)
+        self.class_mapping = nn.Linear(width, width)
+        self.image_mapping = nn.Linear(width, width)
+        self.temperature_pixel = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.temperature_image = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+        self.smoothing = GaussianSmoothing(backbone.image_size, blur_sigma)
+        for kind in ("context", "normal", "abnormal"):
+            draws = seeded_normal(f"bayes_pfl.{kind}", (num_samples, width))
+            self.register_buffer(f"noise_{kind}", draws, persistent=False)
+
+    def get_extra_state(self) -> dict[str, int]:
+        """The training stage travels with the weights, because it decides which image feature is used."""
+        return {"stage": self.stage}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        """Restore the training stage."""
+        self.stage = state["stage"]
+
+    def forward(
+        self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
+    ) -> ZeroShotPrediction:
+        """Scores, maps and their spread over the sampled prompts.
+
+        Args:
+            images: Normalised images (n, 3, side, side).
+            class_names: One name, or one an image; ``None`` for the model's own.
+            noise: Standard normal draws for context, normal and abnormal state, each (samples, D); ``None`` for seeded
+                ones, equal for every image.
+        """
+        evidence = self.evidence(images, class_names, noise)
+        share = self.map_weight
+        score = (1 - share) * evidence.image_probability
+        sample_scores = (1 - share) * evidence.sample_probabilities
+        if share > 0:
+            score = score + share * top_mean(evidence.unsmoothed_map.squeeze(1), self.top_k)
+            sample_scores = sample_scores + share * top_mean(evidence.sample_maps, self.top_k)
+        smoothed = self.smoothing(evidence.sample_maps)
+        return ZeroShotPrediction(
+            pred_score=score.clamp(0, 1),
+            pred_label=None,
+            anomaly_map=smoothed.mean(dim=1, keepdim=True).clamp(0, 1),
+            pred_mask=None,
+            score_std=spread(sample_scores, dim=1),
+            map_std=spread(smoothed, dim=1)[:, None],
+        )
+
+    def evidence(
+        self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
+    ) -> Evidence:
+        """Image probabilities and unsmoothed maps, see :meth:`forward` for the arguments."""
+        tokens = self.backbone.encode_image(images, self.layers)
+        sample = self.sample_prompts(tokens, class_names, noise or self._seeded_noise())
+        probabilities = self.image_logits(tokens, sample.text).float().softmax(dim=-1)[..., 1].mean(dim=2)
+        maps = self._sample_maps(tokens, sample.text)
+        return Evidence(probabilities.mean(dim=1), maps.mean(dim=1, keepdim=True), probabilities, maps)
+
+    def sample_prompts(
+        self, tokens: ImageTokens, class_names: Sequence[str] | str | None, noise: Noise
+    ) -> PromptSample:
+        """Draw, assemble and encode the prompts of each image.
+
+        What both states share (SOS and context) is read once for both.
+        """
+        noise_context, noise_normal, noise_abnormal = (part.to(tokens.class_token.dtype) for part in noise)
+        context = self.context_flow(self.backbone.global_feature(tokens), noise_context)
+        normal, abnormal = self.normal_flow(noise_normal), self.abnormal_flow(noise_abnormal)
+
+        contexts = self.prompts.contexts(context.value)
+        start = self.backbone.embed_start().to(contexts.dtype).expand(*contexts.shape[:-2], 1, -1)
+        prefix = self.backbone.text.read(torch.cat((start, contexts), dim=-2))
+
+        names, ends = self._embed_names(class_names, images=contexts.shape[0])
+        states = self.prompts.states(normal.value, abnormal.value).expand(contexts.shape[0], *(-1,) * 5)
+        names = names.to(states.dtype)[:, None, None, None].expand(*states.shape[:-2], *names.shape[-2:])
+        if ends is not None:
+            ends = (ends + states.shape[-2])[:, None, None, None]
+        text = self.backbone.text.encode(torch.cat((states, names), dim=-2), prefix, ends)
+        return PromptSample(F.normalize(text, dim=-1), context, normal, abnormal)
+
+    def image_logits(self, tokens: ImageTokens, text: Tensor) -> Tensor:
+        """Logits (..., 2) of an image's states against text embeddings (n, ..., 2, D)."""
+        feature = self.backbone.global_feature(tokens)
+        if self.stage == 2:
+            feature = self.image_mapping(feature + self.fusion(tokens.patches))
+        feature = F.normalize(feature, dim=-1)
+        mapped = F.normalize(self.class_mapping(text), dim=-1)
+        return self.temperature_image.exp() * torch.einsum("nd,n...d->n...", feature, mapped)
+
+    def pixel_logits(self, tokens: ImageTokens, text: Tensor) -> list[Tensor]:
+        """For each layer, the abnormal state's logits minus the normal state's, on the patch grid.
+
+        A two-way softmax is a sigmoid of the difference, and upsampling is linear, so the difference is all that maps
+        need, in half the channels.
+
+        Args:
+            tokens: Tokens of n images.
+            text: Text embeddings (n, M, 2, D).
+
+        Returns:
+            Differences (n, M, grid, grid) for each layer.
+        """
+        grid, scale = self.backbone.grid, self.temperature_pixel.exp()
+        differences = []
+        for projected in self.cross_attention.project(tokens.patches):
+            refined = self.cross_attention(text.flatten(1, 2), projected).unflatten(1, (-1, 2))
+            direction = refined[:, :, 1] - refined[:, :, 0]
+            differences.append((scale * direction @ projected.mT).unflatten(-1, (grid, grid)))
+        return differences
+
+    def upsample(self, logits: Tensor) -> Tensor:
+        """Bring logits (n, M, grid, grid) to the image's size, in float32."""
+        side = self.backbone.image_size
+        return F.interpolate(logits.float(), (side, side), mode="bilinear", align_corners=True)
+
+    def _sample_maps(self, tokens: ImageTokens, text: Tensor) -> Tensor:
+        """Unsmoothed abnormal probability of each sample, averaged over bank entries and layers: (n, R, side, side)."""
+        samples, entries = text.shape[1:3]
+        layers = torch.stack(self.pixel_logits(tokens, text.flatten(1, 2)), dim=2)
+        by_sample = layers.unflatten(1, (samples, entries)).flatten(2, 3).unbind(dim=1)
+        # One sample at a time: prompts x layers x pixels at once would be the largest tensor of the whole model.
+        return torch.stack([self.upsample(logits).sigmoid_().mean(dim=1) for logits in by_sample], dim=1)
+
+    def _seeded_noise(self) -> Noise:
+        return self.noise_context, self.noise_normal, self.noise_abnormal
+
+    def _embed_names(self, class_names: Sequence[str] | str | None, images: int) -> tuple[Tensor, Tensor | None]:
+        names = resolve_names(class_names, images, self.class_name)
+        return self.backbone.embed_names([spoken_name(name) for name in names])
+
+
+def _check_arguments(backbone: FrozenCLIP, num_samples: int, map_weight: float, top_k: int) -> None:
+    if num_samples < 1:
+        msg = f"num_samples is {num_samples}; at least one prompt must be sampled."
+        raise ValueError(msg)
+    if not 0 <= map_weight <= 1:
+        msg = f"map_weight is {map_weight}; give the share of the map in the score, from 0 to 1."
+        raise ValueError(msg)
+    if top_k < 1:
+        msg = f"top_k is {top_k}; give the number of pixels, at least 1, whose mean enters the score."
+        raise ValueError(msg)
+    config = backbone.config
+    if config.embed_dim != config.text.width:
+        msg = (
+            f"Backbone '{config.name}' embeds text of width {config.text.width} into {config.embed_dim}; "
+            "Bayes-PFL is defined for equal widths."
+        )
+        raise ValueError(msg)

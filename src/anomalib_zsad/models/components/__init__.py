@@ -1,0 +1,1 @@
+"""What zero-shot methods share."""
