@@ -1,0 +1,1 @@
+"""Protocols, metrics and published figures: numbers one can trust."""
