@@ -1,5 +1,175 @@
-"""Make this package's models and datamodules known to anomalib without anybody importing them."""
+"""Make this package's models and datamodules known to anomalib without anybody importing them.
+
+anomalib has no plugin entry points, but torch has: at the end of ``import torch`` it calls every entry point of the
+group ``torch.backends``, and this package puts :func:`autoload` there. Every ``import torch`` on the machine runs that
+function, so this module imports the standard library alone and :func:`autoload` never raises.
+
+Two modules of anomalib are hosts: ``anomalib.models`` and ``anomalib.data``. A host that has not been imported yet is
+awaited by a finder on ``sys.meta_path``. Once its code has run, or if it is already running (``from anomalib.models
+import get_model`` in a fresh process imports torch from inside the half-executed ``anomalib.models``), the module
+object gets a class whose attribute access calls :func:`register` as soon as nothing involved is half imported, and
+then becomes an ordinary module again. So the registration happens at the first use of a host, never in the middle of
+an import.
+
+``TORCH_DEVICE_BACKEND_AUTOLOAD=0`` switches the entry point off. Then ``import anomalib_zsad`` does the same, and
+``anomalib train --model anomalib_zsad.BayesPFL`` needs none of this.
+"""
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+MODELS = "anomalib.models"
+DATA = "anomalib.data"
+
+# The one list of what this package gives to anomalib: host, name, and the module that defines it.
+EXPORTS: dict[str, dict[str, str]] = {
+    MODELS: {
+        "BayesPFL": "anomalib_zsad.models.bayes_pfl.lightning_model",
+    },
+    DATA: {},
+}
+
+# Modules whose classes ``get_model({"class_path": ...})`` may name by their full path.
+ALLOWED_MODULES = ("anomalib_zsad", "anomalib_zsad.models")
+
+_reported: set[str] = set()
 
 
 def autoload() -> None:
-    """What torch calls at the end of ``import torch``."""
+    """Arrange for :func:`register` to run when anomalib is first used; never raises.
+
+    torch calls it at the end of ``import torch``; ``import anomalib_zsad`` calls it too. Calling it again is harmless.
+    """
+    try:
+        if not any(isinstance(finder, _HostFinder) for finder in sys.meta_path):
+            sys.meta_path.insert(0, _HostFinder())
+        if not _import_in_progress():
+            register()
+            return
+        for host in EXPORTS:
+            if host in sys.modules:
+                _register_at_first_use(sys.modules[host])
+    except Exception as error:  # an exception here would break every `import torch` on the machine
+        _report("its classes", error)
+
+
+def register() -> None:
+    """Register everything with those hosts that have been imported; never raises, may be called any number of times.
+
+    Sets the classes as attributes of the host, extends its ``__all__``, and allows their full class paths in
+    ``get_model``. A class that cannot be imported (a dependency is missing, the installation is incomplete) is left
+    out with one warning.
+    """
+    for host_name, exports in EXPORTS.items():
+        host = sys.modules.get(host_name)
+        if host is None or _initialising(host):
+            continue
+        for name, module in exports.items():
+            _register_class(host, name, module)
+    allowed = getattr(sys.modules.get(MODELS), "ALLOWED_MODULES", None)
+    if allowed is not None:
+        allowed.update(ALLOWED_MODULES)
+
+
+def _register_class(host: ModuleType, name: str, module: str) -> None:
+    """Set one class on its host, unless it cannot be had or the host has another of that name."""
+    try:
+        value = getattr(importlib.import_module(module), name)
+    except Exception as error:  # anomalib must work however broken this package is
+        _report(f"{module}.{name}", error)
+        return
+    if vars(host).setdefault(name, value) is not value:
+        _report(f"{module}.{name}", NameError(f"{host.__name__} has another class of that name"))
+    elif name not in host.__all__:
+        host.__all__.append(name)
+
+
+def _report(name: str, error: Exception) -> None:
+    """Warn once that something could not be registered, and say what to do."""
+    if name in _reported:
+        return
+    _reported.add(name)
+    logger.warning(
+        "anomalib-zsad could not make %s known to anomalib: %s: %s. anomalib itself works. Reinstall with "
+        "`pip install --force-reinstall anomalib-zsad`, or set TORCH_DEVICE_BACKEND_AUTOLOAD=0 to stop trying.",
+        name,
+        type(error).__name__,
+        error,
+    )
+
+
+class _HostFinder:
+    """A ``sys.meta_path`` finder that finds nothing itself: it watches the other finders find a host."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec that the other finders give for a host, its loader made to tell when the code has run."""
+        if fullname not in EXPORTS:
+            return None
+        for finder in sys.meta_path:
+            if finder is self:
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                _tell_when_executed(spec)
+                return spec
+        return None
+
+
+def _tell_when_executed(spec: ModuleSpec) -> None:
+    """Shadow ``exec_module`` on the spec's own loader object; the loader stays what it is for everybody else."""
+    execute: Callable[[ModuleType], None] | None = getattr(spec.loader, "exec_module", None)
+    attributes = getattr(spec.loader, "__dict__", None)
+    if execute is None or attributes is None:
+        return
+
+    def execute_and_tell(module: ModuleType) -> None:
+        execute(module)
+        if module.__name__ == spec.name:  # a zip archive has one loader for many modules
+            attributes.pop("exec_module", None)
+            _register_at_first_use(module)
+
+    attributes["exec_module"] = execute_and_tell
+
+
+def _register_at_first_use(module: ModuleType) -> None:
+    """Make the next attribute access on ``module`` call :func:`register`, once nothing involved is half imported."""
+    original: Any = type(module)
+    if getattr(original, "awaits_registration", False):
+        return
+
+    class AwaitingModule(original):  # type: ignore[misc]
+        """A host whose first use registers this package's classes."""
+
+        awaits_registration = True
+
+        def __getattribute__(self, name: str) -> Any:
+            # The import system reads __spec__, __path__ and the like all the time; none of that is a use.
+            is_use = name == "__all__" or not name.startswith("__")
+            if is_use and not _import_in_progress():
+                self.__class__ = original  # first: what register imports uses this module
+                register()
+            return original.__getattribute__(self, name)
+
+    module.__class__ = AwaitingModule
+
+
+def _import_in_progress() -> bool:
+    """Whether a host or a module of this package is half imported (the light package itself does not count)."""
+    ours = __name__.removesuffix("registration")
+    watched = (*EXPORTS, *(name for name in tuple(sys.modules) if name.startswith(ours) and name != __name__))
+    return any(_initialising(sys.modules.get(name)) for name in watched)
+
+
+def _initialising(module: ModuleType | None) -> bool:
+    """Whether a module's code is running: the flag by which Python itself recognises circular imports."""
+    spec = None if module is None else vars(module).get("__spec__")
+    return bool(getattr(spec, "_initializing", False))
