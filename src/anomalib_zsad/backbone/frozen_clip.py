@@ -1,6 +1,7 @@
 """The frozen backbone that prompt-learning methods stand on."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +22,11 @@ class FrozenCLIP(FrozenModule):
         image_size: Side of the square input in pixels; ``None`` for what suits the backbone.
         activation: Activation inside the blocks, unless the backbone's weights need one of their own.
         position_resize: How the grid of position embeddings is brought to ``image_size``.
+
+    Attributes:
+        config: Shape of the backbone.
+        image_size: Side of the square input in pixels.
+        fingerprint: Tells backbones apart by their weights, whatever they are called.
 
     Raises:
         ValueError: The backbone is unknown or no plain CLIP ViT, or the patches do not tile ``image_size``.
@@ -46,6 +52,7 @@ class FrozenCLIP(FrozenModule):
         self.config.check_image_size(self.image_size)
         activation = self.config.activation or activation
         weights = load_weights(self.config, pretrained)
+        self.fingerprint = fingerprint(weights)
         self.vision = VisionTower(weights, self.config, self.image_size, activation, position_resize)
         self.text = TextTower(weights, self.config, activation)
 
@@ -91,3 +98,9 @@ class FrozenCLIP(FrozenModule):
         """Embedding of SOS, (Dt,)."""
         start_token, _ = start_and_end_tokens()
         return self.text.token_embedding[start_token]
+
+
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """Hexadecimal digest of both projections of a state dict in float32."""
+    content = b"".join(weights[name].contiguous().numpy().tobytes() for name in ("visual.proj", "text_projection"))
+    return hashlib.sha256(content).hexdigest()[:16]

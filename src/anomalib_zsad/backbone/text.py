@@ -62,9 +62,7 @@ class TextTower(FrozenModule):
         """Token embeddings (..., Dt), without positions, of token ids (...)."""
         return F.embedding(token_ids, self.token_embedding)
 
-    def read(
-        self, tokens: Tensor, prefix: Prefix | None = None, deep_prompts: Tensor | None = None
-    ) -> Prefix:
+    def read(self, tokens: Tensor, prefix: Prefix | None = None, deep_prompts: Tensor | None = None) -> Prefix:
         """Read tokens that further segments follow.
 
         Args:

@@ -61,9 +61,7 @@ class FrozenBlock(FrozenModule):
     proj_weight: Tensor
     proj_bias: Tensor
 
-    def __init__(
-        self, weights: Mapping[str, Tensor], prefix: str, config: TowerConfig, activation: Activation
-    ) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], prefix: str, config: TowerConfig, activation: Activation) -> None:
         super().__init__()
         self.heads = config.heads
         self.activation = ACTIVATIONS[activation]

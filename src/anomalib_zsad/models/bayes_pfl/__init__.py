@@ -1,1 +1,6 @@
 """Bayes-PFL."""
+
+from .lightning_model import BayesPFL
+from .torch_model import BayesPFLModel
+
+__all__ = ["BayesPFL", "BayesPFLModel"]

@@ -6,25 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anomalib_zsad.models.components.training_batch import TrainingBatch
+
 from .flows import divergence
 from .loss import dice_loss, focal_loss, orthogonality_loss
 from .torch_model import BayesPFLModel, Noise
-
-
-class TrainingBatch(NamedTuple):
-    """A labelled batch of n images.
-
-    Attributes:
-        images: Normalised images (n, 3, side, side).
-        labels: 1 for abnormal images, (n,).
-        masks: 1 where abnormal, (n, side, side).
-        class_names: One name an image.
-    """
-
-    images: Tensor
-    labels: Tensor
-    masks: Tensor
-    class_names: list[str]
 
 
 class TrainingDraw(NamedTuple):
@@ -55,9 +41,7 @@ def prompt_losses(model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw
     chosen = sample.text[:, 0, draw.entry]
     count = batch.images.shape[0]
     masks = batch.masks.float()
-    maps = [
-        model.upsample(logits).squeeze(1).sigmoid() for logits in model.pixel_logits(tokens, chosen[:, None])
-    ]
+    maps = [model.upsample(logits).squeeze(1).sigmoid() for logits in model.pixel_logits(tokens, chosen[:, None])]
     flows = (sample.context, sample.normal, sample.abnormal)
     return {
         "class": F.cross_entropy(model.image_logits(tokens, chosen).float(), batch.labels.long()),

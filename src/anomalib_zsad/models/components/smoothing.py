@@ -38,3 +38,36 @@ class GaussianSmoothing(nn.Module):
             return maps
         matrix = self.matrix.to(maps.dtype)
         return matrix @ maps @ matrix.T
+
+
+class SmoothUpsampling(nn.Module):
+    """Bring maps from the patch grid to the image's size by nearest neighbour, and smooth them there.
+
+    Both steps are linear along each axis, so they are one matrix: two small matrix products take a map from the grid to
+    the smoothed image, and equal upsampling followed by ``scipy.ndimage.gaussian_filter``.
+
+    Args:
+        grid: Patches along one side.
+        side: Side of the image in pixels, a multiple of ``grid``.
+        sigma: Standard deviation of the Gaussian in pixels; 0 for upsampling alone.
+
+    Raises:
+        ValueError: ``sigma`` is negative.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, grid: int, side: int, sigma: float) -> None:
+        super().__init__()
+        if sigma < 0:
+            msg = f"blur_sigma is {sigma}; give the standard deviation in pixels, or 0 for no smoothing."
+            raise ValueError(msg)
+        matrix = np.eye(grid).repeat(side // grid, axis=0)
+        if sigma > 0:
+            matrix = gaussian_filter1d(matrix, sigma, axis=0)
+        self.register_buffer("matrix", torch.from_numpy(matrix.astype(np.float32)), persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Upsample and smooth maps (..., grid, grid) to (..., side, side)."""
+        matrix = self.matrix.to(maps.dtype)
+        return matrix @ maps @ matrix.T

@@ -1,0 +1,218 @@
+"""Bayes-PFL for anomalib."""
+
+import math
+from typing import Any, Literal
+
+import torch
+from anomalib.data import Batch
+from anomalib.metrics import Evaluator
+from anomalib.models.components import AnomalibModule
+from anomalib.visualization import Visualizer
+from lightning.pytorch import Callback
+from torch import Tensor, nn
+
+from anomalib_zsad.backbone import FrozenCLIP
+from anomalib_zsad.models.components.checkpoint import Checkpoint, check_backbone, load_parameters, read_checkpoint
+from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
+
+from .published import PUBLISHED_KEY, from_published, infer_arguments, infer_stage
+from .stages import TwoStageTraining
+from .torch_model import BayesPFLModel
+from .training import draw_training_noise, image_head_losses, prompt_losses
+
+# Parameters that stage 2 trains, by the beginning of their names.
+IMAGE_HEAD = ("class_mapping.", "image_mapping.", "fusion.")
+
+
+class BayesPFL(ZeroShotMixin, AnomalibModule):
+    """Zero-shot anomaly detection with prompts drawn from learned distributions.
+
+    Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without ``checkpoint`` it is
+    to be trained; with one it is ready.
+
+    Args:
+        backbone: ``"demo"`` (a demonstration that ships with the package), an open_clip model name, or the path of an
+            open_clip JSON configuration.
+        pretrained: open_clip tag, or a weights file; ``None`` for random weights. The demo backbone brings its own.
+        image_size: Side of the square input in pixels; ``None`` for what suits the backbone.
+        layers: Vision blocks, counted from 1, whose patches are used; ``None`` for four at equal distances.
+        num_samples: Prompts sampled for each entry of the prompt bank (R in the paper).
+        checkpoint: A checkpoint of this model, or a published file.
+        class_name: Name of what images show, where the data carries none; else "object".
+        blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none.
+        map_weight: Weight of the map in the score: score = (1 - map_weight) * image probability + map_weight * mean of
+            the ``top_k`` highest pixels of the unsmoothed map.
+        top_k: Number of these pixels.
+        num_prompts: Entries of the prompt bank (B in the paper); a checkpoint's are taken from it.
+        context_length: Context vectors of a prompt (P); likewise.
+        state_length: State vectors of a prompt (Q); likewise.
+        num_flows: Planar maps of each flow (K); likewise.
+        learning_rate: Learning rate of prompts and flows; temperatures learn 10 times faster, all else 10 times slower.
+        schedule_epochs: Epochs of the cosine schedule, whose first tenth warms up; a shorter run shortens it.
+        patience: Epochs without a better validation AP after which a training stage ends.
+        pre_processor: As in anomalib.
+        post_processor: As in anomalib.
+        evaluator: As in anomalib.
+        visualizer: As in anomalib.
+
+    Raises:
+        ValueError: An argument does not fit the backbone.
+        WeightsUnavailableError: The backbone's weights are not to be had; the message names three remedies.
+        CheckpointError: The checkpoint is damaged, of another method, or of another backbone.
+
+    Example:
+        >>> from anomalib_zsad import BayesPFL
+        >>> model = BayesPFL(backbone="demo")
+        >>> finding = model.examine("part.png", class_name="metal nut")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        backbone: str = "ViT-L-14-336",
+        pretrained: str | None = "openai",
+        image_size: int | None = None,
+        layers: tuple[int, ...] | None = None,
+        num_samples: int = 10,
+        checkpoint: str | None = None,
+        class_name: str | None = None,
+        blur_sigma: float = 8.0,
+        map_weight: float = 0.5,
+        top_k: int = 2000,
+        num_prompts: int = 3,
+        context_length: int = 5,
+        state_length: int = 5,
+        num_flows: int = 10,
+        learning_rate: float = 1e-3,
+        schedule_epochs: int = 30,
+        patience: int = 3,
+        pre_processor: nn.Module | bool = True,
+        post_processor: nn.Module | bool = True,
+        evaluator: Evaluator | bool = True,
+        visualizer: Visualizer | bool = True,
+    ) -> None:
+        saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
+        if saved is not None and saved.stamp:
+            layers = layers or tuple(saved.stamp["layers"])
+            image_size = image_size or saved.stamp["image_size"]
+        frozen = FrozenCLIP(backbone, pretrained, image_size, activation="gelu", position_resize="bicubic_antialias")
+        super().__init__(
+            pre_processor=resolve_pre_processor(pre_processor, frozen.image_size),
+            post_processor=post_processor,
+            evaluator=evaluator,
+            visualizer=visualizer,
+        )
+        self.class_name, self.trained = class_name, saved is not None
+        self.learning_rate, self.schedule_epochs, self.patience = learning_rate, schedule_epochs, patience
+        shape = {
+            "num_prompts": num_prompts,
+            "context_length": context_length,
+            "state_length": state_length,
+            "num_flows": num_flows,
+        }
+        self.model = BayesPFLModel(
+            frozen,
+            tuple(layers or frozen.config.default_layers),
+            num_samples=num_samples,
+            class_name=class_name or DEFAULT_CLASS_NAME,
+            blur_sigma=blur_sigma,
+            map_weight=map_weight,
+            top_k=top_k,
+            **(shape if saved is None else _arguments_of(saved)),
+        )
+        if saved is not None:
+            self._load(saved)
+
+    def _load(self, saved: Checkpoint) -> None:
+        frozen = self.model.backbone
+        state = saved.state
+        if saved.published_key:
+            parameters = dict(self.model.named_parameters(remove_duplicate=False))
+            state = from_published(saved.state, parameters) | {"_extra_state": {"stage": infer_stage(saved.path)}}
+        else:
+            check_backbone(saved, frozen.config.name, frozen.fingerprint)
+        load_parameters(self.model, state, saved, frozen.config.name)
+
+    def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Tensor:
+        """Losses of the current stage on a labelled batch."""
+        del args, kwargs
+        labelled = self.labelled(batch)
+        images = labelled.images.shape[0]
+        losses = prompt_losses if self.model.stage == 1 else image_head_losses
+        return self.log_losses(losses(self.model, labelled, draw_training_noise(self.model, images)), images)
+
+    def start_stage_2(self) -> None:
+        """From here on only the image head learns, from a fresh optimiser state."""
+        self.model.stage = 2
+        self._freeze_for_stage()
+        for optimizer in self.trainer.optimizers:
+            optimizer.state.clear()
+
+    def on_fit_start(self) -> None:
+        """Freeze what the stage of a resumed run does not train."""
+        self._freeze_for_stage()
+
+    def _freeze_for_stage(self) -> None:
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(self.model.stage == 1 or name.startswith(IMAGE_HEAD))
+            if not parameter.requires_grad:
+                parameter.grad = None
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Anomalib's components, and the two training stages."""
+        return [*super().configure_callbacks(), TwoStageTraining(self.patience)]
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam with the published groups; a cosine schedule with warm-up in stage 1, the group's own rate in stage 2."""
+        groups: dict[str, list[nn.Parameter]] = {"prompt": [], "flow": [], "temperature": [], "head": [], "other": []}
+        for name, parameter in self.model.named_parameters():
+            groups[_group_of(name)].append(parameter)
+        scale = {"prompt": 1.0, "flow": 1.0, "temperature": 10.0, "head": 0.1, "other": 0.1}
+        optimizer = torch.optim.Adam(
+            [{"params": groups[name], "lr": self.learning_rate * scale[name], "name": name} for name in groups],
+            betas=(0.5, 0.999),
+        )
+        total = self._scheduled_steps()
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._rate(step, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _scheduled_steps(self) -> int:
+        _ = self.trainer.estimated_stepping_batches  # makes Lightning set up the training data
+        epochs = self.schedule_epochs
+        if self.trainer.max_epochs and self.trainer.max_epochs > 0:
+            epochs = min(epochs, self.trainer.max_epochs)
+        return max(1, epochs * math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches))
+
+    def _rate(self, step: int, total: int) -> float:
+        """Share of a group's learning rate at a step."""
+        if self.model.stage == 2:
+            return 1.0
+        warm_up = max(1, round(0.1 * total))
+        if step < warm_up:
+            return (step + 1) / warm_up
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, total - warm_up))))
+
+
+def _group_of(name: str) -> Literal["prompt", "flow", "temperature", "head", "other"]:
+    """Optimiser group of a parameter."""
+    if name.startswith("prompts."):
+        return "prompt"
+    if name.startswith("temperature_"):
+        return "temperature"
+    if name.startswith(IMAGE_HEAD):
+        return "head"
+    if "_flow." in name and ".base." not in name:
+        return "flow"
+    return "other"
+
+
+def _arguments_of(saved: Checkpoint) -> dict[str, int]:
+    """Hyper-parameters that a checkpoint was trained with, read from its shapes."""
+    if saved.published_key:
+        return infer_arguments(saved.state)
+    num_prompts, context_length, _ = saved.state["prompts.context"].shape
+    return {
+        "num_prompts": num_prompts,
+        "context_length": context_length,
+        "state_length": saved.state["prompts.normal"].shape[1],
+        "num_flows": saved.state["normal_flow.direction"].shape[1],
+    }

@@ -1,0 +1,173 @@
+"""What the Lightning modules of all zero-shot methods share.
+
+A mixin and not a base class: anomalib lists direct subclasses of ``AnomalibModule`` only.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from anomalib import LearningType
+from anomalib.data import Batch
+from anomalib.metrics import Evaluator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from anomalib_zsad.backbone import FrozenCLIP
+from anomalib_zsad.evaluation.metrics.collection import streaming_metrics
+
+from .checkpoint import STAMP
+from .plain_use import Finding, examine_image
+from .post_processor import ZeroShotPostProcessor
+from .pre_processor import CLIPPreProcessor
+from .prediction import ZeroShotPrediction
+from .training_batch import TrainingBatch, training_batch
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_CLASS_NAME = "object"
+
+
+class ZeroShotMixin:
+    """Steps, components, default data and checkpoints of a zero-shot model.
+
+    The class that mixes it in sets ``model`` (a torch model with ``backbone`` and ``layers``), ``class_name`` and
+    ``trained``, whether it was built from a checkpoint.
+    """
+
+    model: Any
+    trainer: Any
+    class_name: str | None
+    trained: bool
+
+    @property
+    def learning_type(self) -> LearningType:
+        """One-class without a checkpoint, so that anomalib trains it; zero-shot with one."""
+        return LearningType.ZERO_SHOT if self.trained else LearningType.ONE_CLASS
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """None: whatever a model sets here, a user cannot."""
+        return {}
+
+    @staticmethod
+    def configure_pre_processor(image_size: tuple[int, int] | None = None) -> CLIPPreProcessor:
+        """The pre-processor for a side in pixels; 518 x 518 if none is given."""
+        return CLIPPreProcessor(image_size or (518, 518))
+
+    @staticmethod
+    def configure_post_processor() -> ZeroShotPostProcessor:
+        """Thresholds only: scores and maps are in [0, 1] by construction."""
+        return ZeroShotPostProcessor()
+
+    @staticmethod
+    def configure_evaluator() -> Evaluator:
+        """Streaming image and pixel metrics in bounded memory, in validation and test."""
+        return Evaluator(val_metrics=streaming_metrics(), test_metrics=streaming_metrics())
+
+    def class_names_of(self, batch: Batch) -> list[str]:
+        """Class name of each image: the batch's, else the datamodule's category, else the model's, else "object"."""
+        carried = getattr(batch, "class_name", None)
+        if carried is not None:
+            return list(carried)
+        attached = getattr(self, "_trainer", None)
+        category = getattr(getattr(attached, "datamodule", None), "category", None)
+        return [category or self.class_name or DEFAULT_CLASS_NAME] * batch.image.shape[0]
+
+    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Batch:
+        """Add the answers to a validation batch."""
+        del args, kwargs
+        return self._answer(batch)
+
+    def test_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Batch:
+        """Add the answers to a test batch."""
+        del args, kwargs
+        return self._answer(batch)
+
+    def predict_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Batch:
+        """Add the answers to a batch of images."""
+        del args, kwargs
+        return self._answer(batch)
+
+    def _answer(self, batch: Batch) -> Batch:
+        prediction: ZeroShotPrediction = self.model(batch.image, self.class_names_of(batch))
+        return batch.update(**{name: value for name, value in prediction._asdict().items() if value is not None})
+
+    def labelled(self, batch: Batch) -> TrainingBatch:
+        """A training batch as the losses take it, with its class names."""
+        return training_batch(batch, self.class_names_of(batch))
+
+    def log_losses(self, losses: dict[str, Tensor], images: int) -> Tensor:
+        """Log each loss and their sum, and return the sum."""
+        total = sum(losses.values(), start=next(iter(losses.values())).new_zeros(()))
+        options: dict[str, Any] = {"batch_size": images, "on_step": False, "on_epoch": True}
+        for name, value in losses.items():
+            self.log(f"train_{name}_loss", value.detach(), **options)  # type: ignore[attr-defined]
+        self.log("train_loss", total.detach(), prog_bar=True, **options)  # type: ignore[attr-defined]
+        return total
+
+    def examine(self, image: str | Path, class_name: str | None = None) -> Finding:
+        """Look at one image file.
+
+        Args:
+            image: Path of an image.
+            class_name: What it shows; ``None`` for the model's own class name.
+
+        Returns:
+            Score, map, their spread, and an overlay to look at.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It cannot be read as an image.
+        """
+        return examine_image(self.model, self.pre_processor, Path(image), class_name)  # type: ignore[attr-defined]
+
+    # Data used where a run brings none -----------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader:
+        """The bundled sample set's auxiliary categories; a datamodule takes precedence."""
+        return self._sample().train_dataloader()
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        """Held-out auxiliary categories of the sample set while fitting, and nothing else, so that predicting works."""
+        return self._sample().val_dataloader() if self.trainer.state.fn == "fit" else []
+
+    def test_dataloader(self) -> DataLoader:
+        """The sample set's unseen categories."""
+        return self._sample().test_dataloader()
+
+    def _sample(self) -> Any:
+        from anomalib_zsad.data.sample import SampleDataModule
+
+        if not hasattr(self, "_sample_data"):
+            logger.warning("No data was given: the bundled sample set is used, which is a demonstration.")
+            self._sample_data = SampleDataModule()
+            self._sample_data.setup()
+        return self._sample_data
+
+    # Checkpoints ---------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Stamp a checkpoint with what is needed to use it, or to refuse it, later."""
+        super().on_save_checkpoint(checkpoint)  # type: ignore[misc]
+        # A model that was built from a checkpoint has its weights now; the file it came from may be gone.
+        checkpoint.get("hyper_parameters", {}).pop("checkpoint", None)
+        checkpoint[STAMP] = self.stamp()
+
+    def stamp(self) -> dict[str, Any]:
+        """What is written on checkpoints: method, backbone, layers, image size, auxiliary data."""
+        backbone: FrozenCLIP = self.model.backbone
+        attached = getattr(self, "_trainer", None)
+        datamodule = getattr(attached, "datamodule", None) or getattr(self, "_sample_data", None)
+        return {
+            "method": type(self).__name__,
+            "backbone": {"name": backbone.config.name, "fingerprint": backbone.fingerprint},
+            "layers": list(self.model.layers),
+            "image_size": backbone.image_size,
+            "auxiliary": list(getattr(datamodule, "auxiliary_categories", ())),
+        }
+
+
+def resolve_pre_processor(pre_processor: nn.Module | bool, image_size: int) -> nn.Module | bool:
+    """The default pre-processor for the backbone's image size, unless one was given or none is wanted."""
+    return CLIPPreProcessor((image_size, image_size)) if pre_processor is True else pre_processor

@@ -1,0 +1,61 @@
+"""One image file in, score, map and overlay out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a model says of one image of h x w pixels.
+
+    Attributes:
+        score: Image score in [0, 1].
+        score_std: Its standard deviation over the sampled prompts.
+        anomaly_map: Map (h, w) in [0, 1], on the image's own pixels.
+        map_std: Its standard deviation over the sampled prompts, (h, w).
+        image: The image (h, w, 3), 8 bit.
+    """
+
+    score: float
+    score_std: float
+    anomaly_map: np.ndarray
+    map_std: np.ndarray
+    image: np.ndarray
+
+    def overlay(self, opacity: float = 0.5) -> Image.Image:
+        """The image with the map over it, from 0 (clear) to 1 (the colour map's brightest), to look at or save."""
+        from matplotlib import colormaps
+
+        colours = colormaps["inferno"](self.anomaly_map)[..., :3] * 255
+        weight = opacity * self.anomaly_map[..., None]
+        return Image.fromarray((self.image * (1 - weight) + colours * weight).astype(np.uint8))
+
+
+@torch.no_grad()
+def examine_image(model: Any, pre_processor: nn.Module | None, path: Path, class_name: str | None) -> Finding:
+    """See :meth:`ZeroShotMixin.examine`."""
+    from anomalib_zsad.data.images import read_image
+
+    image = read_image(path)
+    device = model.backbone.vision.projection.device
+    batch = image[None].to(device)
+    batch = pre_processor.transform(batch) if pre_processor is not None else batch  # type: ignore[operator,union-attr]
+    training = model.training
+    prediction = model.eval()(batch, class_name)
+    model.train(training)
+    maps = torch.cat((prediction.anomaly_map, prediction.map_std)).float()
+    maps = nn.functional.interpolate(maps, image.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)
+    anomaly_map, map_std = maps.cpu().numpy()
+    return Finding(
+        score=float(prediction.pred_score),
+        score_std=float(prediction.score_std),
+        anomaly_map=anomaly_map,
+        map_std=map_std,
+        image=(image * 255).round().byte().permute(1, 2, 0).numpy(),
+    )

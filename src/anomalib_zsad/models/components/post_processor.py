@@ -1,0 +1,85 @@
+"""Thresholds for scores and maps that are probabilities already."""
+
+from typing import Any
+
+import torch
+from anomalib.metrics import AnomalibMetric
+from anomalib.post_processing import PostProcessor
+from torch import Tensor
+
+from anomalib_zsad.evaluation.metrics.streaming import ScoreSummary
+from anomalib_zsad.evaluation.metrics.summary import ABNORMAL, NORMAL, SCORE, join_ties, sort
+
+DEFAULT_THRESHOLD = 0.5
+
+
+class _F1Threshold(ScoreSummary):
+    """The threshold of the largest F1, in memory that does not grow with the number of pixels.
+
+    NaN without samples of both classes, as anomalib's post-processor expects of a threshold that is not known.
+    """
+
+    def compute(self) -> Tensor:
+        summaries = self._as_list()
+        if not summaries:
+            return self._value(float("nan"))
+        points = join_ties(sort(torch.cat(summaries)))
+        reached = points[:, NORMAL:].cumsum(0)
+        normal, abnormal = reached[:, NORMAL - 1], reached[:, ABNORMAL - 1]
+        if normal[-1] == 0 or abnormal[-1] == 0:
+            return self._value(float("nan"))
+        best = int((2 * abnormal / (abnormal[-1] + abnormal + normal)).argmax())
+        # Predictions are abnormal where they exceed the threshold: it lies half-way to the next lower score.
+        scores = points[:, SCORE]
+        lower = scores[best + 1] if best + 1 < len(scores) else scores[best] - 1e-6
+        return self._value(float((scores[best] + lower) / 2))
+
+
+class F1Threshold(AnomalibMetric, _F1Threshold):  # type: ignore[misc]
+    """The threshold of the largest F1 on fields of a batch."""
+
+
+class ZeroShotPostProcessor(PostProcessor):
+    """Label and mask by a threshold; scores and maps stay what the model said.
+
+    anomalib's default rescales and clamps scores with the minimum and maximum of validation data, which are other data
+    here. The thresholds are those of the best F1 on validation data, where a run has some (held-out auxiliary
+    categories), else 0.5.
+
+    Args:
+        enable_thresholding: Whether labels and masks are given at all.
+        image_sensitivity: In [0, 1]; 0.5 leaves the image threshold, 1 calls every image abnormal, 0 none.
+        pixel_sensitivity: The same for pixels.
+    """
+
+    def __init__(
+        self, enable_thresholding: bool = True, image_sensitivity: float = 0.5, pixel_sensitivity: float = 0.5
+    ) -> None:
+        super().__init__(
+            enable_normalization=False,
+            enable_thresholding=enable_thresholding,
+            enable_threshold_matching=False,
+            image_sensitivity=image_sensitivity,
+            pixel_sensitivity=pixel_sensitivity,
+        )
+        options: dict[str, Any] = {"strict": False}
+        self._image_threshold_metric = F1Threshold(fields=["pred_score", "gt_label"], **options)
+        self._pixel_threshold_metric = F1Threshold(fields=["anomaly_map", "gt_mask"], **options)
+
+    @property
+    def normalized_image_threshold(self) -> Tensor:
+        """The image threshold in use, shifted by the sensitivity."""
+        return _shift(self.image_threshold, self.image_sensitivity)
+
+    @property
+    def normalized_pixel_threshold(self) -> Tensor:
+        """The pixel threshold in use, shifted by the sensitivity."""
+        return _shift(self.pixel_threshold, self.pixel_sensitivity)
+
+
+def _shift(threshold: Tensor, sensitivity: float) -> Tensor:
+    """Move a threshold linearly towards 0 (sensitivity 1) or 1 (sensitivity 0); NaN means the default."""
+    threshold = torch.where(torch.isnan(threshold), torch.full_like(threshold, DEFAULT_THRESHOLD), threshold)
+    if sensitivity >= 0.5:
+        return threshold * (1 - sensitivity) / 0.5
+    return threshold + (1 - threshold) * (0.5 - sensitivity) / 0.5

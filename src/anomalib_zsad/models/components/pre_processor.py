@@ -1,0 +1,47 @@
+"""What happens to an image before CLIP sees it."""
+
+from typing import Any
+
+import torch
+from anomalib.pre_processing import PreProcessor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import Compose, InterpolationMode, Normalize, Resize, Transform
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ClampToUnit(Transform):
+    """Clamp images to [0, 1]: bicubic interpolation overshoots at edges, and 8-bit pixels, which CLIP saw, cannot."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Clamp an image; masks and whatever else there is pass through."""
+        del params
+        if not isinstance(inpt, torch.Tensor) or isinstance(inpt, tv_tensors.Mask):
+            return inpt
+        return (
+            tv_tensors.wrap(inpt.clamp(0, 1), like=inpt) if isinstance(inpt, tv_tensors.TVTensor) else inpt.clamp(0, 1)
+        )
+
+
+class CLIPPreProcessor(PreProcessor):
+    """Squeeze the whole image to a square (bicubic, antialiased; nothing is cropped) and normalise it as CLIP does.
+
+    Args:
+        image_size: Height and width in pixels.
+    """
+
+    def __init__(self, image_size: tuple[int, int]) -> None:
+        resize = Resize(tuple(image_size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+        super().__init__(Compose([resize, ClampToUnit(), Normalize(mean=CLIP_MEAN, std=CLIP_STD)]))
+        self.image_size = tuple(image_size)
+
+    def checkpoint_config(self) -> dict[str, Any]:
+        """Plain data that rebuilds the pre-processor from a checkpoint."""
+        return {"image_size": list(self.image_size)}
+
+    def load_checkpoint_config(self, config: dict[str, Any]) -> None:
+        """Take over the image size of a checkpoint."""
+        rebuilt = CLIPPreProcessor(tuple(config["image_size"]))
+        self.image_size, self.transform = rebuilt.image_size, rebuilt.transform
+        self.export_transform = rebuilt.export_transform
