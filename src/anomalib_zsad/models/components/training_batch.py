@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import torch
+from anomalib.data import Batch
 from torch import Tensor
 
 
@@ -19,3 +21,33 @@ class TrainingBatch(NamedTuple):
     labels: Tensor
     masks: Tensor
     class_names: list[str]
+
+
+def training_batch(batch: Batch, class_names: list[str]) -> TrainingBatch:
+    """Take labels and masks from an anomalib batch.
+
+    A batch of normal images alone needs no masks: theirs are empty.
+
+    Args:
+        batch: Batch of n images.
+        class_names: One name an image.
+
+    Raises:
+        ValueError: The images have no labels, or an abnormal image comes without a mask.
+    """
+    if batch.gt_label is None:
+        msg = f"{_first_path(batch)} has no label; training needs normal and abnormal images that are labelled."
+        raise ValueError(msg)
+    masks = batch.gt_mask
+    if masks is None:
+        if bool(batch.gt_label.any()):
+            first = int(batch.gt_label.int().argmax())
+            msg = f"{_first_path(batch, first)} is abnormal and has no mask; training needs one for each abnormal image."
+            raise ValueError(msg)
+        masks = torch.zeros(batch.image.shape[0], *batch.image.shape[-2:], device=batch.image.device)
+    return TrainingBatch(batch.image, batch.gt_label, masks, class_names)
+
+
+def _first_path(batch: Batch, index: int = 0) -> str:
+    paths = batch.image_path
+    return "An image" if paths is None else f"'{paths[index]}'"
