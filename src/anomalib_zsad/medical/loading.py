@@ -1,0 +1,129 @@
+"""Open whatever `discover` found as volumes, one at a time; and a MONAI transform that never falls back."""
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+
+from anomalib_zsad.medical.discovery import Candidate
+from anomalib_zsad.medical.faults import Finding
+from anomalib_zsad.medical.readers.dicom import DicomSeriesReader, read_volume
+from anomalib_zsad.medical.readers.nifti import AffineChoice, NiftiVolumeReader, read_nifti
+from anomalib_zsad.medical.readers.series import VolumePlan, plan_series
+from anomalib_zsad.medical.sources import SizeBudget
+from anomalib_zsad.medical.volume import Volume
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How to read.
+
+    Attributes:
+        mode: `volume`, or `2d` to score images without geometry one by one.
+        modality: CT or MR for files that do not say (NIfTI); `auto` leaves it unknown.
+        nifti_affine: Which transform to trust where qform and sform disagree; `None` refuses those files.
+        volume_index: Which volume of a NIfTI file with more than three axes to take; `None` refuses those files.
+        budget: Limits on what headers may claim.
+    """
+
+    mode: Literal["volume", "2d"] = "volume"
+    modality: Literal["auto", "CT", "MR"] = "auto"
+    nifti_affine: AffineChoice | None = None
+    volume_index: int | None = None
+    budget: SizeBudget = field(default_factory=SizeBudget)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One volume to be read.
+
+    Attributes:
+        key: Pseudonym, unique in a run.
+        candidate: The series it belongs to.
+        plan: For DICOM, what the headers say.
+    """
+
+    key: str
+    candidate: Candidate
+    plan: VolumePlan | None = None
+
+    def read(self, options: ReadingOptions) -> Volume:
+        """Decode the volume.
+
+        Raises:
+            SeriesRefusedError: If it cannot be read truthfully.
+        """
+        if self.plan is not None:
+            return read_volume(self.plan)
+        return read_nifti(
+            self.candidate.files[0],
+            modality="" if options.modality == "auto" else options.modality,
+            affine_choice=options.nifti_affine,
+            volume_index=options.volume_index,
+            budget=options.budget,
+        )
+
+
+def plan_jobs(candidate: Candidate, options: ReadingOptions) -> tuple[list[Job], list[Finding]]:
+    """The volumes of a candidate, and findings about what of it is left out.
+
+    Raises:
+        SeriesRefusedError: If the series as a whole cannot be read truthfully.
+    """
+    if candidate.kind == "nifti":
+        return [Job(candidate.key, candidate)], []
+    plan = plan_series(candidate, mode_2d=options.mode == "2d", budget=options.budget)
+    return [Job(volume.key, candidate, volume) for volume in plan.volumes], plan.findings
+
+
+class LoadVolume(Transform):
+    """Load a DICOM series or a NIfTI file as a MetaTensor of shape (1, X, Y, Z), or refuse it.
+
+    MONAI's `LoadImage` tries one reader after the other and returns what the first success gives; this transform asks
+    the one reader that is right for the input, and its refusal stands.
+    """
+
+    def __init__(self, series: str | None = None, modality: str = "") -> None:
+        self.dicom = DicomSeriesReader(series)
+        self.nifti = NiftiVolumeReader(modality)
+
+    def __call__(self, location: str | Path) -> "MetaTensor":
+        """Load what lies at a location.
+
+        Raises:
+            SeriesRefusedError: If it cannot be read truthfully.
+        """
+        reader = self.nifti if self.nifti.verify_suffix(location) else self.dicom
+        return reader.read(location).as_metatensor()
+
+
+class LoadVolumed(MapTransform):
+    """Dictionary form of `LoadVolume`."""
+
+    def __init__(self, keys: KeysCollection, series: str | None = None, modality: str = "") -> None:
+        super().__init__(keys)
+        self.loader = LoadVolume(series, modality)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the location under each key by its MetaTensor."""
+        loaded = dict(data)
+        for key in self.key_iterator(loaded):
+            loaded[key] = self.loader(loaded[key])
+        return loaded
+
+
+def iterate_volumes(candidates: list[Candidate], options: ReadingOptions) -> Iterator[tuple[Job, Volume]]:
+    """Volumes of several candidates, one in memory at a time.
+
+    Raises:
+        SeriesRefusedError: As soon as one cannot be read truthfully.
+    """
+    for candidate in candidates:
+        for job in plan_jobs(candidate, options)[0]:
+            yield job, job.read(options)

@@ -1,0 +1,1 @@
+"""Readers: DICOM series and NIfTI files to `Volume`."""
