@@ -112,8 +112,8 @@ class BackboneConfig:
         absent = [layer for layer in layers if not 1 <= layer <= depth]
         if absent or not layers or len(set(layers)) != len(layers):
             msg = (
-                f"layers {tuple(layers)} does not fit backbone '{self.name}', whose vision tower has blocks 1 to {depth}; "
-                f"name each block once, for example {self.default_layers}."
+                f"layers {tuple(layers)} does not fit backbone '{self.name}', whose vision tower has blocks 1 to "
+                f"{depth}; name each block once, for example {self.default_layers}."
             )
             raise ValueError(msg)
 

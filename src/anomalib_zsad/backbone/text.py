@@ -1,6 +1,6 @@
 """The frozen text tower, for prompts that are sequences of vectors and share prefixes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -53,7 +53,7 @@ class TextTower(FrozenModule):
         self.freeze("projection", weights["text_projection"])
         self.freeze("ln_final_weight", weights["ln_final.weight"])
         self.freeze("ln_final_bias", weights["ln_final.bias"])
-        self.blocks = nn.ModuleList(
+        self.blocks: Collection[FrozenBlock] = nn.ModuleList(  # type: ignore[assignment]
             FrozenBlock(weights, f"transformer.resblocks.{layer}", config.text, activation)
             for layer in range(config.text.layers)
         )
@@ -68,8 +68,8 @@ class TextTower(FrozenModule):
         Args:
             tokens: Vectors (*leading, length, Dt), without positions.
             prefix: What was read before; its leading dimensions, from the left, equal those of ``tokens`` or are 1.
-            deep_prompts: Vectors (depth, count, Dt): before block ``i + 2`` the tokens 1 to ``count`` of this segment are
-                replaced by ``deep_prompts[i]``.
+            deep_prompts: Vectors (depth, count, Dt): before block ``i + 2`` the tokens 1 to ``count`` of this segment
+                are replaced by ``deep_prompts[i]``.
 
         Returns:
             The prefix with these tokens added.
@@ -118,7 +118,7 @@ class TextTower(FrozenModule):
             mask = visible
             if final and last is None:
                 break
-            if final:
+            if final and last is not None:
                 position = last.expand(leading).flatten()
                 rows = torch.arange(x.shape[0], device=x.device)
                 x, normed = x[rows, position][:, None], normed[rows, position][:, None]

@@ -1,6 +1,6 @@
 """The frozen vision tower: raw tokens of chosen blocks, and CoPS's value-value path beside the plain one."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -64,7 +64,7 @@ class VisionTower(FrozenModule):
         for norm in ("ln_pre", "ln_post"):
             for kind in ("weight", "bias"):
                 self.freeze(f"{norm}_{kind}", weights[f"visual.{norm}.{kind}"])
-        self.blocks = nn.ModuleList(
+        self.blocks: Collection[FrozenBlock] = nn.ModuleList(  # type: ignore[assignment]
             FrozenBlock(weights, f"visual.transformer.resblocks.{layer}", config.vision, activation)
             for layer in range(config.vision.layers)
         )
@@ -89,7 +89,7 @@ class VisionTower(FrozenModule):
             normed = block.normalise(x)
             # Nobody reads the last block's patches on the plain path unless its layer was asked for.
             class_only = layer == depth and depth not in layers
-            if value_path:
+            if x_value is not None:
                 queries, keys, values = block.queries_keys_values(normed)
                 x_value = x_value + block.attend(values, values, values)
                 queries = queries[:, :, :1] if class_only else queries

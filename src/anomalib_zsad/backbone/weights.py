@@ -108,8 +108,8 @@ def _unavailable(name: str, tag: str, reason: str) -> str:
         f"The weights '{tag}' of backbone '{name}' are not available; {reason}. Three remedies: "
         f"(1) connect this machine to the network once, and open_clip fetches and keeps them; "
         f"(2) give a file you have: pretrained='/path/to/file' (OpenAI's .pt archive, a state dict, or safetensors); "
-        f"(3) put the file, named {name}-{tag}.safetensors (.pt, .pth, .bin){also}, into a folder and set the environment "
-        f"variable {WEIGHTS_VARIABLE} to that folder. To try the package without any weights: backbone='{DEMO}'."
+        f"(3) put the file, named {name}-{tag}.safetensors (.pt, .pth, .bin){also}, into a folder and set the "
+        f"environment variable {WEIGHTS_VARIABLE} to it. To try the package without any weights: backbone='{DEMO}'."
     )
 
 

@@ -90,7 +90,8 @@ class ImageSpecificFlow(nn.Module):
             self.normal(features).unflatten(-1, (self.num_flows, -1)),
             self.offset(features),
         )
-        return _draw(*self.base(features), weights, noise)
+        mean, variance = self.base(features)
+        return _draw(mean, variance, weights, noise)
 
 
 class ImageAgnosticFlow(nn.Module):
@@ -114,7 +115,8 @@ class ImageAgnosticFlow(nn.Module):
     def forward(self, noise: Tensor) -> FlowSample:
         """Draws (1, samples, width) for noise (samples, width)."""
         weights = PlanarWeights(self.direction, self.normal, self.offset)
-        return _draw(*self.base(self.state), weights, noise)
+        mean, variance = self.base(self.state)
+        return _draw(mean, variance, weights, noise)
 
 
 def _draw(mean: Tensor, variance: Tensor, weights: PlanarWeights, noise: Tensor) -> FlowSample:

@@ -24,11 +24,11 @@ from .training import draw_training_noise, image_head_losses, prompt_losses
 IMAGE_HEAD = ("class_mapping.", "image_mapping.", "fusion.")
 
 
-class BayesPFL(ZeroShotMixin, AnomalibModule):
+class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     """Zero-shot anomaly detection with prompts drawn from learned distributions.
 
-    Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without ``checkpoint`` it is
-    to be trained; with one it is ready.
+    Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without ``checkpoint`` it
+    is to be trained; with one it is ready.
 
     Args:
         backbone: ``"demo"`` (a demonstration that ships with the package), an open_clip model name, or the path of an
@@ -159,10 +159,11 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """Anomalib's components, and the two training stages."""
-        return [*super().configure_callbacks(), TwoStageTraining(self.patience)]
+        components: Any = super().configure_callbacks()
+        return [*components, TwoStageTraining(self.patience)]
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        """Adam with the published groups; a cosine schedule with warm-up in stage 1, the group's own rate in stage 2."""
+    def configure_optimizers(self) -> Any:
+        """Adam with the published groups; cosine schedule with warm-up in stage 1, the groups' own rates in stage 2."""
         groups: dict[str, list[nn.Parameter]] = {"prompt": [], "flow": [], "temperature": [], "head": [], "other": []}
         for name, parameter in self.model.named_parameters():
             groups[_group_of(name)].append(parameter)

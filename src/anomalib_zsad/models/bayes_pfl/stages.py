@@ -4,21 +4,22 @@ import logging
 import math
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
 # What decides when a stage has stopped improving, as anomalib's evaluator names it.
-MONITORED = {1: "pixel_StreamingAveragePrecision", 2: "image_StreamingAveragePrecision"}
+MONITORED = {1: "pixel_AveragePrecision", 2: "image_AveragePrecision"}
 
 
 class TwoStageTraining(Callback):
     """Ends a stage when its validation metric stalls, restores its best weights, and goes on or stops.
 
     Stage 1 watches the pixel AP, stage 2 the image AP. Where a run has no validation data, or its number of epochs is
-    small, stage 1 ends at a share of the epochs so that stage 2 has its own. Everything is part of the callback's state:
-    a run that is resumed goes on as if it had not been interrupted.
+    small, stage 1 ends at a share of the epochs so that stage 2 has its own. Everything is part of the callback's
+    state: a run that is resumed goes on as if it had not been interrupted.
 
     Args:
         patience: Epochs without improvement after which a stage ends.
@@ -46,7 +47,7 @@ class TwoStageTraining(Callback):
         self.best_value, self.stalled = state_dict["best_value"], state_dict["stalled"]
         self.best_weights = state_dict["best_weights"]
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Compare the metric of this epoch with the best one."""
         value = trainer.callback_metrics.get(MONITORED[pl_module.model.stage])
         if trainer.sanity_checking or not trainer.training or value is None or math.isnan(float(value)):
@@ -58,7 +59,7 @@ class TwoStageTraining(Callback):
         else:
             self.stalled += 1
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         """End the stage where it has stalled or its share of the epochs is used up."""
         stalled = self.stalled >= self.patience
         if pl_module.model.stage == 1 and (stalled or self._share_is_used(trainer)):
@@ -70,13 +71,13 @@ class TwoStageTraining(Callback):
             logger.info("Stage 2 ends after epoch %d.", trainer.current_epoch + 1)
             trainer.should_stop = True
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Leave the model, and the checkpoint of the last epoch, with the weights that validated best."""
         if not self.best_weights or trainer.interrupted:
             return
         self._restore_best(pl_module)
         callback = trainer.checkpoint_callback
-        if callback is not None and callback.monitor is None and callback.best_model_path:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor is None and callback.best_model_path:
             trainer.save_checkpoint(callback.best_model_path)
 
     def _share_is_used(self, trainer: Trainer) -> bool:
@@ -84,7 +85,7 @@ class TwoStageTraining(Callback):
         # A run of one epoch has no second one to give to stage 2.
         return epochs > 1 and trainer.current_epoch + 1 == min(epochs - 1, math.ceil(self.first_share * epochs))
 
-    def _restore_best(self, pl_module: LightningModule) -> None:
+    def _restore_best(self, pl_module: Any) -> None:
         if self.best_weights:
             pl_module.model.load_state_dict(self.best_weights, strict=False)
             self.best_weights = {}

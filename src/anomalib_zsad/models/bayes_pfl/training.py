@@ -35,7 +35,7 @@ def draw_training_noise(model: BayesPFLModel, images: int, generator: torch.Gene
 
 
 def prompt_losses(model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw) -> dict[str, Tensor]:
-    """Losses of stage 1: ``class``, ``focal``, ``dice``, ``distribution``, ``orthogonal``; their sum trains everything."""
+    """Losses of stage 1: ``class``, ``focal``, ``dice``, ``distribution``, ``orthogonal``; their sum trains all."""
     tokens = model.backbone.encode_image(batch.images, model.layers)
     sample = model.sample_prompts(tokens, batch.class_names, draw.noise)
     chosen = sample.text[:, 0, draw.entry]

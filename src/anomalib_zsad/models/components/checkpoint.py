@@ -57,8 +57,8 @@ def read_checkpoint(path: str | Path, method: str, published_key: str) -> Checkp
     if STAMP not in content or "state_dict" not in content:
         keys = ", ".join(sorted(map(str, content))[:6]) or "nothing"
         msg = (
-            f"'{path}' is no checkpoint of {method}: neither one that training with this package writes, nor the published "
-            f"file, which has the key '{published_key}'. It holds: {keys}."
+            f"'{path}' is no checkpoint of {method}: neither one that training with this package writes, nor the "
+            f"published file, which has the key '{published_key}'. It holds: {keys}."
         )
         raise CheckpointError(msg)
     stamp = content[STAMP]
@@ -127,7 +127,7 @@ def check_backbone(checkpoint: Checkpoint, name: str, fingerprint: str) -> None:
     trained_on = checkpoint.stamp.get("backbone")
     if trained_on and trained_on["fingerprint"] != fingerprint:
         msg = (
-            f"'{checkpoint.path}' was trained over backbone '{trained_on['name']}', and this model has '{name}' with other "
-            f"weights. Build the model with backbone='{trained_on['name']}' and the weights it was trained with."
+            f"'{checkpoint.path}' was trained over backbone '{trained_on['name']}', and this model has '{name}' with "
+            f"other weights. Build the model with backbone='{trained_on['name']}' and the weights it was trained with."
         )
         raise CheckpointError(msg)

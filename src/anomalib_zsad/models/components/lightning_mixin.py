@@ -9,7 +9,7 @@ from typing import Any
 
 from anomalib import LearningType
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
+from anomalib.metrics import AnomalibMetric, Evaluator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -63,16 +63,20 @@ class ZeroShotMixin:
     @staticmethod
     def configure_evaluator() -> Evaluator:
         """Streaming image and pixel metrics in bounded memory, in validation and test."""
-        return Evaluator(val_metrics=streaming_metrics(), test_metrics=streaming_metrics())
+        return Evaluator(val_metrics=_metrics(), test_metrics=_metrics())
 
-    def class_names_of(self, batch: Batch) -> list[str]:
+    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:
+        """As in anomalib, with the operator set that the exporter writes; anomalib asks for an older one in vain."""
+        return super().to_onnx(*args, **{"opset_version": 18, **kwargs})  # type: ignore[misc]
+
+    def class_names_of(self, batch: Any) -> list[str]:
         """Class name of each image: the batch's, else the datamodule's category, else the model's, else "object"."""
         carried = getattr(batch, "class_name", None)
         if carried is not None:
             return list(carried)
         attached = getattr(self, "_trainer", None)
         category = getattr(getattr(attached, "datamodule", None), "category", None)
-        return [category or self.class_name or DEFAULT_CLASS_NAME] * batch.image.shape[0]
+        return [category or self.class_name or DEFAULT_CLASS_NAME] * len(batch.image)
 
     def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Batch:
         """Add the answers to a validation batch."""
@@ -166,6 +170,14 @@ class ZeroShotMixin:
             "image_size": backbone.image_size,
             "auxiliary": list(getattr(datamodule, "auxiliary_categories", ())),
         }
+
+
+def _metrics() -> list[AnomalibMetric]:
+    """The streaming metrics under the names that anomalib's own have, such as ``image_AUROC``."""
+    metrics = streaming_metrics()
+    for metric in metrics:
+        metric.name = metric.name.replace("Streaming", "")
+    return metrics
 
 
 def resolve_pre_processor(pre_processor: nn.Module | bool, image_size: int) -> nn.Module | bool:

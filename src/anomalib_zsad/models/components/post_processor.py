@@ -63,8 +63,9 @@ class ZeroShotPostProcessor(PostProcessor):
             pixel_sensitivity=pixel_sensitivity,
         )
         options: dict[str, Any] = {"strict": False}
-        self._image_threshold_metric = F1Threshold(fields=["pred_score", "gt_label"], **options)
-        self._pixel_threshold_metric = F1Threshold(fields=["anomaly_map", "gt_mask"], **options)
+        image_fields, pixel_fields = ["pred_score", "gt_label"], ["anomaly_map", "gt_mask"]
+        self._image_threshold_metric = F1Threshold(fields=image_fields, **options)  # type: ignore[assignment]
+        self._pixel_threshold_metric = F1Threshold(fields=pixel_fields, **options)  # type: ignore[assignment]
 
     @property
     def normalized_image_threshold(self) -> Tensor:

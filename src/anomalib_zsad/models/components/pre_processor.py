@@ -19,9 +19,8 @@ class ClampToUnit(Transform):
         del params
         if not isinstance(inpt, torch.Tensor) or isinstance(inpt, tv_tensors.Mask):
             return inpt
-        return (
-            tv_tensors.wrap(inpt.clamp(0, 1), like=inpt) if isinstance(inpt, tv_tensors.TVTensor) else inpt.clamp(0, 1)
-        )
+        clamped = inpt.clamp(0, 1)
+        return tv_tensors.wrap(clamped, like=inpt) if isinstance(inpt, tv_tensors.TVTensor) else clamped
 
 
 class CLIPPreProcessor(PreProcessor):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class GaussianSmoothing(nn.Module):
     """Smooth square maps as ``scipy.ndimage.gaussian_filter`` does (truncated at 4 sigma, reflected at the edge).
 
-    The filter along one axis is linear, so it is a matrix, edges included; SciPy itself gives that matrix, and two matrix
-    products smooth a map.
+    The filter along one axis is linear, so it is a matrix, edges included; SciPy itself gives that matrix, and two
+    matrix products smooth a map.
 
     Args:
         side: Side of the maps in pixels.

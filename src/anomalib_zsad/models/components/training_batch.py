@@ -1,9 +1,8 @@
 """A batch as the training losses take it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from anomalib.data import Batch
 from torch import Tensor
 
 
@@ -23,7 +22,7 @@ class TrainingBatch(NamedTuple):
     class_names: list[str]
 
 
-def training_batch(batch: Batch, class_names: list[str]) -> TrainingBatch:
+def training_batch(batch: Any, class_names: list[str]) -> TrainingBatch:
     """Take labels and masks from an anomalib batch.
 
     A batch of normal images alone needs no masks: theirs are empty.
@@ -42,12 +41,12 @@ def training_batch(batch: Batch, class_names: list[str]) -> TrainingBatch:
     if masks is None:
         if bool(batch.gt_label.any()):
             first = int(batch.gt_label.int().argmax())
-            msg = f"{_first_path(batch, first)} is abnormal and has no mask; training needs one for each abnormal image."
+            msg = f"{_first_path(batch, first)} is abnormal and has no mask; training needs one for each of these."
             raise ValueError(msg)
         masks = torch.zeros(batch.image.shape[0], *batch.image.shape[-2:], device=batch.image.device)
     return TrainingBatch(batch.image, batch.gt_label, masks, class_names)
 
 
-def _first_path(batch: Batch, index: int = 0) -> str:
+def _first_path(batch: Any, index: int = 0) -> str:
     paths = batch.image_path
     return "An image" if paths is None else f"'{paths[index]}'"
