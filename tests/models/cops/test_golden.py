@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from anomalib_zsad.models.components.training_batch import TrainingBatch
-from anomalib_zsad.models.cops.published import published_name
 from anomalib_zsad.models.cops.prototypes import distances
+from anomalib_zsad.models.cops.published import published_name
 from anomalib_zsad.models.cops.training import prompt_losses
 
 from .golden import TEST_CONSTANTS, TRAINING_CONSTANTS, Golden
@@ -77,7 +77,9 @@ def test_losses_and_gradients(golden, backbone, setting) -> None:
     for name, parameter in model.named_parameters():
         theirs = published_name(name)
         norm = golden[f"{prefix}grad_norm/{theirs}"]
-        torch.testing.assert_close(parameter.grad.norm(), norm, rtol=1e-3, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            parameter.grad.norm(), norm, rtol=1e-3, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}"
+        )
         if f"{prefix}grad/{theirs}" in golden:
             whole = golden[f"{prefix}grad/{theirs}"].reshape(parameter.shape)
             assert (parameter.grad - whole).norm() <= 1e-3 * whole.norm()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Constants:
     """Constants of the method.
 
-    Published settings: trained on MVTec AD and tested on VisA, both neighbourhoods are 3, ``alpha`` 0.35, ``beta`` 1.0, with
-    ``reconstruction``; trained on VisA and tested on anything else, the defaults.
+    Published settings: trained on MVTec AD and tested on VisA, both neighbourhoods are 3, ``alpha`` 0.35, ``beta`` 1.0,
+    with ``reconstruction``; trained on VisA and tested on anything else, the defaults.
 
     Attributes:
         neighbourhood: Patches along one side of the square that is averaged around each patch, at test time; odd.

@@ -19,7 +19,7 @@ def abnormal_share(masks: Tensor, patch_size: int) -> Tensor:
 def focal_loss(abnormal: Tensor, share: Tensor) -> Tensor:
     """Focal loss (gamma 2) averaged over all pixels of the upsampled map.
 
-    Quirk kept for parity: one-hot targets are clamped to [1e-5, 1 - 1e-5] and 1e-5 is added to the probability of truth.
+    Quirk kept for parity: one-hot targets are clamped to [1e-5, 1 - 1e-5] and 1e-5 is added to the truth's probability.
 
     Args:
         abnormal: Probability of the abnormal state for each patch, (n, N).

@@ -34,7 +34,9 @@ class StatePrompts(nn.Module):
     ) -> None:
         super().__init__()
         if deep_length > context_length:
-            msg = f"deep_length {deep_length} is more than context_length {context_length}; deep prompts replace context."
+            msg = (
+                f"deep_length {deep_length} is more than context_length {context_length}; deep prompts replace context."
+            )
             raise ValueError(msg)
         self.lengths = (context_length, state_length, class_length)
         self.normal = nn.Parameter(torch.randn(sum(self.lengths), width) * 0.02)
@@ -107,7 +109,7 @@ def _read_constant(prompts: StatePrompts, backbone: FrozenCLIP) -> Prefix:
 
 
 def _identity(tensors: Iterable[Tensor]) -> object | None:
-    """A value that changes when one of the tensors does; ``None`` where torch counts no versions (inference tensors)."""
+    """A value that changes when a tensor does; ``None`` where torch counts no versions (inference tensors)."""
     tensors = tuple(tensors)
     if any(tensor.is_inference() for tensor in tensors):
         return None

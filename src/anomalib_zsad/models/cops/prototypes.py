@@ -90,8 +90,8 @@ def distance_weights(distance: Tensor, alpha: float) -> Tensor:
         alpha: Share of the normal state's distance, in [0, 1].
 
     Returns:
-        ``alpha * minmax(d_normal) + (1 - alpha) * (1 - minmax(d_abnormal))``, (n, N) in [0, 1], with minimum and maximum
-        over each image's own patches. Where all patches of an image are equally far, its ``minmax`` is 0.
+        ``alpha * minmax(d_normal) + (1 - alpha) * (1 - minmax(d_abnormal))``, (n, N) in [0, 1], with minimum and
+        maximum over each image's own patches. Where all patches of an image are equally far, its ``minmax`` is 0.
     """
     low, high = distance.amin(dim=-1, keepdim=True), distance.amax(dim=-1, keepdim=True)
     scaled = (distance - low) / (high - low).clamp(min=torch.finfo(distance.dtype).eps)

@@ -45,8 +45,8 @@ def from_published(published: Mapping[str, Tensor], ours: Mapping[str, Tensor]) 
         ours: Parameters of the model to be loaded, by name.
 
     Returns:
-        Tensors under our names. Of what published files leave out, our own tensor is kept; anything else that is missing
-        is left out and a differing shape is kept, for the caller to name.
+        Tensors under our names. Of what published files leave out, our own tensor is kept; anything else that is
+        missing is left out and a differing shape is kept, for the caller to name.
     """
     renamed = {}
     for name, parameter in ours.items():

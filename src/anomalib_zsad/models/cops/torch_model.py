@@ -96,7 +96,7 @@ class CoPSModel(nn.Module):
         deep_depth = min(PUBLISHED_DEEP_DEPTH, text_layers - 1) if deep_depth is None else deep_depth
         _check_arguments(backbone, self.layers, num_samples, deep_depth)
         self.given_constants = dict(constants or {})
-        self.constants = Constants(**self.given_constants)
+        self.constants = Constants(**self.given_constants)  # type: ignore[arg-type]
 
         self.prompts = StatePrompts(width, context_length, state_length, class_length, deep_depth, deep_length)
         self.prototypes = StatePrototypes(state_length, width, extractor_heads)
@@ -111,7 +111,7 @@ class CoPSModel(nn.Module):
 
     def set_extra_state(self, state: dict[str, float | bool]) -> None:
         """Take a checkpoint's constants, but for those that the user gave."""
-        self.constants = Constants(**{**state, **self.given_constants})
+        self.constants = Constants(**{**state, **self.given_constants})  # type: ignore[arg-type]
 
     def forward(
         self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Tensor | None = None
@@ -119,9 +119,9 @@ class CoPSModel(nn.Module):
         """Scores, maps and their spread over the sampled class tokens.
 
         The answer comes from text embeddings averaged over the samples, as published. Each sample's own embeddings, not
-        averaged, give a score and a map too; ``score_std`` and ``map_std`` are the standard deviations of these. Samples
-        come from the prior and are the same for every image, so the spread says how much the answer owes to the class
-        tokens, not how likely the image is.
+        averaged, give a score and a map too; ``score_std`` and ``map_std`` are the standard deviations of these. The
+        samples come from the prior and are the same for every image, so the spread says how much the answer owes to the
+        class tokens, not how likely the image is.
 
         Args:
             images: Normalised images (n, 3, side, side).
@@ -153,8 +153,8 @@ class CoPSModel(nn.Module):
     ) -> Evidence:
         """Image probabilities and unsmoothed weighted maps, see :meth:`forward` for the arguments.
 
-        ``image_probability`` and ``unsmoothed_map`` come from the averaged text embeddings, the fields of the samples from
-        each sample's own; so the former are not the means of the latter. The image score is
+        ``image_probability`` and ``unsmoothed_map`` come from the averaged text embeddings, the fields of the samples
+        from each sample's own; so the former are not the means of the latter. The image score is
         ``beta * image_probability + (1 - beta) * maximum of unsmoothed_map``.
         """
         resolve_names(class_names, images.shape[0], self.class_name)
@@ -168,9 +168,9 @@ class CoPSModel(nn.Module):
 
         Quirk kept for parity: ``ln_post`` is applied to the patches and not to the class token.
         """
-        tokens = self.backbone.encode_image(images, value_path=True)
         vision = self.backbone.vision
-        return ImageFeatures(tokens.class_token @ vision.projection, vision.norm_and_project(tokens.value_patches))
+        class_token, _, patches = self.backbone.encode_image(images, value_path=True)
+        return ImageFeatures(class_token @ vision.projection, vision.norm_and_project(patches))  # type: ignore[arg-type]
 
     def local_average(self, patches: Tensor, neighbourhood: int) -> Tensor:
         """Average each patch (n, N, D) with its neighbours on the grid; outside the image is counted as zeros."""

@@ -42,7 +42,7 @@ class ClassVAE(nn.Module):
     def sample(self, noise: Tensor) -> Tensor:
         """Decode draws (samples, D) from the standard normal distribution.
 
-        Quirk kept for parity: at test time codes come from the prior, not from the encoder, so class tokens do not depend
-        on the image.
+        Quirk kept for parity: at test time codes come from the prior, not from the encoder, so class tokens do not
+        depend on the image.
         """
         return self.decoder(noise)

@@ -1,0 +1,227 @@
+"""CoPS for anomalib."""
+
+from typing import Any, Literal
+
+import torch
+from anomalib.metrics import Evaluator
+from anomalib.models.components import AnomalibModule
+from anomalib.visualization import Visualizer
+from torch import Tensor, nn
+
+from anomalib_zsad.backbone import FrozenCLIP
+from anomalib_zsad.models.components.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    check_backbone,
+    load_parameters,
+    read_checkpoint,
+)
+from anomalib_zsad.models.components.feature_cache import KeptFeatures, check_options, refuse_augmentation
+from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
+
+from .published import PUBLISHED_KEY, from_published, infer_arguments, unknown_names
+from .torch_model import CoPSModel, ImageFeatures
+from .training import draw_training_noise, prompt_losses
+
+
+class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
+    """Zero-shot anomaly detection with prompts that are conditioned on the image.
+
+    Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without ``checkpoint`` it
+    is to be trained; with one it is ready.
+
+    The constants ``neighbourhood`` to ``reconstruction`` travel with a checkpoint: one that is left ``None`` is the
+    checkpoint's, and the value named below where there is no checkpoint, or a published one, which holds none.
+
+    Args:
+        backbone: ``"demo"`` (a demonstration that ships with the package), an open_clip model name, or the path of an
+            open_clip JSON configuration.
+        pretrained: open_clip tag, or a weights file; ``None`` for random weights. The demo backbone brings its own.
+        image_size: Side of the square input in pixels; ``None`` for what suits the backbone.
+        layers: The vision block after which the value-value path is read; the method is defined for the last one, which
+            ``None`` means.
+        num_samples: Class tokens sampled for each state.
+        checkpoint: A checkpoint of this model, or a published file.
+        class_name: As in every zero-shot model; CoPS's prompts hold no class name.
+        neighbourhood: Patches along one side of the square that is averaged around each patch, odd; 5.
+        alpha: Share of the distance from the normal prototypes in the weight of a patch, in [0, 1]; 0.26.
+        beta: Share of the image feature in the score, in [0, 1]: score = beta * image probability + (1 - beta) *
+            highest patch; 0.9.
+        blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none.
+        training_neighbourhood: ``neighbourhood`` while training; 5.
+        reconstruction: Whether the reconstruction of image features counts in training; no.
+        context_length: Context vectors of a prompt; a checkpoint's are taken from it.
+        state_length: State vectors of a prompt, and prototypes of a state; likewise.
+        class_length: Class vectors of a prompt; likewise.
+        deep_depth: Text blocks with deep prompts; likewise, else 8, or all but the first in a shallower text tower.
+        deep_length: Deep vectors of a block; likewise.
+        extractor_heads: Attention heads of the prototype extractor, a divisor of the embedding's width; likewise.
+        learning_rate: Learning rate of everything.
+        keep_features: Keep each training image's frozen features between epochs, ``"memory"`` or ``"disk"`` (a
+            memory-mapped file that goes with the run); ``None`` for computing them in each. Needs training data without
+            augmentation.
+        keep_features_limit: Most gigabytes to keep; images beyond that are computed in each epoch.
+        keep_features_folder: Existing folder for the file of ``"disk"``; ``None`` for the system's temporary folder.
+        pre_processor: As in anomalib.
+        post_processor: As in anomalib.
+        evaluator: As in anomalib.
+        visualizer: As in anomalib.
+
+    Raises:
+        ValueError: An argument is out of its range or does not fit the backbone.
+        WeightsUnavailableError: The backbone's weights are not to be had; the message names three remedies.
+        CheckpointError: The checkpoint is damaged, of another method, or of another backbone.
+
+    Example:
+        >>> from anomalib_zsad import CoPS
+        >>> model = CoPS(backbone="demo")
+        >>> finding = model.examine("part.png")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        backbone: str = "ViT-L-14-336",
+        pretrained: str | None = "openai",
+        image_size: int | None = None,
+        layers: tuple[int, ...] | None = None,
+        num_samples: int = 10,
+        checkpoint: str | None = None,
+        class_name: str | None = None,
+        neighbourhood: int | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        blur_sigma: float = 4.0,
+        training_neighbourhood: int | None = None,
+        reconstruction: bool | None = None,
+        context_length: int = 6,
+        state_length: int = 6,
+        class_length: int = 2,
+        deep_depth: int | None = None,
+        deep_length: int = 4,
+        extractor_heads: int = 12,
+        learning_rate: float = 1e-3,
+        keep_features: Literal["memory", "disk"] | None = None,
+        keep_features_limit: float = 8.0,
+        keep_features_folder: str | None = None,
+        pre_processor: nn.Module | bool = True,
+        post_processor: nn.Module | bool = True,
+        evaluator: Evaluator | bool = True,
+        visualizer: Visualizer | bool = True,
+    ) -> None:
+        if keep_features is not None:
+            check_options(keep_features, keep_features_limit, keep_features_folder)
+        saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
+        if saved is not None and saved.stamp:
+            layers = layers or tuple(saved.stamp["layers"])
+            image_size = image_size or saved.stamp["image_size"]
+        frozen = FrozenCLIP(backbone, pretrained, image_size, activation="quick_gelu", position_resize="bilinear")
+        super().__init__(
+            pre_processor=resolve_pre_processor(pre_processor, frozen.image_size),
+            post_processor=post_processor,
+            evaluator=evaluator,
+            visualizer=visualizer,
+        )
+        self.class_name, self.trained, self.learning_rate = class_name, saved is not None, learning_rate
+        self.keep_features, self.keep_features_limit = keep_features, keep_features_limit
+        self.keep_features_folder = keep_features_folder
+        self._kept: KeptFeatures | None = None
+        constants = {
+            "neighbourhood": neighbourhood,
+            "alpha": alpha,
+            "beta": beta,
+            "training_neighbourhood": training_neighbourhood,
+            "reconstruction": reconstruction,
+        }
+        shape: dict[str, int | None] = {
+            "context_length": context_length,
+            "state_length": state_length,
+            "class_length": class_length,
+            "deep_depth": deep_depth,
+            "deep_length": deep_length,
+            "extractor_heads": extractor_heads,
+        }
+        if saved is not None:
+            shape.update(_arguments_of(saved))
+        self._shape = shape
+        self.model = CoPSModel(
+            frozen,
+            layers,
+            num_samples=num_samples,
+            class_name=class_name or DEFAULT_CLASS_NAME,
+            blur_sigma=blur_sigma,
+            constants={name: value for name, value in constants.items() if value is not None},
+            **self._shape,  # type: ignore[arg-type]
+        )
+        if saved is not None:
+            self._load(saved)
+
+    def _load(self, saved: Checkpoint) -> None:
+        frozen = self.model.backbone
+        state = saved.state
+        if saved.published_key:
+            parameters = dict(self.model.named_parameters())
+            unknown = unknown_names(saved.state, parameters)
+            if unknown:
+                msg = f"'{saved.path}' holds '{unknown[0]}', which CoPS does not have: it is of another method."
+                raise CheckpointError(msg)
+            state = from_published(saved.state, parameters) | {"_extra_state": self.model.get_extra_state()}
+        else:
+            check_backbone(saved, frozen.config.name, frozen.fingerprint)
+        load_parameters(self.model, state, saved, frozen.config.name)
+
+    def stamp(self) -> dict[str, Any]:
+        """What is written on checkpoints; two arguments of the shape are not to be seen from the weights."""
+        hidden = {name: self._shape[name] for name in ("class_length", "extractor_heads")}
+        return super().stamp() | {"arguments": hidden}
+
+    def on_train_start(self) -> None:
+        """Make place for the features to be kept, or say why they cannot be."""
+        if self.keep_features is None:
+            return
+        dataset = self.trainer.train_dataloader.dataset
+        refuse_augmentation(dataset)
+        self._kept = KeptFeatures(
+            self.keep_features, self.keep_features_limit, self.keep_features_folder, expected=len(dataset)
+        )
+
+    def on_train_end(self) -> None:
+        """Let the kept features go."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Losses of a labelled batch."""
+        del args, kwargs
+        labelled = self.labelled(batch)
+        images = labelled.images.shape[0]
+        features: ImageFeatures | None = None
+        if self._kept is not None:
+            features = self._kept.features(batch.image_path, labelled.images, self.model.encode)
+        losses = prompt_losses(self.model, labelled, draw_training_noise(self.model, images), features)
+        return self.log_losses(losses, images)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam at one learning rate, without a schedule."""
+        return torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, betas=(0.5, 0.999))
+
+
+def _arguments_of(saved: Checkpoint) -> dict[str, int]:
+    """Hyper-parameters that a checkpoint was trained with, read from its shapes and its stamp."""
+    state, hidden = saved.state, saved.stamp.get("arguments", {})
+    try:
+        if saved.published_key:
+            return infer_arguments(state)
+        deep = [value for name, value in state.items() if name.startswith("prompts.deep.")]
+        state_length, class_length = state["prototypes.normal"].shape[0], hidden["class_length"]
+        return {
+            "context_length": state["prompts.normal"].shape[0] - state_length - class_length,
+            "state_length": state_length,
+            "class_length": class_length,
+            "deep_depth": len(deep),
+            "deep_length": deep[0].shape[0] if deep else 0,
+            "extractor_heads": hidden["extractor_heads"],
+        }
+    except (KeyError, AttributeError, IndexError) as error:
+        msg = f"'{saved.path}' lacks {error}, which every checkpoint of CoPS has: it is incomplete."
+        raise CheckpointError(msg) from error
