@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 from anomalib_zsad import registration
 
 if TYPE_CHECKING:
+    from anomalib_zsad.data.auxiliary import AuxiliaryDataModule
+    from anomalib_zsad.data.folder_tree import FolderTree
+    from anomalib_zsad.data.sample import SampleDataModule
     from anomalib_zsad.models.bayes_pfl.lightning_model import BayesPFL
 
 __all__ = [
+    "AuxiliaryDataModule",
     "BayesPFL",
+    "FolderTree",
+    "SampleDataModule",
 ]
 
 _MODULES = {name: module for exports in registration.EXPORTS.values() for name, module in exports.items()}

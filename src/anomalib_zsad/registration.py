@@ -33,7 +33,11 @@ EXPORTS: dict[str, dict[str, str]] = {
     MODELS: {
         "BayesPFL": "anomalib_zsad.models.bayes_pfl.lightning_model",
     },
-    DATA: {},
+    DATA: {
+        "AuxiliaryDataModule": "anomalib_zsad.data.auxiliary",
+        "FolderTree": "anomalib_zsad.data.folder_tree",
+        "SampleDataModule": "anomalib_zsad.data.sample",
+    },
 }
 
 # Modules whose classes ``get_model({"class_path": ...})`` may name by their full path.

@@ -1,5 +1,21 @@
 """Data for zero-shot models: class-named items, auxiliary training data, folders of images, the sample set."""
 
+from anomalib_zsad.data.auxiliary import AuxiliaryDataModule
+from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
+from anomalib_zsad.data.folder_tree import FolderTree, FolderTreeDataset
 from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem, NumpyClassNamedBatch, NumpyClassNamedItem
+from anomalib_zsad.data.sample import SampleDataModule
+from anomalib_zsad.data.sources import CategorySet
 
-__all__ = ["ClassNamedBatch", "ClassNamedItem", "NumpyClassNamedBatch", "NumpyClassNamedItem"]
+__all__ = [
+    "AuxiliaryDataModule",
+    "CategorySet",
+    "ClassNamedBatch",
+    "ClassNamedDataset",
+    "ClassNamedItem",
+    "FolderTree",
+    "FolderTreeDataset",
+    "NumpyClassNamedBatch",
+    "NumpyClassNamedItem",
+    "SampleDataModule",
+]

@@ -1,0 +1,277 @@
+"""Auxiliary training data: labelled images of other categories than those to be examined."""
+
+import copy
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from anomalib.data import AnomalibDataModule, get_datamodule
+from anomalib.data.utils import random_split
+from lightning.pytorch.utilities.types import TRAIN_DATALOADERS
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import Transform
+
+from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
+from anomalib_zsad.data.sampling import SeededSampler
+from anomalib_zsad.data.sources import CategorySet, overlap
+
+__all__ = ["AuxiliaryDataModule", "held_out_by_default"]
+
+logger = logging.getLogger(__name__)
+
+
+def held_out_by_default(categories: list[str]) -> list[str]:
+    """The categories that validate where none are named: every fifth in alphabetical order, beginning with the third.
+
+    Of fewer than three the last; of a single category none, then a fifth of its images is held out instead.
+
+    Example:
+        >>> held_out_by_default(["wood", "tile", "cable", "pill", "grid", "screw", "zipper", "capsule"])
+        ['grid', 'zipper']
+    """
+    ordered = sorted(categories)
+    if len(ordered) < 2:
+        return []
+    return ordered[2::5] or ordered[-1:]
+
+
+class AuxiliaryDataModule(AnomalibDataModule):
+    """Normal and anomalous images of several categories to train on, others to validate on, and a target to test on.
+
+    Zero-shot methods learn what anomalies look like from labelled images of an auxiliary data set, then examine
+    categories they never saw. The training data here are the labelled images (anomalib's test split) of the auxiliary
+    categories; held-out categories of the same set validate; the target's test images test and predict. Each image
+    carries its category's name.
+
+    Args:
+        dataset: What reads the auxiliary set: a datamodule or dataset of anomalib by name ("MVTecAD", "Visa", "BTech",
+            "MPDD", "RealIAD", ...), "FolderTree" for a folder of images, or a class path.
+        root: The auxiliary set's folder; by default the class's own default.
+        categories: Auxiliary categories, those for validation among them; by default all of the set.
+        validation_categories: Which of the categories validate and are not trained on. By default every fifth in
+            alphabetical order, beginning with the third (see :func:`held_out_by_default`); of a set with one category
+            a fifth of the images, drawn by ``seed``.
+        class_names: What categories are called in prompts, by category; by default the category's name.
+        dataset_arguments: Further arguments of the data set's class, such as ``mask_threshold`` of FolderTree.
+        target: Datamodule whose test images are examined. Without one the held-out images are.
+        published_validation: Validate on this other set instead, as the published runs do: they chose their weights
+            by categories of the very benchmark they report, so figures come out too good. All auxiliary categories
+            train then. For reproduction only.
+        train_batch_size: Images in a training batch; the last batch of an epoch may be smaller.
+        eval_batch_size: Images in a batch of validation and test.
+        num_workers: Processes that load images; 0 loads them in the main process.
+        train_augmentations: Augmentation of training images, such as
+            :class:`~anomalib_zsad.data.augmentation.BayesPFLAugmentation`; by default none.
+        mosaic_probability: Probability with which a training image is replaced by a 2 x 2 mosaic of anomalous images
+            of its category (published for Bayes-PFL on MVTec AD: 0.4).
+        seed: Seed of shuffling, augmentation and held-out images. Together with the epoch it decides them: the number
+            of workers, or a run that was interrupted and resumed, makes no difference.
+
+    Raises:
+        ValueError: If categories overlap with the target's, are unknown, or leave nothing to train on; or if an
+            anomalous image to train on has no mask. Raised when the data are set up.
+
+    Example:
+        >>> from anomalib.data import MVTecAD  # doctest: +SKIP
+        >>> target = MVTecAD(category="bottle")  # doctest: +SKIP
+        >>> datamodule = AuxiliaryDataModule("Visa", "datasets/visa", target=target)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        dataset: str = "MVTecAD",
+        root: str | Path | None = None,
+        categories: list[str] | None = None,
+        validation_categories: list[str] | None = None,
+        class_names: dict[str, str] | None = None,
+        dataset_arguments: dict[str, Any] | None = None,
+        target: AnomalibDataModule | None = None,
+        published_validation: CategorySet | None = None,
+        train_batch_size: int = 32,
+        eval_batch_size: int = 8,
+        num_workers: int = 0,
+        train_augmentations: Transform | None = None,
+        mosaic_probability: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            train_batch_size=train_batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            train_augmentations=train_augmentations,
+            seed=seed,
+        )
+        if not 0 <= mosaic_probability <= 1:
+            raise ValueError(f"mosaic_probability must be in [0, 1], got {mosaic_probability}.")
+        if published_validation is not None and validation_categories is not None:
+            raise ValueError(
+                "Give validation_categories (held-out auxiliary categories) or published_validation (another set), "
+                "not both."
+            )
+        self.auxiliary = CategorySet(dataset, root, categories, dict(class_names or {}), dict(dataset_arguments or {}))
+        self.validation_categories = validation_categories
+        self.published_validation = _as_category_set(published_validation)
+        self.target = _as_datamodule(target)
+        self.mosaic_probability = mosaic_probability
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Name for folders of results: the target's, else that of the auxiliary set's folder.
+
+        anomalib keeps the folders below the one of this name in the paths of the images it writes, so outputs of
+        different categories never have the same path.
+        """
+        if self.target is not None:
+            return self.target.name
+        return self.auxiliary.dataset if self.auxiliary.root is None else Path(self.auxiliary.root).resolve().name
+
+    @property
+    def category(self) -> str:
+        """The target's category, if it has one; class names are the items' own."""
+        return "" if self.target is None else self.target.category
+
+    @category.setter
+    def category(self, category: str) -> None:
+        """Refuse: the target's category is set on the target."""
+        raise AttributeError(f"The category {category!r} of an AuxiliaryDataModule is its target's: set it there.")
+
+    @property
+    def auxiliary_categories(self) -> list[str]:
+        """Class names of what is trained on."""
+        return [self.auxiliary.name_of(category) for category in self._split_categories()[0]]
+
+    def prepare_data(self) -> None:
+        """Download and convert what anomalib can download and convert."""
+        for part in (self.auxiliary, self.published_validation):
+            if part is not None:
+                part.prepare()
+        if self.target is not None:
+            self.target.prepare_data()
+
+    def _setup(self, _stage: str | None = None) -> None:
+        """Read the categories, split them, and check them against the target."""
+        training, held_out = self._split_categories()
+        train_data = self._read(training)
+        if held_out:
+            val_data = self._read(held_out)
+        elif self.published_validation is not None:
+            val_data = self._read_published_validation(self.published_validation)
+        else:
+            logger.info("The auxiliary set has one category; a fifth of its images is held out for validation.")
+            train_data, val_data = _hold_out_images(train_data, self.seed)
+        _check_supervision(train_data)
+        train_data.mosaic_probability = self.mosaic_probability
+        self.train_data, self.val_data = train_data, val_data
+        if self.target is None:
+            logger.info("There is no target; the held-out images test too.")
+            self.test_data = copy.deepcopy(val_data)
+        else:
+            test_data = _read_target(self.target)
+            names = [self.auxiliary.name_of(category) for category in [*training, *held_out]]
+            self._check_target(names, test_data)
+            self.test_data = test_data
+
+    def _read(self, categories: list[str]) -> ClassNamedDataset:
+        """The labelled images of auxiliary categories."""
+        return ClassNamedDataset.pooled([self.auxiliary.read(category) for category in categories])
+
+    def _create_test_split(self) -> None:
+        """Nothing: the splits are made by category."""
+
+    def _create_val_split(self) -> None:
+        """Nothing: the splits are made by category."""
+
+    def _split_categories(self) -> tuple[list[str], list[str]]:
+        """Categories to train on and categories to validate on.
+
+        Raises:
+            ValueError: If a named one is unknown, or if none are left to train on.
+        """
+        categories = self.auxiliary.resolve_categories()
+        if self.published_validation is not None:
+            return categories, []
+        if self.validation_categories is None:
+            held_out = held_out_by_default(categories)
+        else:
+            held_out = self.validation_categories
+            unknown = sorted(set(held_out) - set(categories))
+            if unknown:
+                raise ValueError(f"validation_categories {unknown} are not among the categories {sorted(categories)}.")
+        training = [category for category in categories if category not in held_out]
+        if not training:
+            raise ValueError(f"All auxiliary categories {sorted(categories)} validate; none are left to train on.")
+        return training, held_out
+
+    def _read_published_validation(self, other: CategorySet) -> ClassNamedDataset:
+        """The other set's categories, with a warning."""
+        categories = other.resolve_categories()
+        logger.warning(
+            "Validation looks at %s of %s, as the published runs did: weights that are chosen by it have seen that "
+            "set's images, and figures on it come out too good.",
+            ", ".join(categories),
+            other.dataset,
+        )
+        return ClassNamedDataset.pooled([other.read(category) for category in categories])
+
+    def _check_target(self, auxiliary_names: list[str], test_data: ClassNamedDataset) -> None:
+        """Raise if auxiliary data are in the target too."""
+        names = overlap(auxiliary_names, test_data.class_names)
+        if names:
+            raise ValueError(
+                f"Auxiliary categories are among the target's: {', '.join(names)}. A zero-shot model must not be "
+                "trained on what it is tested on: name other categories, or another target."
+            )
+        shared = set(self.train_data.samples.image_path) & set(test_data.samples.image_path)
+        if shared:
+            raise ValueError(f"{len(shared)} images are both trained on and tested on, such as {min(shared)}.")
+
+    def _current_epoch(self) -> int:
+        """The trainer's epoch, counted from 0."""
+        return self.trainer.current_epoch if self.trainer is not None else 0
+
+    def train_dataloader(self) -> TRAIN_DATALOADERS:
+        """Shuffled training batches; order and augmentation depend on seed and epoch alone."""
+        epoch = None if self.trainer is None else self._current_epoch
+        return DataLoader(
+            dataset=self.train_data,
+            sampler=SeededSampler(len(self.train_data), self.seed or 0, epoch),
+            batch_size=self.train_batch_size,
+            num_workers=self.num_workers,
+            collate_fn=self.external_collate_fn or self.train_data.collate_fn,
+        )
+
+
+def _hold_out_images(data: ClassNamedDataset, seed: int | None) -> list[ClassNamedDataset]:
+    """Four fifths and one fifth of the images, normal and anomalous ones alike."""
+    return random_split(data, 0.2, label_aware=True, seed=seed)  # type: ignore[return-value]
+
+
+def _read_target(target: AnomalibDataModule) -> ClassNamedDataset:
+    """The target's test images under the target's name."""
+    target.setup()
+    return ClassNamedDataset.from_dataset(target.test_data, target.category or None)
+
+
+def _check_supervision(data: ClassNamedDataset) -> None:
+    """Raise if the data cannot teach what an anomaly is; warn if they cannot teach what a normal image is."""
+    if not data.has_anomalous:
+        raise ValueError("The auxiliary categories have no anomalous images; there is nothing to learn from.")
+    lacking = data.lacking_masks()
+    if len(lacking):
+        raise ValueError(
+            f"{len(lacking)} anomalous images to train on have no mask, the first is {lacking.image_path.iloc[0]}. "
+            "Training needs one for each anomalous image: add masks, or leave the category out."
+        )
+    if not data.has_normal:
+        logger.warning("The auxiliary categories have no normal images: image scores learn from anomalous ones alone.")
+
+
+def _as_datamodule(target: Any) -> AnomalibDataModule | None:
+    """A datamodule, from itself or from a mapping with ``class_path``."""
+    return get_datamodule(dict(target)) if isinstance(target, Mapping) else target
+
+
+def _as_category_set(value: Any) -> CategorySet | None:
+    """A category set, from itself or from a mapping of its attributes."""
+    return CategorySet(**value) if isinstance(value, Mapping) else value
