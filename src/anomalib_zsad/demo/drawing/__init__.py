@@ -1,0 +1,1 @@
+"""Procedural drawing of materials, objects and their defects, with exact masks."""

@@ -1,0 +1,99 @@
+"""A pool of drawn twins (a flawless picture and its damaged copy) for pretraining, drawn in parallel."""
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_zsad.demo.drawing import scene
+from anomalib_zsad.demo.drawing.defects import KINDS, Damage, InvisibleDefectError
+from anomalib_zsad.demo.drawing.materials import MATERIALS, Random
+from anomalib_zsad.demo.drawing.objects import OBJECTS
+
+SURFACES = tuple(MATERIALS)
+CHUNK = 100
+Twin: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_], str, str]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Drawn twins.
+
+    Attributes:
+        normal: flawless pictures (n, S, S, 3), 8 bits.
+        abnormal: the same with a defect.
+        masks: where they differ (n, S, S).
+        names: name of each product.
+        kinds: kind of each defect.
+    """
+
+    normal: NDArray[np.uint8]
+    abnormal: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    names: list[str]
+    kinds: list[str]
+
+    def __len__(self) -> int:
+        """Number of twins."""
+        return len(self.names)
+
+
+def draw_scene(rng: Random, size: int) -> tuple[str, scene.Scene, bool]:
+    """A random product: its name, its scene, and whether it is an object."""
+    style, instance = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=2))
+    material = str(rng.choice(SURFACES)) if rng.random() < 0.8 else "texture"
+    draw = rng.random()
+    if draw < 0.55:
+        return material, scene.surface(MATERIALS[material], style, instance, size), False
+    name = str(rng.choice(list(OBJECTS)))
+    if draw < 0.9:
+        return name, scene.body(OBJECTS[name], MATERIALS[material], style, instance, size), True
+    other = str(rng.choice(SURFACES))
+    panel = scene.panel(OBJECTS[name], (MATERIALS[material], MATERIALS[other]), style, instance, size)
+    return f"{material} panel", panel, False
+
+
+def draw_twin(seed: tuple[int, int], size: int) -> Twin:
+    """One twin of pictures (size, size, 3), the mask (size, size), the product's name and the kind of defect."""
+    rng = np.random.default_rng(seed)
+    name, clean, is_object = draw_scene(rng, size)
+    damaged = damage_somehow(clean, rng, [*KINDS, "chip"] if is_object else list(KINDS))
+    lamp = scene.light(rng, size)
+    return lamp.photograph(clean.picture), lamp.photograph(damaged.picture), damaged.mask, name, damaged.kind
+
+
+def damage_somehow(clean: scene.Scene, rng: Random, kinds: list[str]) -> Damage:
+    """Damage a scene with the first of the shuffled kinds that can be seen on it."""
+    for kind in rng.permutation(kinds):
+        try:
+            return scene.damage(clean, str(kind), rng, rng.uniform(0.7, 1.6))
+        except InvisibleDefectError:  # noqa: PERF203 - rare
+            continue
+    msg = f"none of {', '.join(kinds)} can be seen on this scene"
+    raise InvisibleDefectError(msg)
+
+
+def _draw_chunk(start: int, count: int, size: int, seed: int) -> Pool:
+    twins = [draw_twin((seed, number), size) for number in range(start, start + count)]
+    normal, abnormal, masks, names, kinds = zip(*twins, strict=True)
+    return Pool(np.stack(normal), np.stack(abnormal), np.stack(masks), list(names), list(kinds))
+
+
+def draw_pool(count: int, size: int, seed: int, workers: int = 2) -> Pool:
+    """Draw ``count`` twins of ``size`` pixels; the same seed gives the same pool with any number of workers."""
+    starts = list(range(0, count, CHUNK))
+    pictures = (np.empty((count, size, size, 3), dtype=np.uint8), np.empty((count, size, size, 3), dtype=np.uint8))
+    pool = Pool(*pictures, np.empty((count, size, size), dtype=bool), [], [])
+    draw = partial(_draw_chunk, size=size, seed=seed)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+        chunks = executor.map(draw, starts, [min(CHUNK, count - start) for start in starts])
+        for start, chunk in zip(starts, chunks, strict=True):
+            part = slice(start, start + len(chunk))
+            pool.normal[part], pool.abnormal[part], pool.masks[part] = chunk.normal, chunk.abnormal, chunk.masks
+            pool.names.extend(chunk.names)
+            pool.kinds.extend(chunk.kinds)
+    return pool
