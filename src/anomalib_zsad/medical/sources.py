@@ -6,6 +6,7 @@ is left in a temporary folder.
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -99,7 +100,7 @@ class ZipMember:
         try:
             with zipfile.ZipFile(self.archive) as archive, archive.open(self.member) as stream:
                 content = stream.read(self.size + 1)
-        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
             refuse(
                 Fault.DAMAGED_GZIP, f"an archive member cannot be unpacked ({type(error).__name__})", (), (self.name,)
             )

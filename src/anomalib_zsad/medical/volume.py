@@ -178,7 +178,7 @@ class Volume:
         if not self.regular:
             raise ValueError("the slices are unevenly spaced, so no single affine is true; use Volume.even_parts()")
         tensor = torch.from_numpy(np.ascontiguousarray(self.dense_voxels()))[None]
-        return MetaTensor(tensor, affine=torch.from_numpy(self.affine.copy()), meta=self.meta())
+        return MetaTensor(tensor, meta=self.meta())
 
     def meta(self) -> dict[str, Any]:
         """What MONAI's transforms need to know, in MONAI's own keys."""

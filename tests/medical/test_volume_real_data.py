@@ -1,0 +1,68 @@
+"""What the readers say about real files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.medical.volume_builders import message, only, outcomes, read_all
+
+
+def test_schwannoma_is_one_volume_of_37_slices(shared_data: Path) -> None:
+    volume = only(shared_data / "schwannoma_dicom")
+    assert volume.shape == (512, 512, 37)
+    assert volume.spacing == pytest.approx((0.41, 0.41, 1.5), abs=0.01)
+    assert volume.findings == []
+    assert volume.segmentable
+
+
+def test_prostate_series_are_named_for_what_they_are(shared_data: Path) -> None:
+    volumes, findings = read_all(shared_data / "prostate_dicom")
+    assert sorted(volume.shape for volume in volumes) == [(84, 128, 19)] * 4 + [(384, 384, 19)]
+    assert outcomes(findings) == {6: "skipped", 8: "warning", 9: "warning"}
+    assert "5 + 5 + 3 images" in message(findings, 6)
+    assert "split by b-value into 3 volumes" in message(findings, 9)
+    (gap,) = [volume for volume in volumes if not volume.filled.all()]
+    assert np.flatnonzero(~gap.filled).tolist() == [13]
+    assert "(45.6, 100.3, 20.0)" in message(findings, 8)
+    assert gap.spacing == pytest.approx((2, 2, 3), abs=1e-3)
+
+
+def test_ct_without_uids_is_read_but_cannot_carry_a_seg(shared_data: Path) -> None:
+    volume = only(shared_data / "ct_j2k_without_uids")
+    assert volume.shape == (512, 512, 20)
+    assert outcomes(volume.findings) == {3: "warning"}
+    assert not volume.segmentable
+
+
+def test_nifti_volumes(shared_data: Path) -> None:
+    volumes, _ = read_all(shared_data / "ms_lesions_nifti")
+    assert [volume.shape for volume in volumes] == [(182, 218, 182)] * 6
+    assert only(shared_data / "ct_nifti").shape == (122, 101, 112)
+
+
+def test_odd_dicom_is_refused_or_read_in_words(shared_data: Path) -> None:
+    volumes, findings = read_all(shared_data / "odd_dicom")
+    assert {volume.shape for volume in volumes} == {(512, 512, 1), (512, 512, 2)}
+    assert {finding.fault.number for finding in findings} >= {2, 15, 16, 18}
+    for finding in findings:
+        if finding.outcome.value == "refused":
+            assert finding.message
+
+
+def test_multi_frame_equals_its_single_frames(shared_data: Path) -> None:
+    single = only(shared_data / "dicom_seg" / "24x38x3" / "image")
+    multi = only(shared_data / "dicom_seg" / "24x38x3" / "multiframe")
+    np.testing.assert_array_equal(single.voxels, multi.voxels)
+    np.testing.assert_allclose(single.affine, multi.affine, atol=1e-6)
+
+
+def test_highdicom_agrees_on_the_geometry_of_an_enhanced_ct(shared_data: Path) -> None:
+    import highdicom
+
+    path = shared_data / "odd_dicom" / "eCT_Supplemental.dcm"
+    theirs = highdicom.imread(path).get_volume()
+    ours = only(path)
+    corner = theirs.affine @ np.array([1, 7, 5, 1])  # frame 1, row 7, column 5 in LPS
+    mine = [ours.world((5, 7, k)) for k in range(2)]
+    assert any(np.allclose(corner[:3] * [-1, -1, 1], place, atol=1e-3) for place in mine)
