@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from anomalib_zsad.data.folder_tree import FolderTree
     from anomalib_zsad.data.sample import SampleDataModule
     from anomalib_zsad.models.bayes_pfl.lightning_model import BayesPFL
+    from anomalib_zsad.models.cops.lightning_model import CoPS
 
 __all__ = [
     "AuxiliaryDataModule",
     "BayesPFL",
+    "CoPS",
     "FolderTree",
     "SampleDataModule",
 ]

@@ -32,6 +32,7 @@ DATA = "anomalib.data"
 EXPORTS: dict[str, dict[str, str]] = {
     MODELS: {
         "BayesPFL": "anomalib_zsad.models.bayes_pfl.lightning_model",
+        "CoPS": "anomalib_zsad.models.cops.lightning_model",
     },
     DATA: {
         "AuxiliaryDataModule": "anomalib_zsad.data.auxiliary",

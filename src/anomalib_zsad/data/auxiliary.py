@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from anomalib.data import AnomalibDataModule, get_datamodule
 from anomalib.data.utils import random_split
 from lightning.pytorch.utilities.types import TRAIN_DATALOADERS
@@ -239,6 +240,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
             batch_size=self.train_batch_size,
             num_workers=self.num_workers,
             collate_fn=self.external_collate_fn or self.train_data.collate_fn,
+            generator=torch.Generator(),  # else the loader draws from torch's own, for seeds that nothing uses
         )
 
 

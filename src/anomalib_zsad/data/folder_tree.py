@@ -6,6 +6,7 @@ Which folders are understood is written in :mod:`anomalib_zsad.data.folder_layou
 from pathlib import Path
 
 import pandas as pd
+from anomalib import TaskType
 from anomalib.data import AnomalibDataModule
 from anomalib.data.utils import LabelName, Split, ValSplitMode
 from lightning.pytorch.utilities.types import TRAIN_DATALOADERS
@@ -134,6 +135,11 @@ class FolderTree(AnomalibDataModule):
         So outputs of different categories never have the same path.
         """
         return self.root.resolve().name
+
+    @property
+    def task(self) -> TaskType:
+        """Whether the test images have masks: segmentation, or classification."""
+        return self.test_data.task
 
     def _setup(self, _stage: str | None = None) -> None:
         """Read the folders."""

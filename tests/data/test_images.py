@@ -1,0 +1,102 @@
+"""Reading images and masks of any mode."""
+
+import numpy as np
+import pytest
+import torch
+from anomalib.data.utils import read_image as anomalib_read_image
+from PIL import Image
+
+from anomalib_zsad.data.images import read_image, read_mask
+
+
+def save(folder, picture, name="image.png"):
+    picture.save(folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA", "1", "CMYK"])
+def test_eight_bit_modes_read_as_anomalib_reads_them(tmp_path, mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    path = save(tmp_path, Image.fromarray(pixels).convert(mode), "image.tif" if mode == "CMYK" else "image.png")
+    image = read_image(path)
+    assert image.shape == (3, 7, 9)
+    assert image.dtype == torch.float32
+    assert torch.equal(image, anomalib_read_image(path, as_tensor=True))
+
+
+def test_a_16_bit_ramp_stays_a_ramp(tmp_path):
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    image = read_image(save(tmp_path, Image.fromarray(ramp)))
+    torch.testing.assert_close(image[0], torch.from_numpy(ramp / 65535.0).float())
+    assert torch.equal(image[0], image[2])
+    # anomalib's reader saturates it: what this reader is for
+    assert (anomalib_read_image(tmp_path / "image.png", as_tensor=True) == 1).float().mean() > 0.9
+
+
+def test_12_bit_values_in_a_16_bit_file_are_not_black(tmp_path):
+    ramp = np.linspace(0, 4095, 64, dtype=np.uint16).reshape(8, 8)
+    image = read_image(save(tmp_path, Image.fromarray(ramp)))
+    assert image.max() == 1
+    torch.testing.assert_close(image[0], torch.from_numpy(ramp / 4095.0).float())
+
+
+def test_signed_and_floating_values_are_rescaled(tmp_path):
+    signed = np.array([[-1000, 0], [1000, 3000]], dtype=np.int32)
+    image = read_image(save(tmp_path, Image.fromarray(signed), "signed.tif"))
+    torch.testing.assert_close(image[0], torch.tensor([[0, 0.25], [0.5, 1]]))
+    unit = np.array([[0.25, 0.5]], dtype=np.float32)
+    image = read_image(save(tmp_path, Image.fromarray(unit), "unit.tif"))
+    torch.testing.assert_close(image[0], torch.tensor([[0.25, 0.5]]))
+
+
+def test_a_single_pixel_reads(tmp_path):
+    assert read_image(save(tmp_path, Image.new("L", (1, 1), 51))).shape == (3, 1, 1)
+
+
+def test_unreadable_images_say_so(tmp_path):
+    (tmp_path / "text.png").write_text("not an image")
+    with pytest.raises(ValueError, match=r"text\.png cannot be read as an image .*Replace the file or remove it"):
+        read_image(tmp_path / "text.png")
+    whole = save(tmp_path, Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)))
+    (tmp_path / "half.png").write_bytes(whole.read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"half\.png cannot be read as an image"):
+        read_image(tmp_path / "half.png")
+    with pytest.raises(FileNotFoundError):
+        read_image(tmp_path / "absent.png")
+    with pytest.raises(ValueError, match="not finite"):
+        read_image(save(tmp_path, Image.fromarray(np.array([[np.nan]], dtype=np.float32)), "nan.tif"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "threshold", "expected"),
+    [
+        ("L", [0, 4, 127, 255], 127, [0, 0, 0, 1]),
+        ("L", [0, 1, 2, 3], 0, [0, 1, 1, 1]),
+        ("P", [0, 1, 2, 3], 0, [0, 1, 1, 1]),
+        ("1", [0, 0, 0, 255], 127, [0, 0, 0, 1]),
+    ],
+)
+def test_masks_are_thresholded_as_stored(tmp_path, mode, values, threshold, expected):
+    picture = Image.fromarray(np.array([values], dtype=np.uint8), "P" if mode == "P" else "L")
+    if mode == "P":
+        picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
+    mask = read_mask(save(tmp_path, picture.convert(mode) if mode == "1" else picture), threshold)
+    assert mask.tolist() == [expected]
+    assert mask.dtype == torch.uint8
+
+
+def test_a_red_mask_and_several_masks(tmp_path):
+    red = np.zeros((1, 2, 3), dtype=np.uint8)
+    red[0, 0, 0] = 255
+    first = save(tmp_path, Image.fromarray(red), "a.png")
+    second = save(tmp_path, Image.fromarray(red[:, ::-1].copy()), "b.png")
+    assert read_mask(first, 127).tolist() == [[1, 0]]
+    assert read_mask([first, second], 127).tolist() == [[1, 1]]
+
+
+def test_a_threshold_that_does_not_fit_is_an_error_and_an_empty_mask_is_not(tmp_path):
+    numbered = save(tmp_path, Image.fromarray(np.array([[0, 3]], dtype=np.uint8)))
+    with pytest.raises(ValueError, match=r"marks no pixel above 127: its largest value is 3.*mask_threshold"):
+        read_mask(numbered, 127)
+    empty = save(tmp_path, Image.new("L", (3, 2)), "empty.png")
+    assert not read_mask(empty, 127).any()
