@@ -1,0 +1,241 @@
+"""``anomalib-zsad evaluate``: a model over one or many sets, all categories, resumable."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anomalib_zsad.evaluation.evaluate import Settings, Subject
+    from anomalib_zsad.evaluation.results import CategoryResult
+    from anomalib_zsad.evaluation.targets import Target
+
+_EPILOG = """\
+A target is DATAMODULE:ROOT for one of anomalib's datamodules (MVTecAD:datasets/MVTecAD, Visa:datasets/visa), a
+meta.json file or a folder that holds one, or a folder of images sorted by kind. NAME= in front says which set it is
+(VisA=data/meta_visa.json), for the published figures and the check against the auxiliary set. Nothing is downloaded.
+
+An interrupted run goes on where it stopped when it is started again with the same output folder.
+"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command to the command line's subparsers."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="evaluate a model on whole data sets, with tables for terminal, CSV, JSON and Markdown",
+        description="Evaluate a model on all categories of one or many sets.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_model_arguments(parser)
+    _add_evaluation_arguments(parser)
+    return parser
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", required=True, help="BayesPFL or CoPS")
+    group.add_argument("--checkpoint", type=Path, nargs="+", default=[], help="one, or several to be averaged over")
+    group.add_argument("--backbone", help="demo, an open_clip model name, or a JSON configuration")
+    group.add_argument("--pretrained", help="open_clip tag or weights file of the backbone")
+    group.add_argument("--image-size", type=int, help="side of the input in pixels")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="model_arguments",
+        help="a further argument of the model, such as num_samples=5; may be repeated",
+    )
+    group.add_argument("--auxiliary", metavar="NAME", help="set that the model was trained on, if it does not say")
+    group.add_argument("--device", help="cpu, cuda, ...; the default is CUDA where there is one")
+
+
+def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("evaluation")
+    group.add_argument("--target", nargs="+", required=True, help="what to evaluate on, see below")
+    group.add_argument("--categories", nargs="+", help="only these categories of every target")
+    group.add_argument(
+        "--protocol",
+        nargs="+",
+        default=["deployable"],
+        choices=["deployable", "paper"],
+        help="how scores are made: from one image alone (default), or as published, with the whole test set in view",
+    )
+    group.add_argument("--seed", type=int, nargs="+", default=[0], help="seeds of the model's noise; 0 is its own")
+    group.add_argument("--output", type=Path, default=Path("evaluation"), help="folder for the results")
+    group.add_argument("--batch-size", type=int, default=1)
+    group.add_argument("--num-workers", type=int, default=0, help="processes that read images")
+    group.add_argument("--allow-overlap", action="store_true", help="evaluate on what was trained on, and say so")
+    group.add_argument("--overwrite", action="store_true", help="compute again what another run left in the folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the table and write the reports; 0 on success, 2 where the user must act."""
+    from anomalib_zsad.evaluation.evaluate import OverlapError, Settings
+    from anomalib_zsad.evaluation.results import ForeignResultsError
+
+    try:
+        model_arguments = _model_arguments(args)
+        targets = _targets(args)
+        settings = Settings(
+            protocols=tuple(dict.fromkeys(args.protocol)),
+            seeds=tuple(dict.fromkeys(args.seed)),
+            batch_size=args.batch_size,
+            num_workers=args.num_workers,
+            allow_overlap=args.allow_overlap,
+            overwrite=args.overwrite,
+        )
+        _check(args)
+    except (ValueError, FileNotFoundError) as error:
+        return _fail(error)
+    try:
+        _evaluate(args, model_arguments, targets, settings)
+    except (OverlapError, ForeignResultsError, FileNotFoundError, _UserError) as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. Start the same command again to go on with the category it was in.\n")
+        return 130
+    return 0
+
+
+class _UserError(ValueError):
+    """Something in the command does not fit."""
+
+
+def _fail(error: Exception) -> int:
+    sys.stderr.write(f"error: {error}\n")
+    return 2
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.batch_size < 1 or args.num_workers < 0:
+        msg = (
+            f"--batch-size must be at least 1 and --num-workers at least 0, got {args.batch_size}, {args.num_workers}."
+        )
+        raise ValueError(msg)
+    names = [path.name for path in args.checkpoint]
+    if len(set(names)) < len(names):
+        msg = f"Checkpoints of the same file name cannot be told apart in the results: {', '.join(names)}. Rename them."
+        raise ValueError(msg)
+
+
+def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of the model's class."""
+    given = {"backbone": args.backbone, "pretrained": args.pretrained, "image_size": args.image_size}
+    arguments = {key: value for key, value in given.items() if value is not None}
+    for pair in args.model_arguments:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            msg = f"--set takes KEY=VALUE, got {pair!r}."
+            raise ValueError(msg)
+        try:
+            arguments[key] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[key] = value
+    return arguments
+
+
+def _targets(args: argparse.Namespace) -> "list[Target]":
+    from anomalib_zsad.evaluation.targets import parse_target
+
+    targets = [parse_target(specification) for specification in args.target]
+    names = [target.name for target in targets]
+    if len(set(names)) < len(names):
+        msg = f"Two targets have the same name ({', '.join(names)}); put NAME= in front of one."
+        raise ValueError(msg)
+    return [target.restricted_to(args.categories) for target in targets] if args.categories else targets
+
+
+def _evaluate(
+    args: argparse.Namespace, arguments: dict[str, Any], targets: "Sequence[Target]", settings: "Settings"
+) -> None:
+    from anomalib_zsad.evaluation.evaluate import evaluate
+    from anomalib_zsad.evaluation.progress import RichProgress
+
+    seen: list[Subject] = []
+    with RichProgress() as progress:
+        results = evaluate(_subjects(args, arguments, seen), targets, args.output, settings, progress)
+    _report(args, results, seen, targets)
+
+
+def _subjects(args: argparse.Namespace, arguments: dict[str, Any], seen: "list[Subject]") -> "Iterator[Subject]":
+    """The models one after the other, so that only one is in memory at a time; ``seen`` keeps their descriptions."""
+    from dataclasses import replace
+
+    from anomalib_zsad.evaluation.subject import best_device, build_subject
+
+    for checkpoint in args.checkpoint or [None]:
+        if checkpoint is None:
+            sys.stderr.write(
+                "warning: no --checkpoint was given: the model is untrained and its figures mean nothing.\n"
+            )
+        try:
+            subject = build_subject(args.model, checkpoint, arguments, args.auxiliary, args.device or best_device())
+        except ValueError as error:
+            raise _UserError(str(error)) from error
+        if checkpoint is not None and subject.auxiliary is None:
+            sys.stderr.write(
+                "warning: it is not known what the model was trained on, so an overlap with a target cannot be seen; "
+                "say it with --auxiliary.\n"
+            )
+        seen.append(replace(subject, model=None))
+        yield subject
+
+
+def _report(
+    args: argparse.Namespace,
+    results: "Sequence[CategoryResult]",
+    subjects: "Sequence[Subject]",
+    targets: "Sequence[Target]",
+) -> None:
+    from rich.console import Console
+
+    from anomalib_zsad.evaluation.report import make_rows, rich_tables, write_reports
+
+    method, auxiliary = subjects[0].method, subjects[0].auxiliary
+    rows = make_rows(results, method, auxiliary.name if auxiliary else None)
+    title = f"{method}, {', '.join(subject.checkpoint or 'untrained' for subject in subjects)}"
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(f"{title}; in percent, - is not defined", markup=False, highlight=False)
+    for table in rich_tables(rows):
+        console.print(table)
+    for row in rows:
+        for note in row.notes:
+            console.print(f"{row.target} / {row.category} ({row.protocol}): {note}", markup=False, highlight=False)
+    files = write_reports(args.output, results, rows, title, _provenance(args, subjects, targets))
+    console.print("written: " + ", ".join(str(file) for file in files), markup=False, highlight=False)
+
+
+def _provenance(args: argparse.Namespace, subjects: "Sequence[Subject]", targets: "Sequence[Target]") -> dict[str, Any]:
+    """What made the figures."""
+    from importlib.metadata import version
+
+    from anomalib_zsad.evaluation.protocols import make_protocol
+    from anomalib_zsad.evaluation.registry import sha256_of
+
+    auxiliary = subjects[0].auxiliary
+    described = [
+        {
+            "target": target.name,
+            "source": target.source,
+            **make_protocol(name, subjects[0].method, target.name).describe(),
+        }
+        for target in targets
+        for name in dict.fromkeys(args.protocol)
+    ]
+    return {
+        "model": subjects[0].method,
+        "arguments": _model_arguments(args),
+        "checkpoints": {path.name: sha256_of(path) for path in args.checkpoint},
+        "auxiliary set": (auxiliary.name if auxiliary else None) or "unknown",
+        "auxiliary categories": list(auxiliary.categories or ()) if auxiliary else [],
+        "seeds": " ".join(map(str, dict.fromkeys(args.seed))),
+        "protocols": described,
+        **{f"version of {name}": version(name) for name in ("anomalib-zsad", "anomalib", "torch")},
+    }

@@ -1,0 +1,61 @@
+"""``anomalib-zsad weights``: published weights that are known. Nothing is downloaded."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command to the command line's subparsers."""
+    parser = subparsers.add_parser(
+        "weights",
+        help="list published weights: where their authors offer them, licence, constants, checksum",
+        description="List published weights that are known. Nothing is downloaded.",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument("--identify", type=Path, metavar="FILE", help="say which known weights a file holds")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the registry, or identify a file."""
+    from anomalib_zsad.evaluation.registry import KNOWN_WEIGHTS
+
+    if args.identify is not None:
+        return _identify(args.identify)
+    if args.json:
+        sys.stdout.write(json.dumps([asdict(known) for known in KNOWN_WEIGHTS], indent=1) + "\n")
+        return 0
+    for known in KNOWN_WEIGHTS:
+        lines = {
+            "method": known.method,
+            "file": known.file,
+            "trained on": known.auxiliary_set or "-",
+            "intended for": known.intended_for,
+            "constants": ", ".join(f"{key}={value}" for key, value in known.constants.items()) or "-",
+            "licence": known.licence,
+            "where": known.source,
+            "size": f"{known.size} bytes" if known.size else "unknown",
+            "sha256": f"{known.sha256} ({known.checksum_from})" if known.sha256 else "unknown",
+        }
+        text = "".join(f"  {key + ':':14}{value}\n" for key, value in lines.items())
+        sys.stdout.write(f"{known.name}\n{text}\n")
+    return 0
+
+
+def _identify(path: Path) -> int:
+    from anomalib_zsad.evaluation.registry import recognise
+
+    if not path.is_file():
+        sys.stderr.write(f"error: There is no file {path}.\n")
+        return 2
+    known, certain = recognise(path)
+    if known is None:
+        sys.stdout.write(f"{path.name} is none of the known weights.\n")
+        return 1
+    basis = "its checksum says so" if certain else "presumed from its name; no checksum is known"
+    sys.stdout.write(f"{path.name} is {known.name}, trained on {known.auxiliary_set or '-'} ({basis}).\n")
+    return 0

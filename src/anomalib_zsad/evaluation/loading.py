@@ -1,0 +1,96 @@
+"""From the items of any dataset to what a model takes, one image at a time."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from anomalib.data import AnomalibDataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+
+class PreparedBatch(NamedTuple):
+    """A batch of n images, ready for a torch model.
+
+    Attributes:
+        images: Transformed images (n, 3, side, side).
+        masks: Boolean masks (n, side, side); meaningless where ``mask_known`` is false.
+        mask_known: Whether an image has a mask, (n,).
+        abnormal: Boolean labels (n,).
+        class_names: Name of each image's class.
+    """
+
+    images: Tensor
+    masks: Tensor
+    mask_known: Tensor
+    abnormal: Tensor
+    class_names: list[str]
+
+
+class PreparedImages(Dataset):
+    """Items of a dataset, image and mask brought to the model's size before they are batched.
+
+    anomalib's collate resizes the images of a batch to the largest of them first; an image would then depend on its
+    neighbours and be resampled twice.
+
+    Args:
+        dataset: Any dataset of anomalib items.
+        transform: The model's transform of an image (3, h, w) in [0, 1].
+        resize_mask: Brings a boolean mask (h, w) to a side length.
+        class_name: Class name of items that bring none.
+    """
+
+    def __init__(
+        self,
+        dataset: AnomalibDataset,
+        transform: Callable[[Tensor], Tensor],
+        resize_mask: Callable[[Tensor, int], Tensor],
+        class_name: str,
+    ) -> None:
+        self.dataset, self.transform, self.resize_mask, self.class_name = dataset, transform, resize_mask, class_name
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> PreparedBatch:
+        """One image as a batch of one.
+
+        Raises:
+            ValueError: The image has no label.
+        """
+        item: Any = self.dataset[index]
+        if item.gt_label is None:
+            msg = f"{item.image_path} has no label; evaluation needs to know which images are normal."
+            raise ValueError(msg)
+        image = self.transform(torch.as_tensor(item.image))
+        side = image.shape[-1]
+        known = item.gt_mask is not None
+        mask = (
+            self.resize_mask(torch.as_tensor(item.gt_mask).reshape(item.gt_mask.shape[-2:]).bool(), side)
+            if known
+            else None
+        )
+        return PreparedBatch(
+            images=image[None],
+            masks=torch.zeros(1, side, side, dtype=torch.bool) if mask is None else mask[None],
+            mask_known=torch.tensor([known]),
+            abnormal=torch.as_tensor(item.gt_label).reshape(1).bool(),
+            class_names=[getattr(item, "class_name", None) or self.class_name],
+        )
+
+
+def join(parts: list[PreparedBatch]) -> PreparedBatch:
+    """One batch of several."""
+    images, masks, known, abnormal, names = zip(*parts, strict=True)
+    return PreparedBatch(
+        torch.cat(images),
+        torch.cat(masks),
+        torch.cat(known),
+        torch.cat(abnormal),
+        [name for part in names for name in part],
+    )
+
+
+def make_loader(images: PreparedImages, batch_size: int, num_workers: int) -> DataLoader:
+    """Batches of prepared images, in the order of the dataset."""
+    return DataLoader(images, batch_size=batch_size, num_workers=num_workers, collate_fn=join, shuffle=False)

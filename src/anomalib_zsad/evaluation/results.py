@@ -1,0 +1,131 @@
+"""What an evaluation finds, kept category by category so that an interrupted run goes on where it stopped."""
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+class ForeignResultsError(ValueError):
+    """A folder of results belongs to another run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model under one protocol: what may differ between rows for the same category.
+
+    Attributes:
+        protocol: "deployable" or "paper".
+        checkpoint: Name of the checkpoint's file, or "" for none.
+        seed: Seed of the model's noise; 0 is the model's own.
+    """
+
+    protocol: str
+    checkpoint: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class CategoryResult:
+    """Metrics of one category in one run.
+
+    Attributes:
+        target: Name of the set.
+        category: Name of the category.
+        run: Which model, protocol and seed.
+        metrics: Values in [0, 1] by the names in `metrics.METRICS`; none where a metric is not defined.
+        images: Number of images.
+        abnormal: How many of them are abnormal.
+        masked: How many of the abnormal ones have a mask.
+        seconds: Time spent.
+        notes: Why a metric is not defined, or what else a reader must know.
+    """
+
+    target: str
+    category: str
+    run: Run
+    metrics: Mapping[str, float | None]
+    images: int
+    abnormal: int
+    masked: int
+    seconds: float
+    notes: tuple[str, ...] = field(default=())
+
+
+def defined(value: float) -> float | None:
+    """NaN, "not defined", as none, which JSON can say."""
+    return None if math.isnan(value) else value
+
+
+def fingerprint(content: Any) -> str:
+    """SHA-256 of what decides a result, written as JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+class ResultStore:
+    """Results of categories in files below a folder.
+
+    Args:
+        folder: The output folder of the evaluation.
+        overwrite: Compute again what another run left there, instead of refusing.
+    """
+
+    def __init__(self, folder: Path, overwrite: bool = False) -> None:
+        self.folder, self.overwrite = folder / "categories", overwrite
+
+    def path(self, target: str, category: str, run: Run) -> Path:
+        """File of one result; names come from files of others, so they are reduced to plain characters."""
+        # Different names may reduce to the same one: a digest keeps them apart.
+        digest = fingerprint([target, category, asdict(run)])[:8]
+        name = f"{_plain(category)}-{run.protocol}-seed{run.seed}-{digest}.json"
+        return self.folder / _plain(target) / name
+
+    def load(self, target: str, category: str, run: Run, decided_by: str) -> CategoryResult | None:
+        """The result of an earlier, interrupted run, or none.
+
+        Args:
+            target: Name of the set.
+            category: Name of the category.
+            run: Which model, protocol and seed.
+            decided_by: Fingerprint of everything that decides the result.
+
+        Raises:
+            ForeignResultsError: The file was made by another model, of other images, or with other settings.
+        """
+        path = self.path(target, category, run)
+        if not path.is_file():
+            return None
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["decided_by"] != decided_by:
+            if self.overwrite:
+                return None
+            msg = (
+                f"{path} was made by another model, of other images or with other settings. "
+                "Give another output folder, or --overwrite to compute it again."
+            )
+            raise ForeignResultsError(msg)
+        result = stored["result"]
+        return CategoryResult(**{**result, "run": Run(**result["run"]), "notes": tuple(result["notes"])})
+
+    def save(self, result: CategoryResult, decided_by: str) -> None:
+        """Keep a result; the file appears whole or not at all."""
+        content = {"decided_by": decided_by, "result": asdict(result)}
+        path = self.path(result.target, result.category, result.run)
+        write_whole(path, json.dumps(content, indent=1, default=dict) + "\n")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[:80] or "_"

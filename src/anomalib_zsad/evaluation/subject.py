@@ -1,0 +1,96 @@
+"""Build the model to be evaluated, and find out what it was trained on."""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anomalib_zsad.evaluation.evaluate import Subject
+from anomalib_zsad.evaluation.names import AuxiliarySet, canonical_name
+from anomalib_zsad.evaluation.registry import recognise
+from anomalib_zsad.models.components.checkpoint import read_checkpoint
+
+METHODS = ("BayesPFL", "CoPS")
+# Sets whose categories anomalib lists, for checkpoints that name categories and no set.
+_LISTED_SETS = {"MVTecAD": "mvtecad", "VisA": "visa", "BTAD": "btech", "MPDD": "mpdd"}
+
+
+def find_method(name: str) -> type:
+    """The Lightning module of a method, whatever the case of its name.
+
+    Raises:
+        ValueError: There is no such method.
+    """
+    import anomalib_zsad
+
+    for method in METHODS:
+        if method.lower() == name.lower():
+            return getattr(anomalib_zsad, method)
+    msg = f"There is no model {name!r}; give {' or '.join(METHODS)}."
+    raise ValueError(msg)
+
+
+def build_subject(
+    method: str,
+    checkpoint: Path | None,
+    arguments: Mapping[str, Any],
+    auxiliary_set: str | None = None,
+    device: str = "cpu",
+) -> Subject:
+    """Build a model for evaluation.
+
+    Args:
+        method: Name of the method.
+        checkpoint: A checkpoint of it, or none for an untrained model.
+        arguments: Further arguments of the method's class, such as ``backbone``.
+        auxiliary_set: Name of the set it was trained on; none to find out.
+        device: Where it shall run.
+
+    Raises:
+        ValueError: There is no such method, or an argument does not fit.
+        FileNotFoundError: There is no such checkpoint.
+    """
+    cls = find_method(method)
+    given = dict(arguments) if checkpoint is None else {**arguments, "checkpoint": str(checkpoint)}
+    try:
+        module = cls(**given)
+    except TypeError as error:
+        msg = f"{cls.__name__} cannot be built with {', '.join(given)}: {error}."
+        raise ValueError(msg) from error
+    auxiliary = AuxiliarySet(canonical_name(auxiliary_set)) if auxiliary_set else find_auxiliary(cls, checkpoint)
+    return Subject(
+        model=module.model.to(device),
+        transform=module.pre_processor.transform,
+        method=cls.__name__,
+        checkpoint="" if checkpoint is None else checkpoint.name,
+        auxiliary=auxiliary,
+    )
+
+
+def find_auxiliary(cls: type, checkpoint: Path | None) -> AuxiliarySet | None:
+    """What a checkpoint was trained on: as stamped on it, or as known of published files; none if unknown."""
+    if checkpoint is None:
+        return None
+    stamp = read_checkpoint(checkpoint, cls.__name__, sys.modules[cls.__module__].PUBLISHED_KEY).stamp  # type: ignore[attr-defined]
+    categories = tuple(stamp.get("auxiliary") or ())
+    if categories:
+        return AuxiliarySet(stamp.get("auxiliary_set") or listed_set(categories), categories)
+    known, _ = recognise(checkpoint)
+    return AuxiliarySet(known.auxiliary_set) if known is not None and known.auxiliary_set else None
+
+
+def listed_set(categories: Sequence[str]) -> str | None:
+    """The set that has all these categories, if anomalib lists one."""
+    for name, module in _LISTED_SETS.items():
+        listed = importlib.import_module(f"anomalib.data.datasets.image.{module}").CATEGORIES
+        if set(categories) <= set(listed):
+            return name
+    return None
+
+
+def best_device() -> str:
+    """A CUDA device where there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,174 @@
+"""What can be evaluated on: anomalib's datamodules by name, ``meta.json`` trees and folders, by categories."""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from anomalib.data import AnomalibDataset
+
+from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
+from anomalib_zsad.data.folder_layout import find_categories
+from anomalib_zsad.data.folder_tree import FolderTreeDataset
+from anomalib_zsad.data.sources import CategorySet
+from anomalib_zsad.evaluation.bmad import read_bmad_category
+from anomalib_zsad.evaluation.meta_json import FILE_NAME, read_meta_json
+from anomalib_zsad.evaluation.names import canonical_name
+from anomalib_zsad.evaluation.samples import SampleDataset
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category of a target.
+
+    Attributes:
+        name: Its name; also the class name of images that bring none.
+        load: Makes the dataset of its test images.
+    """
+
+    name: str
+    load: Callable[[], AnomalibDataset]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A set to evaluate on.
+
+    Attributes:
+        name: Name of the set, one spelling for each known one.
+        source: Where it comes from, for the record.
+        categories: Its categories.
+    """
+
+    name: str
+    source: str
+    categories: tuple[Category, ...]
+
+    def restricted_to(self, categories: Sequence[str]) -> "Target":
+        """The same target with some of its categories.
+
+        Raises:
+            ValueError: It has no such category.
+        """
+        known = {category.name: category for category in self.categories}
+        unknown = [name for name in categories if name not in known]
+        if unknown:
+            msg = f"{self.name} has no category {', '.join(unknown)}; it has {', '.join(known)}."
+            raise ValueError(msg)
+        return Target(self.name, self.source, tuple(known[name] for name in categories))
+
+
+def parse_target(specification: str) -> Target:
+    """Read a target as the command line writes it.
+
+    Args:
+        specification: ``[NAME=]DATAMODULE:ROOT`` for a datamodule that `anomalib.data` knows, or ``[NAME=]PATH`` for a
+            ``meta.json`` file, a folder that holds one, or a folder of images. ``NAME`` says which set it is, for the
+            published figures and for the check against the auxiliary set.
+
+    Raises:
+        FileNotFoundError: The path does not exist.
+        ValueError: There is no such datamodule.
+
+    Example:
+        >>> parse_target("MVTecAD:datasets/MVTecAD")
+        >>> parse_target("VisA=data/meta_visa.json")
+    """
+    given, rest = None, specification
+    named = re.match(r"([\w -]+)=(.+)", specification)
+    if named and not Path(specification).exists():
+        given, rest = named.groups()
+    module = re.fullmatch(r"([A-Za-z][\w.]+):(.+)", rest)  # one letter would be a drive
+    if module and not Path(rest).exists():
+        return datamodule_target(module[1], Path(module[2]), given)
+    return path_target(Path(rest), given)
+
+
+def path_target(path: Path, name: str | None = None) -> Target:
+    """A ``meta.json`` tree or a folder of images (`anomalib_zsad.data.folder_layout`) as a target.
+
+    Raises:
+        FileNotFoundError: The path does not exist.
+        ValueError: It holds no images in a layout that is understood.
+    """
+    if not path.exists():
+        msg = f"There is no {path}. Give a folder, a meta.json file, or DATAMODULE:ROOT (MVTecAD:datasets/MVTecAD)."
+        raise FileNotFoundError(msg)
+    if path.is_file() or (path / FILE_NAME).is_file():
+        classes = read_meta_json(path)
+        categories = tuple(Category(label, partial(SampleDataset, samples)) for label, samples in classes.items())
+    else:
+        categories = tuple(
+            Category(path.resolve().name if label == "." else label, partial(FolderTreeDataset, path, label, "test"))
+            for label in find_categories(path)
+        )
+    return Target(canonical_name(name or _name_of_path(path)), str(path), categories)
+
+
+def _name_of_path(path: Path) -> str:
+    """The name of a set by its files: data/meta_visa.json and visa/meta.json are both "visa"."""
+    if path.is_dir():
+        return path.resolve().name
+    return path.resolve().parent.name if path.name == FILE_NAME else path.stem.removeprefix("meta_")
+
+
+def datamodule_target(datamodule: str, root: Path, name: str | None = None) -> Target:
+    """One of anomalib's datamodules, all its categories, as a target. Nothing is downloaded.
+
+    Args:
+        datamodule: Its name in `anomalib.data`, or its class path.
+        root: Its root.
+        name: Which set it is, if not the one it is named for.
+
+    Raises:
+        ValueError: There is no such datamodule, or it takes more than a root and a category.
+        FileNotFoundError: There is no such root.
+    """
+    source = CategorySet(datamodule, root)
+    cls = source.resolve_class()
+    if not root.exists():
+        msg = f"There is no {root}, where {datamodule} should be; nothing is downloaded here."
+        raise FileNotFoundError(msg)
+    parameters = inspect.signature(cls).parameters
+    needed = [
+        key for key, value in parameters.items() if value.default is value.empty and value.kind != value.VAR_KEYWORD
+    ]
+    if "root" not in parameters or set(needed) - {"root", "category"}:
+        msg = f"{datamodule} needs more than a root ({', '.join(needed)}); give its folder or a meta.json file instead."
+        raise ValueError(msg)
+    takes_category = "category" in parameters
+    categories = tuple(
+        Category(label, partial(_load_category, cls, root, label if takes_category else None))
+        for label in source.resolve_categories()
+    )
+    return Target(canonical_name(name or datamodule.rpartition(".")[2]), f"{datamodule}:{root}", categories)
+
+
+def _load_category(cls: Any, root: Path, category: str | None) -> AnomalibDataset:
+    """All test images of one category.
+
+    Of a datamodule, ``_setup``, where it makes its datasets, is called and ``setup`` is not: the latter may drop normal
+    images, or hold back half of the test set for validation.
+    """
+    if cls.__name__ == "BMAD" and category is not None:
+        return SampleDataset(read_bmad_category(root / category, category))
+    arguments = {"root": root} if category is None else {"root": root, "category": category}
+    if issubclass(cls, AnomalibDataset):
+        return _with_class_name(cls(**arguments, split="test"), category)
+    datamodule = cls(**arguments)
+    split_root = getattr(datamodule, "split_root", None)  # VisA alone, whose raw form anomalib cannot read
+    if split_root is not None and not split_root.is_dir():
+        msg = f"There is no {split_root}; anomalib makes it of the raw VisA set by Visa(root=...).prepare_data()."
+        raise FileNotFoundError(msg)
+    datamodule._setup()
+    return _with_class_name(datamodule.test_data, category)
+
+
+def _with_class_name(dataset: AnomalibDataset, category: str | None) -> AnomalibDataset:
+    try:
+        return ClassNamedDataset.from_dataset(dataset, category)
+    except TypeError:  # it reads its items in a way of its own; the runner gives the category's name to nameless items
+        return dataset

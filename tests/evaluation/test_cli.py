@@ -1,0 +1,157 @@
+"""The commands ``evaluate`` and ``weights``."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from anomalib_zsad.cli import evaluate as evaluate_command
+from anomalib_zsad.cli import weights as weights_command
+from anomalib_zsad.evaluation import registry, subject
+from anomalib_zsad.evaluation.evaluate import Subject
+from anomalib_zsad.evaluation.names import AuxiliarySet
+from anomalib_zsad.evaluation.subject import build_subject, listed_set
+from tests.evaluation.evaluation_samples import FakeModel, write_meta, write_tree
+
+
+def call(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers(dest="command")
+    commands = {"evaluate": evaluate_command, "weights": weights_command}
+    for command in commands.values():
+        command.add_parser(subparsers)
+    args = parser.parse_args([str(argument) for argument in arguments])
+    return commands[args.command].run(args)
+
+
+@pytest.fixture
+def fake_build(
+    monkeypatch: pytest.MonkeyPatch, fake_model: FakeModel, identity: Callable[[Tensor], Tensor]
+) -> list[dict]:
+    """Build the fake model whatever is asked for, and note what was."""
+    asked = []
+
+    def build(method: str, checkpoint: Path | None, arguments: dict, auxiliary_set: str | None, device: str) -> Subject:
+        asked.append({"method": method, "checkpoint": checkpoint, "device": device, **arguments})
+        auxiliary = AuxiliarySet(auxiliary_set) if auxiliary_set else None
+        return Subject(fake_model, identity, method, checkpoint.name if checkpoint else "", auxiliary)
+
+    monkeypatch.setattr(subject, "build_subject", build)
+    return asked
+
+
+def test_evaluate_writes_tables_for_all_targets(
+    fake_build: list[dict], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tree, meta = write_tree(tmp_path / "parts", ["bolt"]), write_meta(tmp_path / "set", ["brain"], "empty")
+    checkpoint = tmp_path / "a.ckpt"
+    checkpoint.write_bytes(b"weights")
+    status = call(
+        "evaluate", "--model", "BayesPFL", "--checkpoint", checkpoint, "--backbone", "demo", "--set", "num_samples=3",
+        "--set", "class_name=part", "--target", tree, f"BrainMRI={meta}", "--protocol", "deployable", "paper",
+        "--seed", "0", "1", "--output", tmp_path / "out", "--auxiliary", "VisA", "--device", "cpu",
+    )  # fmt: skip
+    assert status == 0
+    expected = {"method": "BayesPFL", "checkpoint": checkpoint, "device": "cpu", "backbone": "demo"}
+    assert fake_build == [{**expected, "num_samples": 3, "class_name": "part"}]
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(content["results"]) == 2 * 2 * 2
+    assert content["provenance"]["auxiliary set"] == "VisA"
+    assert content["provenance"]["checkpoints"] == {"a.ckpt": hashlib.sha256(b"weights").hexdigest()}
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "| BrainMRI | brain | deployable | 6 | 100.0 ± 0.0 |" in text
+    assert "BrainMRI / brain (deployable): pixel metrics not defined: no masks" in text
+    output = capsys.readouterr()
+    assert "BrainMRI" in output.out
+    assert "written:" in output.out
+
+
+def test_evaluate_goes_on_where_it_stopped(
+    fake_build: list[dict], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tree = write_tree(tmp_path / "parts", ["bolt", "nut"])
+    arguments = ["evaluate", "--model", "BayesPFL", "--output", tmp_path / "out", "--target", tree]
+    assert call(*arguments, "--categories", "bolt") == 0
+    capsys.readouterr()
+    assert call(*arguments) == 0
+    errors = capsys.readouterr().err
+    assert "parts / bolt (deployable, seed 0): found done" in errors
+    assert "parts / nut (deployable, seed 0): 6 images" in errors
+    assert "no --checkpoint was given: the model is untrained" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "nowhere"], "There is no nowhere"),
+        (["--target", "{tree}", "--set", "num_samples"], "--set takes KEY=VALUE, got 'num_samples'"),
+        (["--target", "{tree}", "{tree}"], "Two targets have the same name"),
+        (["--target", "{tree}", "--batch-size", "0"], "--batch-size must be at least 1"),
+        (["--target", "{tree}", "--categories", "nail"], "parts has no category nail"),
+        (["--target", "VisA={tree}", "--auxiliary", "VisA"], "The model was trained on 1 of the categories"),
+        (["--target", "{tree}", "--checkpoint", "a/x.ckpt", "b/x.ckpt"], "cannot be told apart"),
+    ],
+)
+def test_evaluate_says_what_is_wrong(
+    arguments: list[str], message: str, fake_build: list[dict], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tree = write_tree(tmp_path / "parts", ["bolt"])
+    filled = [argument.format(tree=tree) for argument in arguments]
+    assert call("evaluate", "--model", "BayesPFL", "--output", tmp_path / "out", *filled) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_evaluate_says_that_an_unknown_auxiliary_set_hides_overlaps(
+    fake_build: list[dict], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    checkpoint = tmp_path / "a.ckpt"
+    checkpoint.touch()
+    tree = write_tree(tmp_path / "parts", ["bolt"])
+    call("evaluate", "--model", "CoPS", "--checkpoint", checkpoint, "--output", tmp_path / "out", "--target", tree)
+    assert "an overlap with a target cannot be seen" in capsys.readouterr().err
+
+
+def test_unknown_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="There is no model 'WinClip'; give BayesPFL or CoPS"):
+        build_subject("WinClip", None, {})
+
+
+def test_set_is_told_by_the_categories_that_a_checkpoint_names() -> None:
+    assert listed_set(["candle", "pcb1"]) == "VisA"
+    assert listed_set(["metal_nut"]) == "MVTecAD"
+    assert listed_set(["metal_nut", "candle"]) is None
+
+
+def test_weights_lists_what_is_known_and_says_what_is_not(capsys: pytest.CaptureFixture) -> None:
+    assert call("weights") == 0
+    text = capsys.readouterr().out
+    for name in ("bayes-pfl-visa", "bayes-pfl-mvtec", "cops-visa", "cops-mvtec", "clip-vit-l-14-336"):
+        assert name in text
+    assert text.count("sha256:       unknown") == 2
+    assert call("weights", "--json") == 0
+    known = json.loads(capsys.readouterr().out)
+    assert all(entry["sha256"] is None or len(entry["sha256"]) == 64 for entry in known)
+
+
+def test_weights_are_identified_by_checksum_and_presumed_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    renamed = tmp_path / "renamed.pth"
+    renamed.write_bytes(b"x")
+    cops = registry.KNOWN_WEIGHTS[2]
+    known = registry.KnownWeights(**{**vars(cops), "sha256": hashlib.sha256(b"x").hexdigest()})
+    monkeypatch.setattr(registry, "KNOWN_WEIGHTS", (known, registry.KNOWN_WEIGHTS[0]))
+    assert call("weights", "--identify", renamed) == 0
+    assert "is cops-visa, trained on VisA (its checksum says so)" in capsys.readouterr().out
+    named = tmp_path / "train_visa.pth"
+    named.touch()
+    assert call("weights", "--identify", named) == 0
+    assert "presumed from its name" in capsys.readouterr().out
+    wrong = tmp_path / "epoch_10.pth"  # the name of CoPS's file, and not its content
+    wrong.touch()
+    assert call("weights", "--identify", wrong) == 1
+    assert call("weights", "--identify", tmp_path / "none") == 2
