@@ -18,6 +18,7 @@ from anomalib_zsad.models.components.checkpoint import (
 )
 from anomalib_zsad.models.components.feature_cache import KeptFeatures, check_options, refuse_augmentation
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
+from anomalib_zsad.models.components.training_noise import step_generator
 
 from .published import PUBLISHED_KEY, from_published, infer_arguments, unknown_names
 from .torch_model import CoPSModel, ImageFeatures
@@ -190,7 +191,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             self._kept.close()
             self._kept = None
 
-    def training_step(self, batch: Any, *args: Any, **kwargs: Any) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int, *args: Any, **kwargs: Any) -> Tensor:
         """Losses of a labelled batch."""
         del args, kwargs
         labelled = self.labelled(batch)
@@ -198,7 +199,9 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         features: ImageFeatures | None = None
         if self._kept is not None:
             features = self._kept.features(batch.image_path, labelled.images, self.model.encode)
-        losses = prompt_losses(self.model, labelled, draw_training_noise(self.model, images), features)
+        generator = step_generator(self.current_epoch, batch_idx, self.global_rank)
+        noise = draw_training_noise(self.model, images, generator)
+        losses = prompt_losses(self.model, labelled, noise, features)
         return self.log_losses(losses, images)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -222,6 +222,11 @@ class CoPSModel(nn.Module):
             raise ValueError(msg)
         return noise.to(self.noise)
 
+    def train(self, mode: bool = True) -> "CoPSModel":
+        """Forget what was read before a turn to training and back."""
+        self.constant_prefix.forget()
+        return super().train(mode)
+
     def _apply(self, fn, recurse: bool = True) -> "CoPSModel":  # noqa: ANN001 - torch's signature
         """Forget what was read before a move or a conversion."""
         self.constant_prefix.forget()
