@@ -92,9 +92,9 @@ class Published(Protocol):
     name = PAPER
 
     def resize_mask(self, mask: Tensor, side: int) -> Tensor:
-        """Resize bilinearly with antialiasing and cut at one half, as both published implementations do."""
-        soft = resize(mask[None].float(), [side, side], InterpolationMode.BILINEAR, antialias=True)
-        return soft[0] > 0.5
+        """Resize 8-bit masks bilinearly with antialiasing and cut at one half, as both published implementations do."""
+        levels = resize(mask[None].byte() * 255, [side, side], InterpolationMode.BILINEAR, antialias=True)
+        return levels[0] > 127
 
 
 @dataclass(frozen=True)
