@@ -181,4 +181,5 @@ class DemoCLIP(nn.Module):
         draft.write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
         draft.replace(config)
         save_file(self.state(), draft)
+        draft.chmod(0o644)
         draft.replace(weights)

@@ -15,6 +15,7 @@ demonstration, not a product: it knows drawings.
 import argparse
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
@@ -58,7 +60,7 @@ class Settings:
     margin: int = 16
     window_steps: int = 2400
     full_steps: int = 1600
-    window: int = 10
+    window: int = 9
     batch_size: int = 32
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
@@ -112,11 +114,13 @@ class Sampler:
         rng, half, side = self.rng, self.settings.batch_size // 2, window * self.patch
         chosen = rng.choice(len(self.pool), half + half // 2, replace=False)
         damaged, flawless = chosen[:half], np.concatenate([chosen[half:], chosen[: half - half // 2]])
-        top, left = rng.integers(0, self.pool.normal.shape[1] - side + 1, 2)
-        rows, columns = slice(int(top), int(top) + side), slice(int(left), int(left) + side)
-        sources = (self.pool.abnormal[damaged], self.pool.normal[flawless])
-        pixels = np.concatenate([pictures[:, rows, columns] for pictures in sources])
-        masks = np.concatenate([self.pool.masks[damaged][:, rows, columns], np.zeros((half, side, side), dtype=bool)])
+        corners = {int(i): self._corner(int(i), side) for i in chosen}
+        pixels = np.stack(
+            [self._window(self.pool.abnormal, i, corners, side) for i in damaged]
+            + [self._window(self.pool.normal, i, corners, side) for i in flawless]
+        )
+        masks = np.zeros((2 * half, side, side), dtype=bool)
+        masks[:half] = [self._window(self.pool.masks, i, corners, side) for i in damaged]
         images, cover = self._turn(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255, torch.from_numpy(masks))
         images = jitter(images, rng)
         visible = cover.flatten(1).mean(1) > 0.0008
@@ -127,6 +131,20 @@ class Sampler:
         row, column = rng.integers(0, self.grid - window + 1, 2)
         normalised = (images - self.mean) / self.deviation
         return Batch(normalised, share, names, kinds + [None] * half, tints, (int(row), int(column)))
+
+    def _corner(self, number: int, side: int) -> tuple[int, int]:
+        """Corner of a window that holds a pixel of the twin's defect."""
+        rows, columns = np.nonzero(self.pool.masks[number])
+        pick, room = self.rng.integers(len(rows)), self.pool.masks.shape[1] - side
+        shift = self.rng.integers(0, side, 2)
+        return int(np.clip(rows[pick] - shift[0], 0, room)), int(np.clip(columns[pick] - shift[1], 0, room))
+
+    @staticmethod
+    def _window(
+        pictures: NDArray[np.generic], number: int, corners: dict[int, tuple[int, int]], side: int
+    ) -> NDArray[np.generic]:
+        top, left = corners[int(number)]
+        return pictures[number, top : top + side, left : left + side]
 
     def _turn(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         """The same right-angle turn and mirroring for all."""
@@ -224,8 +242,10 @@ def make_optimizers(model: DemoCLIP, objective: Objective, settings: Settings) -
 WEIGHTS = {"caption": 0.5, "state": 0.5, "patch": 2.0, "kind": 0.25, "layers": 1.0, "value path": 1.0}
 
 
-def pretrain(settings: Settings, pool: Pool) -> tuple[DemoCLIP, list[dict[str, float]]]:
-    """Train on a pool; returns the model and the losses of every step."""
+def pretrain(
+    settings: Settings, pool: Pool, each_50: Callable[[DemoCLIP], None] | None = None
+) -> tuple[DemoCLIP, list[dict[str, float]]]:
+    """Train on a pool; returns the model and the losses of every step. ``each_50`` is called every 50 steps."""
     torch.manual_seed(settings.seed)
     config = settings.config or CONFIG
     model = DemoCLIP(config, captions.vocabulary())
@@ -255,6 +275,8 @@ def pretrain(settings: Settings, pool: Pool) -> tuple[DemoCLIP, list[dict[str, f
             recent = {name: np.mean([past[name] for past in history[-50:] if name in past]) for name in WEIGHTS}
             report = ", ".join(f"{name} {value:.3f}" for name, value in recent.items())
             logger.info("step %d of %d, %.0f s: %s", step + 1, settings.steps, time.monotonic() - start, report)
+            if each_50 is not None:
+                each_50(model)
     return model, history
 
 
@@ -266,10 +288,11 @@ def main() -> None:
     parser.add_argument("--window-steps", type=int, default=Settings.window_steps, help="steps on windows")
     parser.add_argument("--full-steps", type=int, default=Settings.full_steps, help="steps on whole pictures")
     parser.add_argument("--seed", type=int, default=Settings.seed, help="seed of drawings, weights and batches")
-    parser.add_argument("--workers", type=int, default=2, help="processes that draw, and threads that train")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw")
+    parser.add_argument("--threads", type=int, default=2, help="threads that train; 1 where others use the cores too")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(options.workers)
+    torch.set_num_threads(options.threads)
     settings = Settings(
         twins=options.twins, window_steps=options.window_steps, full_steps=options.full_steps, seed=options.seed
     )
@@ -277,8 +300,7 @@ def main() -> None:
     start = time.monotonic()
     pool = draw_pool(settings.twins, size, settings.seed, options.workers)
     logger.info("drew %d twins in %.0f s", len(pool), time.monotonic() - start)
-    model, _ = pretrain(settings, pool)
-    model.save(options.output)
+    pretrain(settings, pool, lambda model: model.save(options.output))
     logger.info("wrote %s after %.0f s", options.output, time.monotonic() - start)
 
 

@@ -1,0 +1,79 @@
+"""Drawings repeat for a seed, differ between seeds, and a defect changes nothing outside its mask."""
+
+import numpy as np
+import pytest
+
+from anomalib_zsad.demo.drawing import defects, scene, unseen
+from anomalib_zsad.demo.drawing.materials import MATERIALS
+from anomalib_zsad.demo.drawing.objects import OBJECTS
+from anomalib_zsad.demo.pool import draw_pool, draw_twin
+
+SIZE = 96
+
+
+def surface(name: str, style: int = 1, instance: int = 2) -> scene.Scene:
+    return scene.surface(MATERIALS[name], np.random.default_rng(style), np.random.default_rng(instance), SIZE)
+
+
+@pytest.mark.parametrize("name", MATERIALS)
+def test_a_material_repeats_for_a_seed_and_differs_between_pieces(name: str) -> None:
+    first, again, other = surface(name), surface(name), surface(name, instance=3)
+    np.testing.assert_array_equal(first.picture, again.picture)
+    assert first.picture.shape == (SIZE, SIZE, 3)
+    assert first.picture.min() >= 0
+    assert first.picture.max() <= 1
+    assert not np.array_equal(first.picture, other.picture)
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_object_covers_a_part_of_the_picture(name: str) -> None:
+    body = scene.body(OBJECTS[name], MATERIALS["plastic"], np.random.default_rng(0), np.random.default_rng(1), SIZE)
+    assert 0.05 < body.area.mean() < 0.75
+    # What lies behind is what one sees beside the object.
+    far = ~np.asarray(body.area) & (np.abs(body.picture - body.behind).max(-1) < 0.02)
+    assert far.sum() > 0.8 * (~body.area).sum()
+
+
+@pytest.mark.parametrize("kind", [*defects.KINDS, "chip"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_defect_changes_the_picture_inside_its_mask_only(kind: str, seed: int) -> None:
+    clean = scene.body(
+        OBJECTS["disc"], MATERIALS["fabric"], np.random.default_rng(seed), np.random.default_rng(seed), SIZE
+    )
+    damaged = scene.damage(clean, kind, np.random.default_rng(seed))
+    changed = np.abs(damaged.picture - clean.picture).max(-1)
+    assert damaged.kind == kind
+    assert changed[~damaged.mask].max() == 0
+    assert changed[damaged.mask].mean() >= 0.05
+    assert not (damaged.mask & ~clean.area).any()
+    lamp = scene.light(np.random.default_rng(seed), SIZE)
+    photographs = lamp.photograph(clean.picture), lamp.photograph(damaged.picture)
+    assert np.array_equal(photographs[0][~damaged.mask], photographs[1][~damaged.mask])
+
+
+def test_a_defect_that_cannot_be_seen_is_an_error() -> None:
+    plain = np.full((SIZE, SIZE, 3), 0.5, dtype=np.float32)
+    everywhere = np.ones((SIZE, SIZE), dtype=bool)
+    nowhere = np.zeros((SIZE, SIZE), dtype=bool)
+    with pytest.raises(defects.InvisibleDefectError, match="20 tries drew no visible stain on an area of 0 pixels"):
+        defects.apply("stain", np.random.default_rng(0), plain, nowhere, plain)
+    assert defects.apply("stain", np.random.default_rng(0), plain, everywhere, plain).mask.any()
+
+
+def test_a_pool_does_not_depend_on_the_number_of_workers() -> None:
+    pool = draw_pool(4, 64, seed=5, workers=2)
+    assert len(pool) == 4
+    for number in range(4):
+        normal, abnormal, mask, name, kind = draw_twin((5, number), 64)
+        np.testing.assert_array_equal(pool.normal[number], normal)
+        np.testing.assert_array_equal(pool.abnormal[number], abnormal)
+        np.testing.assert_array_equal(pool.masks[number], mask)
+        assert (pool.names[number], pool.kinds[number]) == (name, kind)
+        assert np.array_equal(normal[~mask], abnormal[~mask])
+
+
+def test_pretraining_draws_nothing_of_the_unseen_categories() -> None:
+    drawn = {*MATERIALS.values(), *OBJECTS.values()}
+    hidden = {unseen.leather, unseen.knitwear, unseen.crumb, unseen.biscuit, unseen.circuit_board}
+    assert not drawn & hidden
+    assert all(function.__module__ != unseen.__name__ for function in drawn)

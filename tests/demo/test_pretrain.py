@@ -1,0 +1,118 @@
+"""Pretraining lowers its loss and writes weights that open_clip's own CLIP computes the same with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from anomalib_zsad.backbone import config as backbone_config
+from anomalib_zsad.demo import captions
+from anomalib_zsad.demo.clip import CONFIG, DemoCLIP
+from anomalib_zsad.demo.pool import draw_pool
+from anomalib_zsad.demo.pretrain import Settings, learning_rate, pretrain
+
+TINY = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 96, "layers": 4, "width": 32, "head_width": 16, "patch_size": 12},
+    "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 2},
+}
+
+
+def open_clip_of(config: dict, weights: dict[str, torch.Tensor]) -> torch.nn.Module:
+    from open_clip.model import CLIP
+
+    model = CLIP(config["embed_dim"], dict(config["vision_cfg"]), dict(config["text_cfg"])).eval()
+    state = {name: value.float() for name, value in weights.items() if not name.startswith("token_embedding.")}
+    table = weights["token_embedding.unknown"].float().repeat(config["text_cfg"]["vocab_size"], 1)
+    table[weights["token_embedding.rows"].long()] = weights["token_embedding.values"].float()
+    missing, unexpected = model.load_state_dict({**state, "token_embedding.weight": table}, strict=False)
+    assert set(missing) <= {"attn_mask", "logit_bias"}
+    assert not unexpected
+    return model
+
+
+def test_a_few_steps_lower_the_losses() -> None:
+    settings = Settings(twins=16, margin=4, window_steps=15, full_steps=15, window=6, batch_size=8, config=TINY)
+    pool = draw_pool(settings.twins, 100, seed=3, workers=1)
+    saved: list[int] = []
+    model, history = pretrain(settings, pool, lambda _: saved.append(1))
+    assert len(history) == settings.steps
+    assert saved == [1]
+    assert not any(np.isnan(list(losses.values())).any() for losses in history)
+    for name in ("patch", "layers"):
+        assert np.mean([past[name] for past in history[-5:]]) < np.mean([past[name] for past in history[:5]])
+    assert not any(parameter.isnan().any() for parameter in model.parameters())
+
+
+def test_learning_rate_warms_up_and_ends_at_zero() -> None:
+    settings = Settings(window_steps=60, full_steps=40)
+    rates = [learning_rate(step, settings) for step in range(settings.steps + 1)]
+    assert max(rates) == pytest.approx(settings.learning_rate)
+    assert rates[0] == pytest.approx(settings.learning_rate / 5)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_open_clip_computes_what_the_training_module_computes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    ours = DemoCLIP(TINY, captions.vocabulary()).eval()
+    ours.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["open_clip_config.json", "weights.safetensors"]
+    theirs = open_clip_of(TINY, load_file(tmp_path / "weights.safetensors"))
+    prompts = [captions.tokens("a photo of a damaged tile"), captions.tokens("the flawless zebra")]
+    padded = torch.zeros(2, 32, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        padded[row, : len(prompt)] = torch.tensor(prompt)
+    images = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        text = theirs.encode_text(padded, normalize=True)
+        image = theirs.encode_image(images)
+        torch.testing.assert_close(ours.encode_text([list(prompt) for prompt in prompts]), text, atol=5e-3, rtol=0)
+        torch.testing.assert_close(ours.visual(images).image, image, atol=2e-2, rtol=0)
+
+
+def test_the_bundled_weights_load_into_open_clip() -> None:
+    folder = backbone_config.DEMO_FOLDER
+    weights = load_file(folder / "weights.safetensors")
+    assert (folder / "weights.safetensors").stat().st_size < 8e6
+    assert all(value.dtype in (torch.float16, torch.int32) for value in weights.values())
+    model = open_clip_of(CONFIG, weights)
+    assert sorted(weights["token_embedding.rows"].tolist()) == captions.vocabulary()
+    with torch.no_grad():
+        features = model.encode_image(torch.zeros(1, 3, 192, 192), normalize=True)
+    assert features.shape == (1, CONFIG["embed_dim"])
+
+
+def test_bundled_text_tower_tells_damaged_from_flawless() -> None:
+    model = open_clip_of(CONFIG, load_file(backbone_config.DEMO_FOLDER / "weights.safetensors"))
+
+    def encode(state: str, name: str) -> torch.Tensor:
+        prompt = captions.tokens(f"a photo of a {state} {name}")
+        padded = torch.zeros(1, 32, dtype=torch.long)
+        padded[0, : len(prompt)] = torch.tensor(prompt)
+        return F.normalize(model.encode_text(padded), dim=-1)[0]
+
+    with torch.no_grad():
+        for name in ("tile", "leather"):
+            same = encode("damaged", name) @ encode("defective", name)
+            other = encode("damaged", name) @ encode("flawless", name)
+            assert same > other + 0.1
+
+
+def test_every_caption_word_is_in_the_vocabulary_and_foreign_names_are_not() -> None:
+    rng, rows = np.random.default_rng(0), set(captions.vocabulary())
+    for _ in range(200):
+        text = captions.full_caption(rng, "wire mesh", str(rng.choice(list(captions.KIND_NAMES))), "red")
+        assert set(captions.tokens(text)) <= rows
+    for name in captions.FOREIGN_NAMES:
+        assert not set(captions.tokens(name)[1:-1]) <= rows
+
+
+@pytest.mark.parametrize(
+    ("rgb", "name"),
+    [((0.05, 0.05, 0.05), "black"), ((0.9, 0.9, 0.88), "white"), ((0.1, 0.2, 0.9), "blue"), ((0.9, 0.05, 0.05), "red")],
+)
+def test_colours_have_plain_names(rgb: tuple[float, float, float], name: str) -> None:
+    assert captions.colour_name(np.array(rgb, dtype=np.float32)) == name
