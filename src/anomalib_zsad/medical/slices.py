@@ -4,7 +4,7 @@ Slices are cut along voxel axes: nothing is resampled. They are turned to how ra
 up, the patient's right on the left; coronal and sagittal: head up), by flips and a transposition, undone exactly.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -150,6 +150,30 @@ class SliceStack:
             out[place, 0] = image if self.channels == "repeat" else self._neighbour(index, -1, image)
             out[place, 2] = image if self.channels == "repeat" else self._neighbour(index, 1, image)
         return torch.from_numpy(out)
+
+    def batches(self, size: int, *, skip_blank: bool = True) -> Iterator[tuple[list[int], torch.Tensor, list[int]]]:
+        """All slices in batches, each windowed as late as possible.
+
+        Args:
+            size: Largest number of images in a batch.
+            skip_blank: Leave blank slices out of the batches.
+
+        Yields:
+            Slices in the batch, their images (n, 3, H, W), and the blank slices met on the way. The last batch may be
+            empty.
+        """
+        indices: list[int] = []
+        blank: list[int] = []
+        for index in self.indices:
+            if skip_blank and self.is_blank(self.image(index)):
+                blank.append(index)
+                continue
+            indices.append(index)
+            if len(indices) == size:
+                yield indices, self.batch(indices), blank
+                indices, blank = [], []
+        if indices or blank:
+            yield indices, self.batch(indices), blank
 
     def _neighbour(self, index: int, step: int, image: NDArray[np.float32]) -> NDArray[np.float32]:
         other = index + step

@@ -160,6 +160,10 @@ class Volume:
             parts.append((run, affine))
         return parts
 
+    def release_voxels(self) -> None:
+        """Give the voxels' memory back; shape and geometry stay, values read as NaN from then on."""
+        self.voxels = np.broadcast_to(np.float32(np.nan), self.shape)
+
     def dense_voxels(self) -> NDArray[np.float32]:
         """Voxels without NaN: places without data hold the lowest value of the volume (0 if there is no value)."""
         missing = np.isnan(self.voxels)

@@ -1,0 +1,71 @@
+"""Outputs that appear whole or not at all: written beside their place, then renamed."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PARTIAL = ".partial-"
+# A folder of this name pattern is removed only if it holds this file: nobody else's folder is ever touched.
+_MARKER = ".anomalib-zsad-partial"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically (UTF-8)."""
+    temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `target` when the block ends without an exception, and vanishes otherwise.
+
+    Args:
+        target: A path where nothing is yet.
+
+    Raises:
+        FileExistsError: If there is something at `target`.
+    """
+    if target.exists():
+        raise FileExistsError(f"{target.name} exists already and is not overwritten")
+    partial = target.with_name(_PARTIAL + target.name)
+    _remove(partial)
+    partial.mkdir(parents=True)
+    (partial / _MARKER).touch()
+    try:
+        yield partial
+        (partial / _MARKER).unlink()
+        partial.replace(target)
+    except BaseException:
+        (partial / _MARKER).touch()
+        _remove(partial)
+        raise
+
+
+def remove_partial(folder: Path) -> int:
+    """Remove what an interrupted run left half-written in a folder; returns how many items."""
+    leftovers = [path for path in folder.glob(_PARTIAL + "*") if _is_ours(path)]
+    for path in leftovers:
+        _remove(path)
+    return len(leftovers)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() or (path / _MARKER).is_file() or not any(path.iterdir())
+
+
+def _remove(partial: Path) -> None:
+    if partial.is_dir():
+        if not _is_ours(partial):
+            raise FileExistsError(f"{partial.name} is in the way and was not made by this program")
+        shutil.rmtree(partial)
+    else:
+        partial.unlink(missing_ok=True)

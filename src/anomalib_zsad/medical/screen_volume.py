@@ -1,0 +1,273 @@
+"""Screen one volume: windows, slices, scores, and every output of one series."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from anomalib_zsad.medical.atomic import write_text
+from anomalib_zsad.medical.faults import Fault, refuse, warn
+from anomalib_zsad.medical.mapfile import MapFile
+from anomalib_zsad.medical.previews import TopSlices
+from anomalib_zsad.medical.report import report_text, versions, volume_report
+from anomalib_zsad.medical.scoring import SliceScorer, SliceScores
+from anomalib_zsad.medical.segmentation import write_segmentation
+from anomalib_zsad.medical.slices import Channels, Plane, SliceStack
+from anomalib_zsad.medical.tables import SliceRow, rows_to_csv
+from anomalib_zsad.medical.volume import Volume
+from anomalib_zsad.medical.windowing import Window, check_window, choose_window
+from anomalib_zsad.medical.writers import as_map, as_mask, write_maps
+
+OutputType = Literal["nifti", "dicom_seg"]
+
+
+@dataclass(frozen=True)
+class VolumeOptions:
+    """How a volume is screened.
+
+    Attributes:
+        output_types: `nifti` and `dicom_seg`, or one of them. A SEG is written where the source is DICOM and allows it.
+        plane, channels, crop: Of `SliceStack`.
+        window: Of `choose_window`.
+        threshold: In [0, 1]; from it on a slice is flagged and a pixel belongs to a lesion.
+        top_k: The volume's score is the mean of this many highest slice scores.
+        previews: How many pictures of top slices to write.
+        batch_size: Slices per batch.
+        score_blank: Let the model score blank slices too.
+        std_map: Write the map of standard deviations as well.
+    """
+
+    output_types: tuple[OutputType, ...] = ("nifti", "dicom_seg")
+    plane: Plane = "native"
+    channels: Channels = "repeat"
+    crop: bool = False
+    window: str = "auto"
+    threshold: float = 0.5
+    top_k: int = 5
+    previews: int = 5
+    batch_size: int = 8
+    score_blank: bool = False
+    std_map: bool = False
+
+    def __post_init__(self) -> None:
+        check_window(self.window)
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"the threshold is in [0, 1] like the scores, not {self.threshold}")
+        if self.batch_size < 1 or self.top_k < 1 or self.previews < 0:
+            raise ValueError("batch size and top-k are at least 1, the number of previews at least 0")
+        unknown = set(self.output_types) - {"nifti", "dicom_seg"}
+        if unknown or not self.output_types:
+            raise ValueError(f"output types are nifti and dicom_seg, not {', '.join(sorted(unknown)) or 'nothing'}")
+
+
+@dataclass
+class VolumeResult:
+    """What screening says about one volume.
+
+    Attributes:
+        score: Mean of the `top_k` highest slice scores.
+        score_std: Mean of these slices' standard deviations (the same sampled prompts are used for every slice, so
+            their errors do not average out); `None` if the model has none.
+        rows: One for each slice, in order.
+        window: Grey levels used.
+        top_slices: Indices of the slices behind the score, best first.
+    """
+
+    score: float
+    score_std: float | None
+    rows: list[SliceRow]
+    window: Window
+    top_slices: list[int]
+    files: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def flagged(self) -> int:
+        """Number of flagged slices."""
+        return sum(row.flagged for row in self.rows)
+
+
+class Advance:
+    """Receives the number of slices done; the progress bar implements it."""
+
+    def __call__(self, slices: int) -> None:
+        """`slices` more are done."""
+
+
+def screen_volume(
+    volume: Volume,
+    scorer: SliceScorer,
+    options: VolumeOptions,
+    folder: Path,
+    *,
+    facts: dict[str, Any] | None = None,
+    advance: Advance | None = None,
+) -> VolumeResult:
+    """Score a volume's slices and write all outputs of its series.
+
+    Its voxels are released once they are scored: the volume cannot be used for images afterwards.
+
+    Args:
+        volume: The volume. Warnings are added to its findings.
+        scorer: The model.
+        options: How.
+        folder: An existing folder for the outputs.
+        facts: What the caller knows for the report (pseudonyms, reading time).
+        advance: Told about progress.
+
+    Raises:
+        SeriesRefusedError: If the plane cannot be cut from this volume.
+        ValueError: If the scorer's answers are no scores.
+    """
+    started = time.perf_counter()
+    window, findings = choose_window(volume, options.window)
+    volume.findings.extend(findings)
+    stack = _stack(volume, window, options)
+    maps = MapFile(folder / ".map", volume.shape)
+    deviations = MapFile(folder / ".std", volume.shape) if options.std_map else None
+    try:
+        rows, top = _score(stack, scorer, options, maps, deviations, advance or Advance())
+        _note_blank(volume, rows)
+        volume.release_voxels()
+        result = _result(rows, window, options.top_k)
+        result.seconds["scoring"] = time.perf_counter() - started
+        writing = time.perf_counter()
+        _write(folder, volume, stack, result, options, scorer, maps, deviations, top)
+        result.seconds["writing"] = time.perf_counter() - writing
+    finally:
+        maps.close()
+        if deviations is not None:
+            deviations.close()
+    report = volume_report(volume, stack, result, options, scorer.describe(), facts or {})
+    write_text(folder / "report.json", report_text(report))
+    return result
+
+
+def _stack(volume: Volume, window: Window, options: VolumeOptions) -> SliceStack:
+    try:
+        return SliceStack(volume, window, options.plane, options.channels, crop=options.crop)
+    except ValueError as error:
+        refuse(Fault.NO_GEOMETRY, str(error))
+
+
+def _score(
+    stack: SliceStack,
+    scorer: SliceScorer,
+    options: VolumeOptions,
+    maps: MapFile,
+    deviations: MapFile | None,
+    advance: Advance,
+) -> tuple[list[SliceRow], TopSlices]:
+    rows: list[SliceRow] = []
+    top = TopSlices(options.previews)
+    for indices, images, blank in stack.batches(options.batch_size, skip_blank=not options.score_blank):
+        rows.extend(_blank_row(stack, index) for index in blank)
+        if indices:
+            answer = scorer(images)
+            answer.check(len(indices), stack.shape)
+            for place, index in enumerate(indices):
+                heat = answer.anomaly_map[place].numpy()
+                maps.write(stack.axis, index, stack.to_plane(heat))
+                if deviations is not None and answer.map_std is not None:
+                    deviations.write(stack.axis, index, stack.to_plane(answer.map_std[place].numpy()))
+                rows.append(_row(stack, index, answer, place, options.threshold))
+                top.offer(index, rows[-1].score, images[place, 1].numpy(), heat)
+        advance(len(indices) + len(blank))
+    rows.sort(key=lambda row: row.slice)
+    return rows, top
+
+
+def _row(stack: SliceStack, index: int, answer: SliceScores, place: int, threshold: float) -> SliceRow:
+    heat = answer.anomaly_map[place].numpy()
+    row, column = (int(number) for number in np.unravel_index(int(heat.argmax()), heat.shape))
+    peak = stack.voxel_index(index, row, column)
+    score = float(answer.score[place])
+    area = int(np.count_nonzero(heat >= threshold))
+    uid, frame = _source(stack, index)
+    x, y, z = stack.center(index) or (None, None, None)
+    peak_x, peak_y, peak_z = stack.volume.world(peak) or (None, None, None)
+    return SliceRow(
+        slice=index,
+        sop_instance_uid=uid,
+        frame=frame,
+        x_mm=x,
+        y_mm=y,
+        z_mm=z,
+        score=score,
+        score_std=None if answer.score_std is None else float(answer.score_std[place]),
+        map_max=float(heat.max()),
+        peak_i=peak[0],
+        peak_j=peak[1],
+        peak_k=peak[2],
+        peak_x_mm=peak_x,
+        peak_y_mm=peak_y,
+        peak_z_mm=peak_z,
+        area_pixels=area,
+        area_mm2=None if stack.pixel_area is None else area * stack.pixel_area,
+        flagged=score >= threshold,
+        blank=False,
+    )
+
+
+def _blank_row(stack: SliceStack, index: int) -> SliceRow:
+    uid, frame = _source(stack, index)
+    x, y, z = stack.center(index) or (None, None, None)
+    area = None if stack.pixel_area is None else 0.0
+    nothing = (None,) * 6
+    return SliceRow(index, uid, frame, x, y, z, 0.0, None, 0.0, *nothing, 0, area, flagged=False, blank=True)
+
+
+def _source(stack: SliceStack, index: int) -> tuple[str, int | None]:
+    """The DICOM instance of a slice; none for planes that cross the acquired slices."""
+    source = stack.volume.slices[index] if stack.axis == stack.volume.native_axis else None
+    return (source.sop_instance_uid, source.frame_number) if source else ("", None)
+
+
+def _note_blank(volume: Volume, rows: list[SliceRow]) -> None:
+    blank = sum(row.blank for row in rows)
+    if blank == len(rows):
+        volume.findings.append(
+            warn(Fault.BLANK_SLICES, f"all {blank} slices are blank in this window: nothing was scored")
+        )
+
+
+def _result(rows: list[SliceRow], window: Window, top_k: int) -> VolumeResult:
+    best = sorted(rows, key=lambda row: row.score, reverse=True)[:top_k]
+    deviations = [row.score_std for row in best if row.score_std is not None]
+    return VolumeResult(
+        score=float(np.mean([row.score for row in best])) if best else 0.0,
+        score_std=float(np.mean(deviations)) if deviations else None,
+        rows=rows,
+        window=window,
+        top_slices=[row.slice for row in best],
+    )
+
+
+def _write(
+    folder: Path,
+    volume: Volume,
+    stack: SliceStack,
+    result: VolumeResult,
+    options: VolumeOptions,
+    scorer: SliceScorer,
+    maps: MapFile,
+    deviations: MapFile | None,
+    top: TopSlices,
+) -> None:
+    if "nifti" in options.output_types:
+        written = write_maps(folder, "anomaly_map", volume, maps, as_map, np.float32)
+        written += write_maps(folder, "lesions", volume, maps, as_mask(options.threshold), np.uint8)
+        if deviations is not None:
+            written += write_maps(folder, "anomaly_map_std", volume, deviations, as_map, np.float32)
+        result.files += [path.name for path in written]
+    if "dicom_seg" in options.output_types and volume.segmentable:
+        model = str(scorer.describe().get("model", "anomalib-zsad"))
+        write_segmentation(
+            folder / "lesions_seg.dcm", volume, maps, options.threshold, model, versions()["anomalib-zsad"]
+        )
+        result.files.append("lesions_seg.dcm")
+    write_text(folder / "slices.csv", rows_to_csv(result.rows))
+    result.files.append("slices.csv")
+    result.files += [f"previews/{name}" for name in top.write(folder / "previews", stack.pixel_spacing)]

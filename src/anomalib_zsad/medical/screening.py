@@ -1,0 +1,300 @@
+"""Screen everything below an input path: one series after the other, resumable, and no series stops the others."""
+
+import errno
+import json
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from anomalib_zsad.medical.atomic import remove_partial, whole_folder, write_text
+from anomalib_zsad.medical.discovery import Candidate, discover
+from anomalib_zsad.medical.faults import Fault, Finding, Outcome, SeriesRefusedError
+from anomalib_zsad.medical.loading import Job, ReadingOptions, plan_jobs
+from anomalib_zsad.medical.progress import Progress
+from anomalib_zsad.medical.report import RESEARCH_USE, versions
+from anomalib_zsad.medical.scoring import SliceScorer
+from anomalib_zsad.medical.screen_volume import VolumeOptions, screen_volume
+from anomalib_zsad.medical.summary import DONE, REFUSED, WARNED, Entry, counts, summary_csv
+from anomalib_zsad.medical.volume import Volume
+
+# Errors after which no further series can be written either.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+class ExitCode(IntEnum):
+    """What the command tells the shell."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOTHING_FOUND = 3
+    SOME_REFUSED = 4
+    ALL_REFUSED = 5
+    DISK = 6
+    INTERRUPTED = 130
+
+
+class OutputInUseError(Exception):
+    """The output folder holds something that would be overwritten or mixed up."""
+
+
+class DiskError(Exception):
+    """The output cannot be written: disk full, no permission, or the like."""
+
+
+@dataclass(frozen=True)
+class ScreeningOptions:
+    """A screening run.
+
+    Attributes:
+        reading: How inputs are read.
+        volume: How volumes are screened.
+        series: Pseudonyms of the series or volumes to screen; empty for all.
+        resume: Go on with an interrupted run in the same output folder.
+        source_names: Put file names (which may hold patient data) into the summary.
+        progress: Show progress bars where standard error is a terminal.
+    """
+
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
+    volume: VolumeOptions = field(default_factory=VolumeOptions)
+    series: tuple[str, ...] = ()
+    resume: bool = False
+    source_names: bool = False
+    progress: bool = True
+
+
+def screen(
+    location: Path, output: Path, scorer: SliceScorer, options: ScreeningOptions | None = None
+) -> tuple[ExitCode, list[Entry]]:
+    """Screen every series below a location.
+
+    Args:
+        location: A file, folder or zip archive. It is only read.
+        output: A new or empty folder, or with `resume` the folder of an earlier run with equal settings. Never inside
+            the input.
+        scorer: The model.
+        options: How.
+
+    Returns:
+        The exit code, and one entry for everything that was found. `summary.json` and `summary.csv` in `output` hold
+        the same; they are rewritten after each series.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `location`.
+        OutputInUseError: If `output` cannot be used; says what to do.
+        DiskError: If `output` cannot be written from the start.
+    """
+    options = options or ScreeningOptions()
+    run = _Run(Path(output), scorer, options, _settings(options, scorer))
+    if not Path(location).exists():
+        raise FileNotFoundError(f"there is nothing at the input path: {location}")
+    _prepare_output(Path(location), run)
+    run.write_summary("running")
+    try:
+        run.screen_all(Path(location))
+    except KeyboardInterrupt:
+        run.write_summary("interrupted")
+        return ExitCode.INTERRUPTED, run.entries
+    except DiskError as error:
+        run.try_write_summary(f"stopped: {error}")
+        return ExitCode.DISK, run.entries
+    return exit_code(run.entries), run.entries
+
+
+def exit_code(entries: list[Entry]) -> ExitCode:
+    """The exit code of a run that came to its end."""
+    number = counts(entries)
+    if number[DONE] + number[WARNED] == 0:
+        return ExitCode.ALL_REFUSED if number[REFUSED] else ExitCode.NOTHING_FOUND
+    return ExitCode.SOME_REFUSED if number[REFUSED] else ExitCode.DONE
+
+
+@dataclass
+class _Run:
+    """State of one run."""
+
+    output: Path
+    scorer: SliceScorer
+    options: ScreeningOptions
+    settings: dict[str, Any]
+    entries: list[Entry] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+    def screen_all(self, location: Path) -> None:
+        """Screen all series, writing the summary after each."""
+        found = discover(location, self.options.reading.budget)
+        self.entries = [Entry.left_out(finding) for finding in found.findings]
+        with Progress(len(found.candidates), enabled=self.options.progress) as progress:
+            for candidate in found.candidates:
+                self._screen_candidate(candidate, progress)
+                progress.series_done()
+                self.write_summary("running")
+        for key in self.options.series:
+            if key not in self.seen:
+                message = "no series of this name in the input; `anomalib-zsad info` lists the names"
+                self.entries.append(Entry.left_out(Finding(Fault.OTHER_FILE, Outcome.REFUSE, message), key))
+        self.write_summary("complete")
+
+    def _screen_candidate(self, candidate: Candidate, progress: Progress) -> None:
+        self.seen.add(candidate.key)
+        facts = {"study": candidate.study, "modality": candidate.modality, "source": candidate.files[0].name}
+        planned: list[tuple[list[Job], list[Finding]]] = []
+        failure = _guarded(lambda: planned.append(plan_jobs(candidate, self.options.reading)))
+        if failure is not None:
+            if self._chosen(candidate.key):
+                self.entries.append(Entry.left_out(failure, candidate.key, **facts))
+            return
+        jobs, left_out = planned[0]
+        self.seen.update(job.key for job in jobs)
+        if self._chosen(candidate.key):
+            self.entries += [Entry.left_out(finding, candidate.key, **facts) for finding in left_out]
+        for job in jobs:
+            if self._chosen(job.key) or self._chosen(candidate.key):
+                self._screen_job(job, progress, facts)
+
+    def _chosen(self, key: str) -> bool:
+        return not self.options.series or key in self.options.series
+
+    def _screen_job(self, job: Job, progress: Progress, facts: dict[str, str]) -> None:
+        target = self.output / job.key
+        if target.exists():
+            self.entries.append(Entry.from_report(job, target))
+            return
+        failure = _guarded(lambda: self._read_and_screen(job, target, progress, facts))
+        if failure is not None:
+            self.entries.append(Entry.left_out(failure, job.key, **facts))
+
+    def _read_and_screen(self, job: Job, target: Path, progress: Progress, facts: dict[str, str]) -> None:
+        started = time.perf_counter()
+        volume = job.read(self.options.reading)
+        if _is_mask(volume):
+            message = "a mask (two values only), not an image to screen"
+            self.entries.append(Entry.left_out(Finding(Fault.NOT_AN_IMAGE, Outcome.SKIP, message), job.key, **facts))
+            return
+        known = {
+            "series": job.key,
+            "study": job.candidate.study or None,
+            "source_kind": job.candidate.kind,
+            "seconds": {"reading": time.perf_counter() - started},
+        }
+        progress.start_slices(job.key, len(volume.slices))
+        with _disk_errors(*_DISK_FULL), whole_folder(target) as folder:
+            result = screen_volume(volume, self.scorer, self.options.volume, folder, facts=known, advance=progress)
+        self.entries.append(Entry.done(job, volume, result))
+
+    def write_summary(self, state: str) -> None:
+        """Write summary.json and summary.csv, each whole.
+
+        Raises:
+            DiskError: If that fails.
+        """
+        names = self.options.source_names
+        summary = {
+            "format": 1,
+            "statement": RESEARCH_USE,
+            "state": state,
+            "settings": self.settings,
+            "versions": versions(),
+            "counts": counts(self.entries),
+            "series": [entry.as_dict(with_files=names) for entry in self.entries],
+        }
+        with _disk_errors():
+            write_text(self.output / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+            write_text(self.output / "summary.csv", summary_csv(self.entries, with_files=names))
+
+    def try_write_summary(self, state: str) -> None:
+        """The same on a disk that may be full: the last whole summary stays where this fails."""
+        try:
+            self.write_summary(state)
+        except DiskError:
+            return
+
+
+def _settings(options: ScreeningOptions, scorer: SliceScorer) -> dict[str, Any]:
+    """What decides results, in JSON's types: a run is resumed with equal settings only."""
+    model = {name: value for name, value in scorer.describe().items() if name != "device"}
+    volume = {name: value for name, value in asdict(options.volume).items() if name != "batch_size"}
+    settings = {"reading": asdict(options.reading), "volume": volume, "model": model}
+    return json.loads(json.dumps(settings))
+
+
+def _prepare_output(location: Path, run: _Run) -> None:
+    """Make the output folder, or take up an earlier run's.
+
+    Raises:
+        OutputInUseError: If it holds something else, or lies inside the input.
+    """
+    output = run.output
+    if location.is_dir() and output.resolve().is_relative_to(location.resolve()):
+        raise OutputInUseError("the output folder lies inside the input folder; choose another place")
+    with _disk_errors():
+        output.mkdir(parents=True, exist_ok=True)
+    if not any(output.iterdir()):
+        return
+    summary = output / "summary.json"
+    if not summary.is_file():
+        raise OutputInUseError(f"{output} is not empty and holds no earlier run; choose a new folder")
+    if not run.options.resume:
+        raise OutputInUseError(f"{output} holds an earlier run; give --resume to go on with it, or choose a new folder")
+    earlier = json.loads(summary.read_text(encoding="utf-8")).get("settings", {})
+    if earlier != run.settings:
+        changed = [part for part in run.settings if earlier.get(part) != run.settings[part]]
+        raise OutputInUseError(
+            f"{output} holds a run with other settings ({', '.join(changed)}); choose a new folder, or repeat them"
+        )
+    remove_partial(output)
+
+
+def _guarded(work: Callable[[], None]) -> Finding | None:
+    """Do something for one series; whatever goes wrong becomes a finding, except what ends the run.
+
+    Messages of unknown exceptions may quote patient data, so only their type and place are told.
+
+    Raises:
+        DiskError: If the output cannot be written.
+    """
+    try:
+        work()
+    except SeriesRefusedError as error:
+        return error.finding
+    except DiskError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError):
+        message = "not enough memory for this volume: use a smaller --batch-size, or --device cpu"
+        return Finding(Fault.TOO_LARGE, Outcome.REFUSE, message)
+    except Exception as error:
+        # One bad series never stops the others.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        message = f"unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+        return Finding(Fault.FAILED, Outcome.REFUSE, message)
+    return None
+
+
+@contextmanager
+def _disk_errors(*numbers: int) -> Iterator[None]:
+    """Turn errors of the file system (all, or those of some numbers) into one that ends the run; names no path."""
+    try:
+        yield
+    except OSError as error:
+        if numbers and error.errno not in numbers:
+            raise
+        raise DiskError(error.strerror or type(error).__name__) from error
+
+
+def _is_mask(volume: Volume) -> bool:
+    """Whether a NIfTI volume of whole numbers holds exactly two values."""
+    header = volume.nifti_header
+    if header is None or not np.issubdtype(header.get_data_dtype(), np.integer):
+        return False
+    lowest, highest = np.nanmin(volume.voxels), np.nanmax(volume.voxels)
+    if lowest == highest:
+        return False
+    return all(bool(((plane == lowest) | (plane == highest)).all()) for plane in np.moveaxis(volume.voxels, 2, 0))

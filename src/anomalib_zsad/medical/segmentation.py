@@ -1,0 +1,170 @@
+"""DICOM SEG of what lies above the threshold, in the frame of reference of the source."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from anomalib_zsad.medical.mapfile import MapFile
+from anomalib_zsad.medical.readers.headers import quiet_pydicom, read_dataset
+from anomalib_zsad.medical.volume import FrameLocation, Volume
+
+if TYPE_CHECKING:
+    from highdicom.seg import SegmentDescription
+
+PATIENT_MODULE = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
+# Type 2 attributes of the study: they must be there, and stay empty.
+_EMPTY = (
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "StudyID",
+    "PositionReferenceIndicator",
+)
+_GEOMETRY = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "ImageType",
+    "InstanceNumber",
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "NumberOfFrames",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "DimensionOrganizationSequence",
+    "DimensionIndexSequence",
+)
+
+
+def write_segmentation(
+    path: Path, volume: Volume, maps: MapFile, threshold: float, algorithm: str, version: str
+) -> None:
+    """Write a BINARY segmentation with every source frame, empty ones included (PS3.3, A.51).
+
+    It carries the source's patient module, as it must to belong to the same study; nothing else that identifies.
+
+    Args:
+        path: A new file.
+        volume: A segmentable DICOM volume (its voxels are not touched).
+        maps: Anomaly map on the volume's grid.
+        threshold: Voxels at or above it are in the segment.
+        algorithm: Name of the model.
+        version: Version of this package.
+
+    Raises:
+        ValueError: If the volume's source cannot be referred to.
+    """
+    from highdicom.seg import Segmentation, SegmentationTypeValues
+    from pydicom.uid import generate_uid
+
+    if not volume.segmentable:
+        raise ValueError("no DICOM SEG can refer to this volume: UIDs or geometry are missing")
+    slots = [slot for slot, location in enumerate(volume.locations) if location is not None]
+    locations = [location for location in volume.locations if location is not None]
+    masks = _masks(maps, threshold, slots)
+    with quiet_pydicom():
+        sources, order = _sources(locations)
+        segmentation = Segmentation(
+            source_images=sources,
+            pixel_array=masks[order],
+            segmentation_type=SegmentationTypeValues.BINARY,
+            segment_descriptions=[_description(algorithm, version, generate_uid())],
+            series_instance_uid=generate_uid(),
+            series_number=900,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer="anomalib-zsad",
+            manufacturer_model_name=algorithm,
+            software_versions=version,
+            device_serial_number="0",
+            content_label="ANOMALY",
+            content_description="Anomaly map above threshold",
+            omit_empty_frames=False,
+            plane_positions=_positions(sources, locations, order),
+        )
+        segmentation.save_as(path)
+
+
+def _masks(maps: MapFile, threshold: float, slots: list[int]) -> np.ndarray:
+    """Masks in DICOM's order, uint8, shape (slices, rows, columns); empty slots are left out."""
+    masks = np.zeros((len(slots), maps.shape[1], maps.shape[0]), np.uint8)
+    wanted = {slot: place for place, slot in enumerate(slots)}
+    for slot, plane in enumerate(maps.planes()):
+        if slot in wanted:
+            np.greater_equal(plane.T, threshold, out=masks[wanted[slot]], casting="unsafe")
+    return masks
+
+
+def _sources(locations: Sequence[FrameLocation]) -> tuple[list[Dataset], list[int]]:
+    """Source headers, and which mask belongs to each source frame."""
+    if locations[0].frame is not None:
+        order = sorted(range(len(locations)), key=lambda place: locations[place].frame or 0)
+        return [_header(locations[0])], order
+    return [_header(location) for location in locations], list(range(len(locations)))
+
+
+def _header(location: FrameLocation) -> Dataset:
+    """A source's header with its geometry, UIDs and patient module, and nothing else that could be copied."""
+    with location.file.open() as stream:
+        dataset = read_dataset(stream, pixels=False)
+    if dataset is None:
+        raise ValueError("a source file is no longer a DICOM file")
+    header = Dataset()
+    header.file_meta = dataset.file_meta
+    if "SpecificCharacterSet" in dataset:
+        header.SpecificCharacterSet = dataset.SpecificCharacterSet
+    for keyword in (*PATIENT_MODULE, *_GEOMETRY):
+        if keyword in dataset:
+            header[keyword] = dataset[keyword]
+    for keyword in (*_EMPTY, *(name for name in PATIENT_MODULE if name not in dataset)):
+        setattr(header, keyword, "")
+    return header
+
+
+def _positions(sources: list[Dataset], locations: Sequence[FrameLocation], order: list[int]) -> list | None:
+    """Plane positions of the frames, where only some frames of a multi-frame source make up the volume."""
+    if locations[0].frame is None or len(locations) == int(sources[0].NumberOfFrames):
+        return None
+    from highdicom import PlanePositionSequence
+
+    groups = sources[0].PerFrameFunctionalGroupsSequence
+    frames = [groups[locations[place].frame or 0] for place in order]
+    return [PlanePositionSequence("PATIENT", frame.PlanePositionSequence[0].ImagePositionPatient) for frame in frames]
+
+
+def _description(algorithm: str, version: str, tracking_uid: str) -> "SegmentDescription":
+    """One segment: a lesion among morphologically altered structures, found automatically."""
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
+    from pydicom.sr.codedict import codes
+
+    return SegmentDescription(
+        segment_number=1,
+        segment_label="Anomaly",
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Lesion,
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=algorithm, family=codes.DCM.ArtificialIntelligence, version=version
+        ),
+        tracking_uid=tracking_uid,
+        tracking_id="anomaly-1",
+    )

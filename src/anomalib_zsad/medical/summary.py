@@ -1,0 +1,130 @@
+"""What became of everything that a screening run found: one entry for each, as JSON and CSV."""
+
+import csv
+import io
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anomalib_zsad.medical.faults import Finding
+from anomalib_zsad.medical.loading import Job
+from anomalib_zsad.medical.screen_volume import VolumeResult
+from anomalib_zsad.medical.volume import Volume
+
+DONE, WARNED, REFUSED, SKIPPED = "done", "done with warnings", "refused", "skipped"
+_COLUMNS = (
+    "series",
+    "study",
+    "modality",
+    "status",
+    "slices",
+    "flagged_slices",
+    "volume_score",
+    "volume_score_std",
+    "reason",
+)
+
+
+@dataclass
+class Entry:
+    """One line of the summary.
+
+    Attributes:
+        series: Pseudonym of the volume or series; empty for files that belong to none.
+        status: `done`, `done with warnings`, `refused` or `skipped`.
+        study: Pseudonym of the study.
+        reason: Why it was refused or skipped; the warnings, in short, where it was done with warnings.
+        findings: In full, as they go into the JSON file.
+        source: Name of the first file, relative to the input; may hold patient data, so it is written on request only.
+    """
+
+    series: str
+    status: str
+    study: str = ""
+    reason: str = ""
+    modality: str = ""
+    slices: int | None = None
+    flagged_slices: int | None = None
+    volume_score: float | None = None
+    volume_score_std: float | None = None
+    findings: list[Finding | dict[str, Any]] = field(default_factory=list)
+    source: str = ""
+
+    @classmethod
+    def done(cls, job: Job, volume: Volume, result: VolumeResult) -> "Entry":
+        """A volume that was screened."""
+        return cls(
+            series=job.key,
+            status=WARNED if volume.findings else DONE,
+            study=job.candidate.study,
+            reason="; ".join(finding.fault.code for finding in volume.findings),
+            modality=volume.modality,
+            slices=len(result.rows),
+            flagged_slices=result.flagged,
+            volume_score=result.score,
+            volume_score_std=result.score_std,
+            findings=list(volume.findings),
+            source=job.candidate.files[0].name,
+        )
+
+    @classmethod
+    def from_report(cls, job: Job, folder: Path) -> "Entry":
+        """A volume that an earlier run screened."""
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        result = report["result"]
+        return cls(
+            series=job.key,
+            status=WARNED if report["warnings"] else DONE,
+            study=job.candidate.study,
+            reason="; ".join(warning["code"] for warning in report["warnings"]),
+            modality=report["modality"] or "",
+            slices=result["slices"],
+            flagged_slices=result["flagged_slices"],
+            volume_score=result["volume_score"],
+            volume_score_std=result["volume_score_std"],
+            findings=list(report["warnings"]),
+            source=job.candidate.files[0].name,
+        )
+
+    @classmethod
+    def left_out(
+        cls, finding: Finding, series: str = "", study: str = "", modality: str = "", source: str = ""
+    ) -> "Entry":
+        """Something that was refused or skipped."""
+        source = source or (finding.files[0] if finding.files else "")
+        return cls(series, finding.outcome.value, study, finding.message, modality, findings=[finding], source=source)
+
+    def as_dict(self, *, with_files: bool) -> dict[str, Any]:
+        """For summary.json."""
+        record: dict[str, Any] = {name: getattr(self, name) for name in _COLUMNS}
+        record["findings"] = [
+            finding.as_dict(with_files=with_files) if isinstance(finding, Finding) else finding
+            for finding in self.findings
+        ]
+        if with_files:
+            record["source"] = self.source
+        return record
+
+
+def counts(entries: list[Entry]) -> dict[str, int]:
+    """How many entries have each status."""
+    found = Counter(entry.status for entry in entries)
+    return {status: found.get(status, 0) for status in (DONE, WARNED, REFUSED, SKIPPED)}
+
+
+def summary_csv(entries: list[Entry], *, with_files: bool) -> str:
+    """One row for each entry."""
+    columns = (*_COLUMNS, "source") if with_files else _COLUMNS
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(getattr(entry, name)) for name in columns] for entry in entries)
+    return buffer.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,392 @@
+"""Outputs of screening: on the input's grid, at the right place, readable by others, without patient data."""
+
+import csv
+import gzip
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import highdicom
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from anomalib_zsad.medical.screen_volume import VolumeOptions
+from anomalib_zsad.medical.screening import ExitCode, ScreeningOptions, screen
+from tests.medical.bright_spot import BrightSpotScorer
+from tests.medical.volume_builders import (
+    MARK,
+    SHAPE,
+    affines,
+    make_affine,
+    marked_voxels,
+    only,
+    write_nifti,
+    write_series,
+)
+
+PLANES = ("native", "axial", "coronal", "sagittal")
+
+
+def run(location: Path, output: Path, **volume: object) -> Path:
+    """Screen one series and give its output folder."""
+    options = ScreeningOptions(volume=VolumeOptions(**{"window": "900/450", "threshold": 0.9, **volume}))
+    code, entries = screen(location, output, BrightSpotScorer(), options)
+    assert code is ExitCode.DONE, entries
+    (folder,) = [path for path in output.iterdir() if path.is_dir()]
+    return folder
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "slices.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_input(folder: Path, name: str) -> Path:
+    """DICOM where it can be stored so, NIfTI otherwise."""
+    if np.linalg.det(affines()[name]) > 0:
+        return write_series(folder / "s", affine=affines()[name])
+    return write_nifti(folder / "v.nii.gz", marked_voxels(), affines()[name])
+
+
+def world_of_mark(name: str) -> np.ndarray:
+    return (affines()[name] @ [*MARK, 1])[:3]
+
+
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("name", list(affines()))
+def test_the_mark_lies_at_its_world_position_in_every_output(tmp_path: Path, name: str, plane: str) -> None:
+    source = write_input(tmp_path / "in", name)
+    folder = run(source, tmp_path / "out", plane=plane)
+    expected = world_of_mark(name)
+    for file in ("anomaly_map.nii.gz", "lesions.nii.gz"):
+        image = nibabel.load(folder / file)
+        assert image.shape == SHAPE
+        index = np.unravel_index(np.asarray(image.dataobj).argmax(), SHAPE)
+        assert tuple(int(i) for i in index) == MARK
+        np.testing.assert_allclose((image.affine @ [*index, 1])[:3], expected, atol=1e-3)
+        if name != "tilted":  # ITK knows no sheared images
+            other = SimpleITK.ReadImage(str(folder / file))
+            position = other.TransformIndexToPhysicalPoint(MARK)
+            assert other.GetPixel(MARK) >= 0.9
+            np.testing.assert_allclose(np.array(position) * [-1, -1, 1], expected, atol=1e-3)
+    best = max(rows_of(folder), key=lambda row: float(row["score"]))
+    np.testing.assert_allclose([float(best[f"peak_{axis}_mm"]) for axis in "xyz"], expected, atol=1e-3)
+    assert [int(best[f"peak_{axis}"]) for axis in "ijk"] == list(MARK)
+
+
+@pytest.mark.parametrize("name", ["lps", "ras", "oblique", "sagittal", "tilted"])
+def test_the_seg_lies_on_the_same_voxels(tmp_path: Path, name: str) -> None:
+    source = write_series(tmp_path / "s", affine=affines()[name])
+    folder = run(source, tmp_path / "out")
+    segmentation = highdicom.seg.segread(folder / "lesions_seg.dcm")
+    assert segmentation.NumberOfFrames == SHAPE[2]
+    headers = [pydicom.dcmread(file) for file in source.iterdir()]
+    uids = [header.SOPInstanceUID for header in headers]
+    masks = segmentation.get_pixels_by_source_instance(uids, segment_numbers=[1])[..., 0]
+    for header, mask in zip(headers, masks, strict=True):
+        np.testing.assert_array_equal(mask, header.pixel_array == 900)
+    marked = np.array(segmentation.pixel_array).reshape(SHAPE[2], SHAPE[1], SHAPE[0])
+    frame, row, column = (int(i) for i in np.unravel_index(marked.argmax(), marked.shape))
+    groups = segmentation.PerFrameFunctionalGroupsSequence[frame]
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    rows, columns = (float(size) for size in shared.PixelMeasuresSequence[0].PixelSpacing)
+    place = np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
+    place = place + cosines[:3] * columns * column + cosines[3:] * rows * row
+    np.testing.assert_allclose(place * [-1, -1, 1], world_of_mark(name), atol=1e-3)
+    if name != "tilted":
+        image = SimpleITK.ReadImage(str(folder / "lesions_seg.dcm"))
+        values = SimpleITK.GetArrayFromImage(image)
+        z, y, x = (int(i) for i in np.unravel_index(values.argmax(), values.shape))
+        np.testing.assert_allclose(
+            np.array(image.TransformIndexToPhysicalPoint((x, y, z))) * [-1, -1, 1], world_of_mark(name), atol=1e-2
+        )
+
+
+def test_the_seg_passes_dciodvfy(tmp_path: Path) -> None:
+    checker = shutil.which("dciodvfy")
+    if checker is None:
+        pytest.skip("dciodvfy (Debian's dicom3tools) is not installed")
+    folder = run(write_series(tmp_path / "s"), tmp_path / "out")
+    answer = subprocess.run([checker, str(folder / "lesions_seg.dcm")], capture_output=True, text=True, check=False)
+    assert "Error" not in answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("kind", ["RGB", "no-seg-type", "nifti"])
+def test_no_seg_where_none_can_be(tmp_path: Path, kind: str) -> None:
+    if kind == "nifti":
+        folder = run(write_nifti(tmp_path / "v.nii.gz", marked_voxels(), affines()["las"]), tmp_path / "out")
+    elif kind == "no-seg-type":
+        folder = run(write_series(tmp_path / "s"), tmp_path / "out", output_types=("nifti",))
+    else:
+
+        def strip(dataset: Dataset, index: int) -> None:
+            del dataset.FrameOfReferenceUID
+
+        folder = run(write_series(tmp_path / "s", edit=strip), tmp_path / "out")
+    assert not (folder / "lesions_seg.dcm").exists()
+    assert (folder / "anomaly_map.nii.gz").exists()
+
+
+def test_seg_alone(tmp_path: Path) -> None:
+    folder = run(write_series(tmp_path / "s"), tmp_path / "out", output_types=("dicom_seg",))
+    assert (folder / "lesions_seg.dcm").exists()
+    assert not list(folder.glob("*.nii.gz"))
+
+
+def test_08_a_gap_stays_empty_and_the_rest_in_place(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "s", edit=lambda dataset, index: index != 2)
+    folder = run(source, tmp_path / "out")
+    image = nibabel.load(folder / "anomaly_map.nii.gz")
+    assert image.shape == SHAPE
+    values = np.asarray(image.dataobj)
+    assert (values[:, :, 2] == 0).all()
+    assert tuple(int(i) for i in np.unravel_index(values.argmax(), SHAPE)) == MARK
+    assert [int(row["slice"]) for row in rows_of(folder)] == [0, 1, 3, 4, 5]
+    report = json.loads((folder / "report.json").read_text())
+    assert report["result"]["slots_without_slice"] == [2]
+    assert highdicom.seg.segread(folder / "lesions_seg.dcm").NumberOfFrames == 5
+
+
+def test_08_uneven_slices_are_written_in_even_parts(tmp_path: Path) -> None:
+    depths = [0, 4, 8, 13.3, 18.6, 20.1]
+
+    def move(dataset: Dataset, index: int) -> None:
+        dataset.ImagePositionPatient[2] = 8 + depths[index]
+
+    folder = run(write_series(tmp_path / "s", edit=move), tmp_path / "out")
+    parts = [nibabel.load(path) for path in sorted(folder.glob("anomaly_map_part*.nii.gz"))]
+    assert [part.shape[2] for part in parts] == [3, 2, 1]
+    middle = np.asarray(parts[1].dataobj)
+    index = np.unravel_index(middle.argmax(), middle.shape)
+    position = (parts[1].affine @ [*index, 1])[:3]
+    np.testing.assert_allclose(position, [31 - 1.5 * MARK[0], -17 - 1.25 * MARK[1], 8 + depths[4]], atol=1e-3)
+    best = max(rows_of(folder), key=lambda row: float(row["score"]))
+    assert float(best["z_mm"]) == pytest.approx(8 + depths[4])
+
+
+def test_26_an_unknown_orientation_stays_as_it_is_and_has_no_millimetres(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "v.nii", marked_voxels(), None)
+    content = bytearray(path.read_bytes())
+    header = nibabel.Nifti1Header(bytes(content[:348]), check=False)
+    header["qform_code"] = header["sform_code"] = 0
+    header["pixdim"][1:4] = 0, 2, 3
+    content[:348] = header.binaryblock
+    path.write_bytes(bytes(content))
+    folder = run(path, tmp_path / "out")
+    raw = gzip.decompress((folder / "lesions.nii.gz").read_bytes())
+    written = nibabel.Nifti1Header(raw[:348], check=False)
+    assert (int(written["qform_code"]), int(written["sform_code"])) == (0, 0)
+    assert written["pixdim"][1:4].tolist() == [0, 2, 3]
+    for row in rows_of(folder):
+        assert row["area_mm2"] == row["x_mm"] == row["peak_x_mm"] == ""
+        assert row["area_pixels"] != ""
+    assert json.loads((folder / "report.json").read_text())["geometry"]["spacing_mm"] is None
+
+
+def test_nifti_geometry_fields_are_the_inputs_own(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(marked_voxels(), affines()["oblique"])
+    image.set_qform(affines()["oblique"], code=2)
+    image.set_sform(affines()["oblique"], code=4)
+    image.header.set_dim_info(slice=1)
+    nibabel.save(image, tmp_path / "v.nii.gz")
+    folder = run(tmp_path / "v.nii.gz", tmp_path / "out")
+    for file in ("anomaly_map.nii.gz", "lesions.nii.gz"):
+        written = nibabel.load(folder / file).header
+        for field in ("pixdim", "qform_code", "sform_code", "quatern_b", "srow_x", "qoffset_z", "dim_info"):
+            np.testing.assert_array_equal(
+                written[field][:4] if field == "pixdim" else written[field],
+                image.header[field][:4] if field == "pixdim" else image.header[field],
+            )
+
+
+def test_slices_table_and_report(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "s")
+    folder = run(source, tmp_path / "out", std_map=True)
+    rows = rows_of(folder)
+    volume = only(source)
+    assert len(rows) == SHAPE[2]
+    marked = rows[MARK[2]]
+    assert marked["sop_instance_uid"] == volume.slices[MARK[2]].sop_instance_uid
+    assert marked["flagged"] == "true"
+    assert float(marked["score"]) == pytest.approx(1)
+    assert float(marked["score_std"]) == pytest.approx(0.1)
+    assert int(marked["area_pixels"]) == 1
+    assert float(marked["area_mm2"]) == pytest.approx(1.5 * 1.25)
+    assert [row["flagged"] for row in rows].count("true") == 1
+    report = json.loads((folder / "report.json").read_text())
+    assert "research use only" in report["statement"]
+    assert report["calibrated"] is False
+    assert report["window"]["width"] == 900
+    assert report["model"]["model"] == "BrightSpot"
+    assert report["series_instance_uid"] == volume.series_instance_uid
+    assert report["result"]["volume_score"] == pytest.approx(
+        np.mean(sorted((float(row["score"]) for row in rows), reverse=True)[:5]), rel=1e-4
+    )
+    assert set(report["files"]) == {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {
+        "report.json"
+    }
+    assert "PatientName" in report["privacy"]
+    deviation = np.asarray(nibabel.load(folder / "anomaly_map_std.nii.gz").dataobj)
+    heat = np.asarray(nibabel.load(folder / "anomaly_map.nii.gz").dataobj)
+    np.testing.assert_allclose(deviation, 0.1 * heat, atol=1e-6)
+
+
+def test_previews_show_the_best_slices_in_true_proportions(tmp_path: Path) -> None:
+    folder = run(write_series(tmp_path / "s"), tmp_path / "out", plane="coronal", previews=2)
+    names = sorted(path.name for path in (folder / "previews").iterdir())
+    assert len(names) == 2
+    assert names[0] == f"rank01_slice{MARK[1]:04d}.png"
+    width, height = Image.open(folder / "previews" / names[0]).size
+    assert width / 2 / height == pytest.approx((12 * 1.5) / (6 * 4.0), rel=0.02)
+    assert not (run(tmp_path / "s", tmp_path / "none", previews=0) / "previews").exists()
+
+
+def test_30_blank_slices_get_a_row_but_no_model(tmp_path: Path) -> None:
+    voxels = marked_voxels()
+    voxels[:, :, :3] = -1000
+    source = write_series(tmp_path / "s", voxels)
+    scorer = BrightSpotScorer()
+    options = ScreeningOptions(volume=VolumeOptions(window="900/450", batch_size=2))
+    screen(source, tmp_path / "out", scorer, options)
+    assert sum(shape[0] for shape in scorer.batches) == 3
+    (folder,) = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+    assert [row["blank"] for row in rows_of(folder)] == ["true"] * 3 + ["false"] * 3
+    assert rows_of(folder)[0]["score"] == "0"
+    whole = BrightSpotScorer()
+    options = ScreeningOptions(volume=VolumeOptions(window="900/450", score_blank=True))
+    screen(source, tmp_path / "out2", whole, options)
+    assert sum(shape[0] for shape in whole.batches) == 6
+
+
+def test_30_a_constant_volume_is_done_with_a_warning(tmp_path: Path) -> None:
+    source = write_nifti(tmp_path / "v.nii.gz", np.full(SHAPE, 7, np.int16), make_affine(np.eye(3)))
+    code, (entry,) = screen(source, tmp_path / "out", BrightSpotScorer())
+    assert code is ExitCode.DONE
+    assert entry.status == "done with warnings"
+    assert entry.volume_score == 0
+    assert "blank-slices" in entry.reason
+
+
+def test_crop_and_neighbours_reach_the_report(tmp_path: Path) -> None:
+    folder = run(write_series(tmp_path / "s"), tmp_path / "out", crop=True, channels="neighbours")
+    report = json.loads((folder / "report.json").read_text())
+    assert report["crop"] == {"rows": [0, 10], "columns": [0, 12]}
+    assert report["channels"] == "neighbours"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"threshold": 1.5}, "threshold is in"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"output_types": ("png",)}, "not png"),
+        ({"output_types": ()}, "not nothing"),
+        ({"window": "head"}, "unknown window"),
+    ],
+)
+def test_wrong_options_are_refused(wrong: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        VolumeOptions(**wrong)
+
+
+def plant(dataset: Dataset, index: int) -> None:
+    """Fill every text tag with something to find again."""
+    dataset.PatientName = "ZZSECRET^PATIENT"
+    dataset.PatientID = "ZZSECRETID"
+    dataset.PatientBirthDate = "19121212"
+    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = "19131313"[:4] + "0303"
+    dataset.StudyTime = "010203"
+    dataset.InstitutionName = "ZZSECRET HOSPITAL"
+    dataset.InstitutionAddress = "ZZSECRET STREET"
+    dataset.ReferringPhysicianName = "ZZSECRET^DOCTOR"
+    dataset.PerformingPhysicianName = "ZZSECRET^PERFORMER"
+    dataset.OperatorsName = "ZZSECRET^OPERATOR"
+    dataset.StudyDescription = "ZZSECRET STUDY"
+    dataset.SeriesDescription = "ZZSECRET SERIES"
+    dataset.ProtocolName = "ZZSECRET PROTOCOL"
+    dataset.AccessionNumber = "ZZSECRETACC"
+    dataset.StudyID = "ZZSECRETSID"
+    dataset.PatientComments = "ZZSECRET COMMENT /home/zzsecret/file"
+    dataset.ImageComments = "ZZSECRET IMAGE"
+    dataset.DeviceSerialNumber = "ZZSECRETSERIAL"
+    dataset.StationName = "ZZSECRETSTATION"
+    dataset.BodyPartExamined = "ZZSECRET"
+    dataset.PatientAge = "111Y"
+    dataset.OtherPatientIDs = "ZZSECRETOTHER"
+    dataset.PositionReferenceIndicator = "ZZSECRET"
+    dataset.add_new((0x0009, 0x0010), "LO", "ZZSECRET CREATOR")
+    dataset.add_new((0x0009, 0x1001), "LT", "ZZSECRET PRIVATE")
+
+
+def test_no_patient_data_in_any_output_but_the_segs_patient_module(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "ZZSECRET_FOLDER"
+    write_series(source / "ZZSECRET_SERIES", edit=plant, prefix="ZZSECRET_FILE")
+    nifti = nibabel.Nifti1Image(marked_voxels(), affines()["las"])
+    nifti.header["descrip"], nifti.header["aux_file"] = b"ZZSECRET text", b"/home/zzsecret"
+    nifti.header["db_name"] = b"ZZSECRETDB"
+    nifti.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"ZZSECRET extension"))
+    nibabel.save(nifti, source / "ZZSECRET_VOLUME.nii.gz")
+    (source / "ZZSECRET_notes.txt").write_text("ZZSECRET")
+    broken = (
+        write_series(source / "broken", seed="broken", edit=plant, prefix="ZZSECRET_BROKEN") / "ZZSECRET_BROKEN002.dcm"
+    )
+    broken.write_bytes(broken.read_bytes()[:-40])
+    code, _ = screen(source, tmp_path / "out", BrightSpotScorer(), ScreeningOptions(volume=VolumeOptions(std_map=True)))
+    assert code is ExitCode.SOME_REFUSED
+    outputs = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(outputs) > 15
+    secrets = (b"ZZSECRET", b"zzsecret", b"19121212", b"19130303", b"111Y")
+    for path in outputs:
+        assert not any(secret.decode().lower() in str(path.relative_to(tmp_path)).lower() for secret in secrets[:1])
+        if path.name == "lesions_seg.dcm":
+            continue
+        content = path.read_bytes()
+        if path.name.endswith(".gz"):
+            content = content + gzip.decompress(content)
+        assert not any(secret in content for secret in secrets), path.name
+    captured = capfd.readouterr()
+    assert "ZZSECRET" not in captured.out + captured.err
+    (seg_path,) = [path for path in outputs if path.name == "lesions_seg.dcm"]
+    seg = pydicom.dcmread(seg_path)
+    assert seg.PatientName == "ZZSECRET^PATIENT"
+    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex"):
+        delattr(seg, keyword)
+    text = str(seg)
+    assert not any(secret.decode() in text for secret in secrets)
+
+
+def test_file_names_are_shown_only_where_asked_for(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "in" / "folder_name")
+    screen(tmp_path / "in", tmp_path / "plain", BrightSpotScorer())
+    screen(tmp_path / "in", tmp_path / "named", BrightSpotScorer(), ScreeningOptions(source_names=True))
+    assert "folder_name" not in (tmp_path / "plain" / "summary.json").read_text()
+    assert "folder_name/f000.dcm" in (tmp_path / "named" / "summary.json").read_text()
+    assert "folder_name/f000.dcm" in (tmp_path / "named" / "summary.csv").read_text()
+    assert source.exists()
+
+
+def test_31_a_preamble_is_never_copied_out(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "s")
+    for path in source.iterdir():
+        path.write_bytes(b"MZPAYLOAD".ljust(128, b"\x01") + path.read_bytes()[128:])
+    options = ScreeningOptions(volume=VolumeOptions(window="900/450"))
+    screen(source, tmp_path / "out", BrightSpotScorer(), options)
+    (seg,) = (tmp_path / "out").rglob("lesions_seg.dcm")
+    assert seg.read_bytes()[:128] == bytes(128)
+    assert b"MZPAYLOAD" not in seg.read_bytes()
+
+
+def test_the_input_is_not_changed(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "s")
+    before = {path: path.read_bytes() for path in source.iterdir()}
+    run(source, tmp_path / "out")
+    assert {path: path.read_bytes() for path in source.iterdir()} == before
