@@ -74,7 +74,23 @@ class TextTower(FrozenModule):
         Returns:
             The prefix with these tokens added.
         """
-        return self._run(tokens, prefix, deep_prompts, last=None)[1]
+        leading = tuple(tokens.shape[:-2])
+        x, visible = self._begin(tokens, prefix)
+        read = []
+        for index, block in enumerate(self.blocks):
+            if deep_prompts is not None and 0 < index <= deep_prompts.shape[0]:
+                x = _replace(x, deep_prompts[index - 1])
+            normed = block.normalise(x)
+            keys, values = _with_prefix(block.keys_values(normed), prefix, index, leading)
+            read.append((keys, values))
+            if index < len(self.blocks) - 1:  # nobody reads what the last block makes of a prefix
+                x = block.add_mlp(x + block.attend(block.queries(normed), keys, values, visible))
+        return Prefix(
+            visible.shape[1],
+            leading,
+            tuple(keys.unflatten(0, leading) for keys, _ in read),
+            tuple(values.unflatten(0, leading) for _, values in read),
+        )
 
     def encode(self, tokens: Tensor, prefix: Prefix | None = None, end: Tensor | None = None) -> Tensor:
         """Read the last segment of each prompt and give its encoding.
@@ -88,49 +104,23 @@ class TextTower(FrozenModule):
         Returns:
             ``ln_final(x[EOT]) @ text_projection``, (*leading, D).
         """
-        if end is None:
-            end = torch.full((1,) * (tokens.ndim - 2), tokens.shape[-2] - 1, device=tokens.device)
-        x, _ = self._run(tokens, prefix, None, last=end)
-        x = F.layer_norm(x, x.shape[-1:], self.ln_final_weight, self.ln_final_bias)
-        return (x @ self.projection).unflatten(0, tokens.shape[:-2])
+        leading = tuple(tokens.shape[:-2])
+        x, visible = self._begin(tokens, prefix)
+        for index, block in enumerate(self.blocks):
+            normed, mask = block.normalise(x), visible
+            keys, values = _with_prefix(block.keys_values(normed), prefix, index, leading)
+            if index == len(self.blocks) - 1:  # of the last block only EOT is read
+                x, normed, mask = _at_end(x, normed, visible, None if end is None else end.expand(leading).flatten())
+            x = block.add_mlp(x + block.attend(block.queries(normed), keys, values, mask))
+        x = F.layer_norm(x[:, 0], x.shape[-1:], self.ln_final_weight, self.ln_final_bias)
+        return (x @ self.projection).unflatten(0, leading)
 
-    def _run(
-        self, tokens: Tensor, prefix: Prefix | None, deep_prompts: Tensor | None, last: Tensor | None
-    ) -> tuple[Tensor, Prefix]:
-        """Run all blocks on one segment; with ``last`` the final block answers at those positions alone."""
-        leading, length = tokens.shape[:-2], tokens.shape[-2]
-        start = prefix.length if prefix else 0
+    def _begin(self, tokens: Tensor, prefix: Prefix | None) -> tuple[Tensor, Tensor]:
+        """Tokens with positions, (prod(leading), length, Dt), and what each may look at, (length, all tokens)."""
+        length, start = tokens.shape[-2], prefix.length if prefix else 0
         self._check_length(start + length)
         x = (tokens + self.positions[start : start + length].to(tokens.dtype)).flatten(0, -3)
-        visible = torch.ones(length, start + length, dtype=torch.bool, device=x.device).tril(start)
-        all_keys, all_values = [], []
-        for index, block in enumerate(self.blocks):
-            if deep_prompts is not None and 0 < index <= deep_prompts.shape[0]:
-                x = _replace(x, deep_prompts[index - 1])
-            final = index == len(self.blocks) - 1
-            normed = block.normalise(x)
-            keys, values = block.keys_values(normed)
-            if prefix is not None:
-                keys = torch.cat((_spread(prefix.keys[index], prefix.leading, leading), keys), dim=-2)
-                values = torch.cat((_spread(prefix.values[index], prefix.leading, leading), values), dim=-2)
-            all_keys.append(keys)
-            all_values.append(values)
-            mask = visible
-            if final and last is None:
-                break
-            if final and last is not None:
-                position = last.expand(leading).flatten()
-                rows = torch.arange(x.shape[0], device=x.device)
-                x, normed = x[rows, position][:, None], normed[rows, position][:, None]
-                mask = visible[position][:, None, None]
-            x = block.add_mlp(x + block.attend(block.queries(normed), keys, values, mask))
-        read = Prefix(
-            start + length,
-            tuple(leading),
-            tuple(keys.unflatten(0, leading) for keys in all_keys),
-            tuple(values.unflatten(0, leading) for values in all_values),
-        )
-        return x[:, 0], read
+        return x, torch.ones(length, start + length, dtype=torch.bool, device=x.device).tril(start)
 
     def _check_length(self, length: int) -> None:
         if length > self.positions.shape[0]:
@@ -145,6 +135,29 @@ def _replace(x: Tensor, prompts: Tensor) -> Tensor:
     """``x`` (m, length, Dt) with the tokens after the first replaced by ``prompts`` (count, Dt)."""
     count = prompts.shape[0]
     return torch.cat((x[:, :1], prompts.to(x.dtype).expand(x.shape[0], -1, -1), x[:, 1 + count :]), dim=1)
+
+
+def _with_prefix(
+    own: tuple[Tensor, Tensor], prefix: Prefix | None, index: int, leading: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """A segment's own keys and values at a block, behind those of its prefix."""
+    if prefix is None:
+        return own
+    cached = (prefix.keys[index], prefix.values[index])
+    keys, values = (
+        torch.cat((_spread(old, prefix.leading, leading), new), dim=-2) for old, new in zip(cached, own, strict=True)
+    )
+    return keys, values
+
+
+def _at_end(
+    x: Tensor, normed: Tensor, visible: Tensor, position: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Tokens, normalised tokens and mask at EOT alone: at the last position, or at one of its own for each prompt."""
+    if position is None:
+        return x[:, -1:], normed[:, -1:], None
+    rows = torch.arange(x.shape[0], device=x.device)
+    return x[rows, position][:, None], normed[rows, position][:, None], visible[position][:, None, None]
 
 
 def _spread(cached: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
