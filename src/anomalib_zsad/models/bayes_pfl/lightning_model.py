@@ -138,7 +138,10 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         labelled = self.labelled(batch)
         images = labelled.images.shape[0]
         losses = prompt_losses if self.model.stage == 1 else image_head_losses
-        return self.log_losses(losses(self.model, labelled, draw_training_noise(self.model, images)), images)
+        # Drawn from the step's own seed, so that a run that is resumed draws what it would have drawn.
+        generator = torch.Generator().manual_seed(self.trainer.global_step)
+        draw = draw_training_noise(self.model, images, generator)
+        return self.log_losses(losses(self.model, labelled, draw), images)
 
     def start_stage_2(self) -> None:
         """From here on only the image head learns, from a fresh optimiser state."""
@@ -146,6 +149,8 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         self._freeze_for_stage()
         for optimizer in self.trainer.optimizers:
             optimizer.state.clear()
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"]
 
     def on_fit_start(self) -> None:
         """Freeze what the stage of a resumed run does not train."""

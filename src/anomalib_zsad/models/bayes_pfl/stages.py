@@ -58,18 +58,20 @@ class TwoStageTraining(Callback):
             self.best_weights = {name: parameter.detach().cpu().clone() for name, parameter in parameters}
         else:
             self.stalled += 1
+        if pl_module.model.stage == 2 and self.stalled >= self.patience:
+            logger.info("Stage 2 ends after epoch %d.", trainer.current_epoch + 1)
+            trainer.should_stop = True
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """End the stage where it has stalled or its share of the epochs is used up."""
-        stalled = self.stalled >= self.patience
-        if pl_module.model.stage == 1 and (stalled or self._share_is_used(trainer)):
-            logger.info("Stage 1 ends after epoch %d; the image head trains from here on.", trainer.current_epoch + 1)
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Begin stage 2 where stage 1 has stalled or its share of the epochs is used up.
+
+        This happens when an epoch begins and not when one ends, because checkpoints are written in between.
+        """
+        if pl_module.model.stage == 1 and (self.stalled >= self.patience or self._share_is_used(trainer)):
+            logger.info("Stage 1 ended after epoch %d; the image head trains from here on.", trainer.current_epoch)
             self._restore_best(pl_module)
             self.best_value, self.stalled = None, 0
             pl_module.start_stage_2()
-        elif stalled:
-            logger.info("Stage 2 ends after epoch %d.", trainer.current_epoch + 1)
-            trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Leave the model, and the checkpoint of the last epoch, with the weights that validated best."""
@@ -83,7 +85,7 @@ class TwoStageTraining(Callback):
     def _share_is_used(self, trainer: Trainer) -> bool:
         epochs = trainer.max_epochs or -1
         # A run of one epoch has no second one to give to stage 2.
-        return epochs > 1 and trainer.current_epoch + 1 == min(epochs - 1, math.ceil(self.first_share * epochs))
+        return epochs > 1 and trainer.current_epoch >= min(epochs - 1, math.ceil(self.first_share * epochs))
 
     def _restore_best(self, pl_module: Any) -> None:
         if self.best_weights:

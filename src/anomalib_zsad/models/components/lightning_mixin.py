@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from anomalib import LearningType
-from anomalib.data import Batch
+from anomalib.data import Batch, ImageBatch
 from anomalib.metrics import AnomalibMetric, Evaluator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from anomalib_zsad.backbone import FrozenCLIP
+from anomalib_zsad.data.items import ClassNamedBatch
+from anomalib_zsad.data.visualizer import CategoryVisualizer
 from anomalib_zsad.evaluation.metrics.collection import streaming_metrics
 
 from .checkpoint import STAMP
@@ -69,6 +71,16 @@ class ZeroShotMixin:
         """As in anomalib, with the operator set that the exporter writes; anomalib asks for an older one in vain."""
         return super().to_onnx(*args, **{"opset_version": 18, **kwargs})  # type: ignore[misc]
 
+    @classmethod
+    def configure_visualizer(cls) -> CategoryVisualizer:
+        """anomalib's overviews, where images of several categories do not overwrite each other."""
+        return CategoryVisualizer()
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Give stock batches the fields for class names and spread that this package's own have."""
+        del dataloader_idx
+        return ClassNamedBatch.from_batch(batch) if type(batch) is ImageBatch else batch
+
     def class_names_of(self, batch: Any) -> list[str]:
         """Class name of each image: the batch's, else the datamodule's category, else the model's, else "object"."""
         carried = getattr(batch, "class_name", None)
@@ -99,7 +111,18 @@ class ZeroShotMixin:
 
     def labelled(self, batch: Batch) -> TrainingBatch:
         """A training batch as the losses take it, with its class names."""
-        return training_batch(batch, self.class_names_of(batch))
+        labelled = training_batch(batch, self.class_names_of(batch))
+        if self.trainer.current_epoch == 0:
+            self._abnormal_seen = getattr(self, "_abnormal_seen", 0) + labelled.labels.sum().detach()
+        return labelled
+
+    def on_train_epoch_end(self) -> None:
+        """Warn after the first epoch of a run that shows no anomalies: there is nothing to learn from it."""
+        if self.trainer.current_epoch == 0 and int(getattr(self, "_abnormal_seen", 1)) == 0:
+            logger.warning(
+                "The training data hold no abnormal images, and this method learns from normal and abnormal ones: "
+                "use AuxiliaryDataModule as --data."
+            )
 
     def log_losses(self, losses: dict[str, Tensor], images: int) -> Tensor:
         """Log each loss and their sum, and return the sum."""
@@ -146,6 +169,7 @@ class ZeroShotMixin:
         if not hasattr(self, "_sample_data"):
             logger.warning("No data was given: the bundled sample set is used, which is a demonstration.")
             self._sample_data = SampleDataModule()
+            self._sample_data.trainer = self.trainer  # images are resized before they are batched
             self._sample_data.setup()
         return self._sample_data
 
