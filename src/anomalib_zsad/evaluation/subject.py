@@ -56,7 +56,9 @@ def build_subject(
     cls = find_method(method)
     given = dict(arguments) if checkpoint is None else {**arguments, "checkpoint": str(checkpoint)}
     try:
-        module = cls(**given)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # an untrained model has random weights: let them be the same when a run goes on
+            module = cls(**given)
     except TypeError as error:
         msg = f"{cls.__name__} cannot be built with {', '.join(given)}: {error}."
         raise ValueError(msg) from error

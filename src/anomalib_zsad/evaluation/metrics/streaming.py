@@ -61,6 +61,12 @@ class ScoreSummary(Metric):
         summaries = self._as_list()
         return curves.running_sums(torch.cat(summaries) if summaries else torch.zeros(0, 4, dtype=torch.float64))
 
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the summaries of all processes; one that saw no samples takes part with an empty one."""
+        if not self._as_list():
+            self.summaries = [torch.zeros(0, 4, dtype=torch.float64, device=self.device)]
+        super().sync(*args, **kwargs)
+
     def _as_list(self) -> list[Tensor]:
         """The summaries; torchmetrics joins them to one tensor when it synchronises processes."""
         return [self.summaries] if isinstance(self.summaries, Tensor) else list(self.summaries)
