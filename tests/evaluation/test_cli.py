@@ -155,3 +155,15 @@ def test_weights_are_identified_by_checksum_and_presumed_by_name(
     wrong.touch()
     assert call("weights", "--identify", wrong) == 1
     assert call("weights", "--identify", tmp_path / "none") == 2
+
+
+def test_commands_of_the_reproduction_guide_are_understood() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reproduce.md").read_text()
+    blocks = [block for block in text.split("```")[1::2] if block.strip().startswith("anomalib-zsad evaluate")]
+    assert len(blocks) == 4
+    parser = argparse.ArgumentParser()
+    evaluate_command.add_parser(parser.add_subparsers())
+    for block in blocks:
+        args = parser.parse_args(block.replace("\\\n", " ").split()[1:])
+        assert args.protocol == ["paper"]
+        assert all("datasets/" in target for target in args.target)

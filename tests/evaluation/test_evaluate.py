@@ -50,6 +50,13 @@ def test_answers_do_not_depend_on_the_batch_size(subject: Subject, tmp_path: Pat
         assert first.metrics == pytest.approx(second.metrics, abs=1e-6)
 
 
+def test_processes_that_read_images_change_nothing(subject: Subject, tmp_path: Path) -> None:
+    target = path_target(write_tree(tmp_path / "parts", ["bolt"]))
+    alone = run(subject, target, tmp_path / "a")
+    helped = run(subject, target, tmp_path / "b", num_workers=1, batch_size=2)
+    assert alone[0].metrics == pytest.approx(helped[0].metrics)
+
+
 def test_images_of_different_sizes_are_brought_to_one_before_batching(tmp_path: Path, fake_model: FakeModel) -> None:
     for index, side in enumerate((24, 48, 40)):
         write_image(tmp_path / "parts" / "good" / f"{index}.png", 50, side=side)
@@ -127,8 +134,9 @@ def test_target_that_was_trained_on_is_refused_unless_allowed(subject: Subject, 
     target = path_target(write_tree(tmp_path / "visa", ["candle"]))
     with pytest.raises(OverlapError, match=r"trained on 1 of the categories asked for \(VisA / candle\)"):
         run(subject, target, tmp_path / "out")
-    result = run(subject, target, tmp_path / "out", allow_overlap=True)[0]
-    assert result.notes[0] == "the model was trained on this category: not a zero-shot result"
+    for _ in ("computed", "found done"):
+        result = run(subject, target, tmp_path / "out", allow_overlap=True)[0]
+        assert result.notes == ("the model was trained on this category: not a zero-shot result",)
 
 
 def test_seeds_change_the_noise_and_leave_the_model_as_it_was(subject: Subject, tmp_path: Path) -> None:

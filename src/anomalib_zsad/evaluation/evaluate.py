@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from anomalib_zsad.evaluation.protocols import Protocol, make_protocol
 from anomalib_zsad.evaluation.results import CategoryResult, ResultStore, Run, fingerprint
 from anomalib_zsad.evaluation.runner import SeededNoise, evaluate_category
 from anomalib_zsad.evaluation.targets import Category, Target
+
+TRAINED_ON = "the model was trained on this category: not a zero-shot result"
 
 
 class OverlapError(ValueError):
@@ -130,14 +132,22 @@ class _Work:
     identity: str = ""
 
     def result(self, store: ResultStore, settings: Settings, progress: Progress) -> CategoryResult:
+        """The stored result, or a new one, which is stored."""
         dataset = self.category.load()
         decided_by = fingerprint([self.identity, self.protocol.describe(), _files_of(dataset), self.subject.method])
-        done = store.load(self.target.name, self.category.name, self.run, decided_by)
-        if done is not None:
-            progress.end(done, resumed=True)
-            return done
-        progress.begin(f"{self.target.name} / {self.category.name} ({self.protocol.name})", len(dataset))
-        result = evaluate_category(
+        result = store.load(self.target.name, self.category.name, self.run, decided_by)
+        resumed = result is not None
+        if result is None:
+            progress.begin(f"{self.target.name} / {self.category.name} ({self.protocol.name})", len(dataset))
+            result = self._compute(dataset, settings, progress)
+            store.save(result, decided_by)
+        progress.end(result, resumed)
+        if (self.target.name, self.category.name) not in self.overlaps:
+            return result
+        return replace(result, notes=(TRAINED_ON, *result.notes))
+
+    def _compute(self, dataset: AnomalibDataset, settings: Settings, progress: Progress) -> CategoryResult:
+        return evaluate_category(
             self.subject.model,
             self.subject.transform,
             dataset,
@@ -149,12 +159,6 @@ class _Work:
             num_workers=settings.num_workers,
             progress=progress.advance,
         )
-        if (self.target.name, self.category.name) in self.overlaps:
-            notes = ("the model was trained on this category: not a zero-shot result", *result.notes)
-            result = CategoryResult(**{**vars(result), "notes": notes})
-        store.save(result, decided_by)
-        progress.end(result, resumed=False)
-        return result
 
 
 def _check_overlap(subject: Subject, targets: Sequence[Target], allow: bool) -> set[tuple[str, str]]:
