@@ -257,9 +257,7 @@ class TestKeptFeatures:
     def test_augmented_training_data_are_refused(self, build, tmp_path) -> None:
         loader = squares()
         loader.dataset.augmentations = v2.ColorJitter(0.2)
-        with pytest.raises(
-            ValueError, match=r"the training data are augmented \(ColorJitter\)"
-        ):
+        with pytest.raises(ValueError, match=r"the training data are augmented \(ColorJitter\)"):
             engine(tmp_path).fit(build(keep_features="memory"), loader, squares())
 
     def test_a_bad_option_is_an_error_at_once(self) -> None:

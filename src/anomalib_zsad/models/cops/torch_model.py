@@ -138,11 +138,11 @@ class CoPSModel(nn.Module):
         scores = beta * found.image + (1 - beta) * found.patches.amax(dim=(-2, -1))
         samples = found.patches[:, 1:]
         # Smoothing is linear, so deviations are smoothed in place of maps: one tensor of samples x pixels, no more.
-        deviations = self.smoothing(samples - samples.mean(dim=1, keepdim=True))
+        deviations = self.smoothing(samples - samples.mean(dim=1, keepdim=True)).float()
         return ZeroShotPrediction(
             pred_score=scores[:, 0].clamp(0, 1),
             pred_label=None,
-            anomaly_map=self.smoothing(found.patches[:, :1]).clamp(0, 1),
+            anomaly_map=self.smoothing(found.patches[:, :1]).float().clamp(0, 1),
             pred_mask=None,
             score_std=spread(scores[:, 1:], dim=1),
             map_std=deviations.square().mean(dim=1, keepdim=True).sqrt(),
