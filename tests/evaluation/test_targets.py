@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from anomalib_zsad.evaluation.names import AuxiliarySet, canonical_name
@@ -98,6 +99,42 @@ def test_unknown_datamodule_is_refused(tmp_path: Path) -> None:
 def test_datamodule_that_needs_more_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Folder needs more than a root \(name, normal_dir"):
         parse_target(f"Folder:{tmp_path}")
+
+
+def test_further_arguments_of_a_class(tmp_path: Path) -> None:
+    write_image(tmp_path / "tiles" / "fine" / "0.png", 50)
+    write_image(tmp_path / "tiles" / "cracked" / "0.png", 90)
+    target = parse_target(f'FolderTree:{tmp_path / "tiles"}?normal_names=["fine"]&class_name=ceramic tile')
+    assert target.name == "tiles"
+    assert [category.name for category in target.categories] == ["tiles"]
+    assert sorted(labels_of(target)) == [0, 1]
+    assert target.categories[0].load()[0].class_name == "ceramic tile"
+
+
+def test_argument_that_a_class_does_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="MVTecAD has no argument colour; it has root, category"):
+        parse_target(f"MVTecAD:{tmp_path}?colour=red")
+    with pytest.raises(ValueError, match="'red' in a target is no KEY=VALUE"):
+        parse_target(f"MVTecAD:{tmp_path}?red")
+
+
+def test_volumes_are_evaluated_slice_by_slice(tmp_path: Path) -> None:
+    """Eight slices of noise, two of them with a lesion; the temporary slices stay while they are read."""
+    import nibabel
+
+    generator = np.random.default_rng(0)
+    volume = generator.normal(100, 20, (16, 16, 8)).astype(np.float32)
+    mask = np.zeros((16, 16, 8), dtype=np.uint8)
+    mask[4:8, 4:8, 2:4] = 1
+    for folder, data in (("images", volume), ("masks", mask)):
+        (tmp_path / "scans" / folder).mkdir(parents=True)
+        nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), tmp_path / "scans" / folder / "a.nii.gz")
+    target = parse_target(f"anomalib_zsad.medical.datamodule.VolumeDataModule:{tmp_path / 'scans'}?class_name=brain")
+    assert target.name == "scans"
+    dataset = target.categories[0].load()
+    items = [dataset[index] for index in range(len(dataset))]
+    assert sum(int(item.gt_label) for item in items) == 2
+    assert items[0].class_name == "brain"
 
 
 def test_absent_root_and_absent_path_are_refused(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from anomalib_zsad.evaluation.targets import Target
 
 _EPILOG = """\
-A target is DATAMODULE:ROOT for one of anomalib's datamodules (MVTecAD:datasets/MVTecAD, Visa:datasets/visa), a
-meta.json file or a folder that holds one, or a folder of images sorted by kind. NAME= in front says which set it is
+A target is DATAMODULE:ROOT for one of anomalib's datamodules (MVTecAD:datasets/MVTecAD, Visa:datasets/visa) or a class
+path, with further arguments as in 'FolderTree:data/steel?mask_threshold=0&class_name=steel'; or a meta.json file or a
+folder that holds one; or a folder of images sorted by kind. NAME= in front says which set it is
 (VisA=data/meta_visa.json), for the published figures and the check against the auxiliary set. Nothing is downloaded.
 
 An interrupted run goes on where it stopped when it is started again with the same output folder.

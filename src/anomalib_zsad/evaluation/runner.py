@@ -58,7 +58,7 @@ def evaluate_category(
         transform: The model's transform of an image (3, h, w) in [0, 1].
         dataset: The test images.
         target: Name of the set, for the record.
-        category: The category, whose name serves images that bring no class name.
+        category: The category, whose class name serves images that bring none.
         protocol: How scores are made.
         run: The run, for the record.
         batch_size: Images at a time; it does not change the answers.
@@ -71,7 +71,7 @@ def evaluate_category(
     start = time.perf_counter()
     device = device_of(model)
     tally = _Tally()
-    images = PreparedImages(dataset, transform, protocol.resize_mask, category.name)
+    images = PreparedImages(dataset, transform, protocol.resize_mask, category.class_name)
     for batch in make_loader(images, batch_size, num_workers):
         answer = protocol.answer(model, batch.images.to(device), batch.class_names)
         tally.add(batch, answer.maps.float(), answer.parts)

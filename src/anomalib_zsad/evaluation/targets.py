@@ -1,8 +1,9 @@
 """What can be evaluated on: anomalib's datamodules by name, ``meta.json`` trees and folders, by categories."""
 
 import inspect
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,18 +20,22 @@ from anomalib_zsad.evaluation.meta_json import FILE_NAME, read_meta_json
 from anomalib_zsad.evaluation.names import canonical_name
 from anomalib_zsad.evaluation.samples import SampleDataset
 
+DEFAULT_CLASS_NAME = "object"
+
 
 @dataclass(frozen=True)
 class Category:
     """One category of a target.
 
     Attributes:
-        name: Its name; also the class name of images that bring none.
+        name: Its name.
         load: Makes the dataset of its test images.
+        class_name: Class name of images that bring none.
     """
 
     name: str
     load: Callable[[], AnomalibDataset]
+    class_name: str = DEFAULT_CLASS_NAME
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,10 @@ def parse_target(specification: str) -> Target:
     """Read a target as the command line writes it.
 
     Args:
-        specification: ``[NAME=]DATAMODULE:ROOT`` for a datamodule that `anomalib.data` knows, or ``[NAME=]PATH`` for a
-            ``meta.json`` file, a folder that holds one, or a folder of images. ``NAME`` says which set it is, for the
-            published figures and for the check against the auxiliary set.
+        specification: ``[NAME=]DATAMODULE:ROOT[?KEY=VALUE&...]`` for a datamodule that `anomalib.data` knows, or one by
+            its class path, with further arguments of it; or ``[NAME=]PATH`` for a ``meta.json`` file, a folder that
+            holds one, or a folder of images. ``NAME`` says which set it is, for the published figures and for the
+            check against the auxiliary set.
 
     Raises:
         FileNotFoundError: The path does not exist.
@@ -76,6 +82,7 @@ def parse_target(specification: str) -> Target:
     Example:
         >>> parse_target("MVTecAD:datasets/MVTecAD")
         >>> parse_target("VisA=data/meta_visa.json")
+        >>> parse_target("FolderTree:data/steel?mask_threshold=0")
     """
     given, rest = None, specification
     named = re.match(r"([\w -]+)=(.+)", specification)
@@ -83,8 +90,24 @@ def parse_target(specification: str) -> Target:
         given, rest = named.groups()
     module = re.fullmatch(r"([A-Za-z][\w.]+):(.+)", rest)  # one letter would be a drive
     if module and not Path(rest).exists():
-        return datamodule_target(module[1], Path(module[2]), given)
+        root, _, query = module[2].partition("?")
+        return datamodule_target(module[1], Path(root), given, _parse_arguments(query))
     return path_target(Path(rest), given)
+
+
+def _parse_arguments(query: str) -> dict[str, Any]:
+    """``a=1&b=x`` as arguments; values are JSON where they can be, else text."""
+    arguments: dict[str, Any] = {}
+    for pair in filter(None, query.split("&")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            msg = f"{pair!r} in a target is no KEY=VALUE."
+            raise ValueError(msg)
+        try:
+            arguments[key] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[key] = value
+    return arguments
 
 
 def path_target(path: Path, name: str | None = None) -> Target:
@@ -99,7 +122,9 @@ def path_target(path: Path, name: str | None = None) -> Target:
         raise FileNotFoundError(msg)
     if path.is_file() or (path / FILE_NAME).is_file():
         classes = read_meta_json(path)
-        categories = tuple(Category(label, partial(SampleDataset, samples)) for label, samples in classes.items())
+        categories = tuple(
+            Category(label, partial(SampleDataset, samples), label) for label, samples in classes.items()
+        )
     else:
         categories = tuple(
             Category(path.resolve().name if label == "." else label, partial(FolderTreeDataset, path, label, "test"))
@@ -115,56 +140,80 @@ def _name_of_path(path: Path) -> str:
     return path.resolve().parent.name if path.name == FILE_NAME else path.stem.removeprefix("meta_")
 
 
-def datamodule_target(datamodule: str, root: Path, name: str | None = None) -> Target:
-    """One of anomalib's datamodules, all its categories, as a target. Nothing is downloaded.
+def datamodule_target(
+    datamodule: str, root: Path, name: str | None = None, arguments: Mapping[str, Any] | None = None
+) -> Target:
+    """A datamodule or dataset class, all its categories, as a target. Nothing is downloaded.
 
     Args:
-        datamodule: Its name in `anomalib.data`, or its class path.
+        datamodule: Its name in `anomalib.data`, "FolderTree", or its class path.
         root: Its root.
         name: Which set it is, if not the one it is named for.
+        arguments: Further arguments of the class.
 
     Raises:
-        ValueError: There is no such datamodule, or it takes more than a root and a category.
+        ValueError: There is no such class, it lacks an argument, or has none of a given name.
         FileNotFoundError: There is no such root.
     """
-    source = CategorySet(datamodule, root)
+    arguments = dict(arguments or {})
+    source = CategorySet(datamodule, root, arguments=arguments)
     cls = source.resolve_class()
     if not root.exists():
         msg = f"There is no {root}, where {datamodule} should be; nothing is downloaded here."
         raise FileNotFoundError(msg)
+    takes_category = _check_arguments(cls, datamodule, arguments)
+    given = {"root": root, **arguments}
+    if takes_category:
+        spoken = {label: source.name_of(label) for label in source.resolve_categories()}
+        categories = tuple(Category(name, partial(_load, cls, given, label), name) for label, name in spoken.items())
+    else:
+        categories = (Category(_plain_name(datamodule).lower(), partial(_load, cls, given, None)),)
+    # A class that reads whatever it is pointed to says nothing about which set that is.
+    is_a_set = cls.__module__.startswith("anomalib.")
+    own_name = _plain_name(datamodule) if is_a_set else root.resolve().name
+    return Target(canonical_name(name or own_name), f"{datamodule}:{root}", categories)
+
+
+def _plain_name(datamodule: str) -> str:
+    return datamodule.rpartition(".")[2]
+
+
+def _check_arguments(cls: Any, datamodule: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a class takes a category; an error where it does not take what it is given, or needs more."""
     parameters = inspect.signature(cls).parameters
-    needed = [
-        key for key, value in parameters.items() if value.default is value.empty and value.kind != value.VAR_KEYWORD
-    ]
-    if "root" not in parameters or set(needed) - {"root", "category"}:
+    unknown = [key for key in arguments if key not in parameters]
+    if unknown:
+        msg = f"{datamodule} has no argument {', '.join(unknown)}; it has {', '.join(parameters)}."
+        raise ValueError(msg)
+    required = inspect.Parameter.empty
+    needed = [key for key, value in parameters.items() if value.default is required and value.kind != value.VAR_KEYWORD]
+    lacking = set(needed) - {"root", "category", *arguments}
+    if "root" not in parameters or lacking:
         msg = f"{datamodule} needs more than a root ({', '.join(needed)}); give its folder or a meta.json file instead."
         raise ValueError(msg)
-    takes_category = "category" in parameters
-    categories = tuple(
-        Category(label, partial(_load_category, cls, root, label if takes_category else None))
-        for label in source.resolve_categories()
-    )
-    return Target(canonical_name(name or datamodule.rpartition(".")[2]), f"{datamodule}:{root}", categories)
+    return "category" in parameters
 
 
-def _load_category(cls: Any, root: Path, category: str | None) -> AnomalibDataset:
+def _load(cls: Any, arguments: dict[str, Any], category: str | None) -> AnomalibDataset:
     """All test images of one category.
 
     Of a datamodule, ``_setup``, where it makes its datasets, is called and ``setup`` is not: the latter may drop normal
     images, or hold back half of the test set for validation.
     """
+    given = dict(arguments) if category is None else {**arguments, "category": category}
     if cls.__name__ == "BMAD" and category is not None:
-        return SampleDataset(read_bmad_category(root / category, category))
-    arguments = {"root": root} if category is None else {"root": root, "category": category}
+        return SampleDataset(read_bmad_category(Path(given["root"]) / category, category))
     if issubclass(cls, AnomalibDataset):
-        return _with_class_name(cls(**arguments, split="test"), category)
-    datamodule = cls(**arguments)
+        return _with_class_name(cls(**{"split": "test", **given}), category)
+    datamodule = cls(**given)
     split_root = getattr(datamodule, "split_root", None)  # VisA alone, whose raw form anomalib cannot read
     if split_root is not None and not split_root.is_dir():
         msg = f"There is no {split_root}; anomalib makes it of the raw VisA set by Visa(root=...).prepare_data()."
         raise FileNotFoundError(msg)
     datamodule._setup()
-    return _with_class_name(datamodule.test_data, category)
+    dataset = _with_class_name(datamodule.test_data, category)
+    dataset.made_by = datamodule  # type: ignore[attr-defined] # temporary files may go when their datamodule goes
+    return dataset
 
 
 def _with_class_name(dataset: AnomalibDataset, category: str | None) -> AnomalibDataset:
