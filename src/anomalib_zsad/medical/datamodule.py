@@ -235,9 +235,7 @@ def split_by_patient(cases: list[Case], train_share: float, val_share: float, se
     train = max(1, round(train_share * len(patients))) if train_share else 0
     val = max(1, round(val_share * len(patients))) if val_share else 0
     if train + val >= len(patients):
-        message = (
-            f"{len(patients)} patient(s) cannot be split: {train} to train on, {val} to validate on, some to test"
-        )
+        message = f"{len(patients)} patient(s) cannot be split: {train} to train on, {val} to validate on, some to test"
         raise ValueError(message)
     parts = [Split.TRAIN] * train + [Split.VAL] * val + [Split.TEST] * (len(patients) - train - val)
     part_of = {patients[index]: part for index, part in zip(order, parts, strict=True)}

@@ -1,10 +1,11 @@
 """Open whatever `discover` found as volumes, one at a time; and a MONAI transform that never falls back."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 
@@ -18,6 +19,9 @@ from anomalib_zsad.medical.volume import Volume
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
+
+
+MASK_REASON = "a mask (two values only), not an image to screen"
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,12 @@ class LoadVolumed(MapTransform):
         return loaded
 
 
-def iterate_volumes(candidates: list[Candidate], options: ReadingOptions) -> Iterator[tuple[Job, Volume]]:
-    """Volumes of several candidates, one in memory at a time.
-
-    Raises:
-        SeriesRefusedError: As soon as one cannot be read truthfully.
-    """
-    for candidate in candidates:
-        for job in plan_jobs(candidate, options)[0]:
-            yield job, job.read(options)
+def is_mask(volume: Volume) -> bool:
+    """Whether a NIfTI volume of whole numbers holds exactly two values."""
+    header = volume.nifti_header
+    if header is None or not np.issubdtype(header.get_data_dtype(), np.integer):
+        return False
+    lowest, highest = np.nanmin(volume.voxels), np.nanmax(volume.voxels)
+    if lowest == highest:
+        return False
+    return all(bool(((plane == lowest) | (plane == highest)).all()) for plane in np.moveaxis(volume.voxels, 2, 0))

@@ -11,19 +11,17 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from anomalib_zsad.medical.atomic import remove_partial, whole_folder, write_text
 from anomalib_zsad.medical.discovery import Candidate, discover
-from anomalib_zsad.medical.faults import Fault, Finding, Outcome, SeriesRefusedError
-from anomalib_zsad.medical.loading import Job, ReadingOptions, plan_jobs
+from anomalib_zsad.medical.faults import Fault, Finding, Outcome, SeriesRefusedError, skip
+from anomalib_zsad.medical.loading import MASK_REASON, Job, ReadingOptions, is_mask, plan_jobs
 from anomalib_zsad.medical.progress import Progress
 from anomalib_zsad.medical.report import RESEARCH_USE, versions
 from anomalib_zsad.medical.scoring import SliceScorer
 from anomalib_zsad.medical.screen_volume import VolumeOptions, screen_volume
 from anomalib_zsad.medical.summary import DONE, REFUSED, WARNED, Entry, counts, summary_csv
-from anomalib_zsad.medical.volume import Volume
 
 # Errors after which no further series can be written either.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -175,9 +173,9 @@ class _Run:
     def _read_and_screen(self, job: Job, target: Path, progress: Progress, facts: dict[str, str]) -> None:
         started = time.perf_counter()
         volume = job.read(self.options.reading)
-        if _is_mask(volume):
-            message = "a mask (two values only), not an image to screen"
-            self.entries.append(Entry.left_out(Finding(Fault.NOT_AN_IMAGE, Outcome.SKIP, message), job.key, **facts))
+        if is_mask(volume):
+            finding = skip(Fault.NOT_AN_IMAGE, MASK_REASON)
+            self.entries.append(Entry.left_out(finding, job.key, **facts))
             return
         known = {
             "series": job.key,
@@ -287,14 +285,3 @@ def _disk_errors(*numbers: int) -> Iterator[None]:
         if numbers and error.errno not in numbers:
             raise
         raise DiskError(error.strerror or type(error).__name__) from error
-
-
-def _is_mask(volume: Volume) -> bool:
-    """Whether a NIfTI volume of whole numbers holds exactly two values."""
-    header = volume.nifti_header
-    if header is None or not np.issubdtype(header.get_data_dtype(), np.integer):
-        return False
-    lowest, highest = np.nanmin(volume.voxels), np.nanmax(volume.voxels)
-    if lowest == highest:
-        return False
-    return all(bool(((plane == lowest) | (plane == highest)).all()) for plane in np.moveaxis(volume.voxels, 2, 0))

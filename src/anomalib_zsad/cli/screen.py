@@ -1,0 +1,201 @@
+"""``anomalib-zsad screen``: score DICOM series and NIfTI volumes, slice by slice, with maps on the input's grid."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anomalib_zsad.cli.reading_arguments import EXIT_CODES, add_reading_arguments, reading_options
+
+if TYPE_CHECKING:
+    from anomalib_zsad.medical.screening import ScreeningOptions
+    from anomalib_zsad.medical.summary import Entry
+
+_EPILOG = f"""\
+For each series a folder under its pseudonym: anomaly_map.nii.gz and lesions.nii.gz on the input's grid, lesions_seg.dcm
+(DICOM SEG, where the source is DICOM), slices.csv, previews, report.json. For the run: summary.json and summary.csv.
+
+For research use only. Scores are uncalibrated.
+
+{EXIT_CODES}"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command to the command line's subparsers."""
+    parser = subparsers.add_parser(
+        "screen",
+        help="score the slices of DICOM series and NIfTI volumes and segment what is abnormal",
+        description="Screen every series below a path. The input is only read.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-i", "--input", type=Path, required=True, help="a file, a folder or a zip archive")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a new or empty folder, outside the input")
+    _add_model_arguments(parser)
+    _add_screening_arguments(parser)
+    _add_run_arguments(parser)
+    add_reading_arguments(parser)
+    return parser
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", default="BayesPFL", help="BayesPFL or CoPS (default: BayesPFL)")
+    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="the trained model")
+    group.add_argument(
+        "--allow-untrained",
+        action="store_true",
+        help="run without --checkpoint, to try the command: scores mean nothing",
+    )
+    group.add_argument("--backbone", help="demo, an open_clip model name, or a JSON configuration")
+    group.add_argument("--pretrained", help="open_clip tag or weights file of the backbone")
+    group.add_argument("--class-name", help="what the slices show, for the prompts, such as brain (default: object)")
+    group.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1, ...")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="model_arguments",
+        help="a further argument of the model, such as num_samples=5; may be repeated",
+    )
+
+
+def _add_screening_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("screening")
+    group.add_argument(
+        "-ot",
+        "--output-type",
+        nargs="+",
+        choices=["nifti", "dicom_seg"],
+        default=["nifti", "dicom_seg"],
+        help="kinds of maps to write (default: both)",
+    )
+    group.add_argument("--plane", choices=["native", "axial", "coronal", "sagittal"], default="native")
+    group.add_argument(
+        "--window",
+        default="auto",
+        help="auto, percentile, brain, subdural, liver, lung, bone, mediastinum, or WIDTH/LEVEL such as 80/40",
+    )
+    group.add_argument(
+        "--channels",
+        choices=["repeat", "neighbours"],
+        default="repeat",
+        help="one slice, or with its neighbours (2.5D)",
+    )
+    group.add_argument("--crop", action="store_true", help="show the model only the box around the body")
+    group.add_argument("--threshold", type=float, default=0.5, help="of slice scores and map pixels, in [0, 1]")
+    group.add_argument("--top-k", type=int, default=5, help="the volume's score is the mean of this many top slices")
+    group.add_argument("--previews", type=int, default=5, help="number of pictures of top slices")
+    group.add_argument("--batch-size", type=int, default=8, help="slices scored at a time")
+    group.add_argument("--score-blank", action="store_true", help="score constant slices too, instead of skipping them")
+    group.add_argument("--std-map", action="store_true", help="write the map of standard deviations as well")
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("run")
+    group.add_argument("--series", nargs="+", default=[], metavar="NAME", help="only these, by pseudonym")
+    group.add_argument("--list-series", action="store_true", help="list the series and stop, like info")
+    group.add_argument("--resume", action="store_true", help="go on with an earlier run in the same output folder")
+    group.add_argument(
+        "--no-progress", action="store_true", help="no progress bars (there are none without a terminal)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Screen, print a summary, and tell by the exit code how it went."""
+    from anomalib_zsad.medical.model_scorer import build_scorer
+    from anomalib_zsad.medical.screening import DiskError, ExitCode, OutputInUseError, screen
+
+    if args.list_series:
+        from anomalib_zsad.cli import info
+
+        return info.run(argparse.Namespace(**vars(args), check=False, json=False))
+    try:
+        options = _options(args)
+        _check_paths(args)
+        scorer = build_scorer(args.model, args.checkpoint, _model_arguments(args), args.device, args.class_name)
+        code, entries = screen(args.input, args.output, scorer, options)
+    except (ValueError, FileNotFoundError, OutputInUseError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return ExitCode.USAGE
+    except DiskError as error:
+        sys.stderr.write(f"error: the output cannot be written: {error}\n")
+        return ExitCode.DISK
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    _print_summary(args.output, entries, code)
+    return code
+
+
+def _check_paths(args: argparse.Namespace) -> None:
+    """Refuse what would fail after the model was built; warn where it is untrained."""
+    if not args.input.exists():
+        raise FileNotFoundError(f"there is nothing at the input path: {args.input}")
+    if args.checkpoint is not None:
+        return
+    if not args.allow_untrained:
+        raise ValueError("no --checkpoint was given; an untrained model's scores mean nothing (--allow-untrained)")
+    sys.stderr.write("warning: the model is untrained; its scores mean nothing.\n")
+
+
+def _options(args: argparse.Namespace) -> "ScreeningOptions":
+    from anomalib_zsad.medical.screen_volume import VolumeOptions
+    from anomalib_zsad.medical.screening import ScreeningOptions
+
+    volume = VolumeOptions(
+        output_types=tuple(dict.fromkeys(args.output_type)),
+        plane=args.plane,
+        channels=args.channels,
+        crop=args.crop,
+        window=args.window,
+        threshold=args.threshold,
+        top_k=args.top_k,
+        previews=args.previews,
+        batch_size=args.batch_size,
+        score_blank=args.score_blank,
+        std_map=args.std_map,
+    )
+    return ScreeningOptions(
+        reading=reading_options(args),
+        volume=volume,
+        series=tuple(args.series),
+        resume=args.resume,
+        source_names=args.source_names,
+        progress=not args.no_progress,
+    )
+
+
+def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of the model's class."""
+    given = {"backbone": args.backbone, "pretrained": args.pretrained}
+    arguments = {key: value for key, value in given.items() if value is not None}
+    for pair in args.model_arguments:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes KEY=VALUE, got {pair!r}")
+        try:
+            arguments[key] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[key] = value
+    return arguments
+
+
+def _print_summary(output: Path, entries: "list[Entry]", code: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from anomalib_zsad.medical.report import RESEARCH_USE
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    table = Table("series", "status", "slices", "flagged", "score", "reason")
+    for entry in entries:
+        numbers = [entry.slices, entry.flagged_slices]
+        cells = ["" if number is None else str(number) for number in numbers]
+        score = "" if entry.volume_score is None else f"{entry.volume_score:.3f}"
+        table.add_row(entry.series or "-", entry.status, *cells, score, entry.reason)
+    console.print(table, markup=False)
+    console.print(f"{RESEARCH_USE}\nwritten to {output} (exit code {int(code)})", markup=False, highlight=False)

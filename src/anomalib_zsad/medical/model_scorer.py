@@ -1,0 +1,133 @@
+"""A zero-shot model of this package as a scorer of slices."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from anomalib_zsad.medical.scoring import SliceScores
+
+
+class ModelScorer:
+    """Scores slices with a Lightning module such as `BayesPFL` or `CoPS`.
+
+    Args:
+        module: The model, in any state; it is put into evaluation mode on `device`.
+        device: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, ...
+        class_name: What the slices show, for the prompts; `None` for the module's own.
+        facts: More for the report, such as the checkpoint's hash.
+    """
+
+    def __init__(
+        self, module: Any, device: str = "auto", class_name: str | None = None, facts: Mapping[str, Any] | None = None
+    ) -> None:
+        self.device = resolve_device(device)
+        self.module = module.eval().to(self.device)
+        self.class_name = class_name or module.class_name or "object"
+        self.facts = dict(facts or {})
+
+    @torch.inference_mode()
+    def __call__(self, images: torch.Tensor) -> SliceScores:
+        """Score images, float32 in [0, 1], shape (n, 3, H, W); maps come back on the same H x W pixels."""
+        shape = images.shape[-2:]
+        batch = self.module.pre_processor.transform(images.to(self.device, non_blocking=True))
+        answer = self.module.model(batch, [self.class_name] * len(batch))
+        return SliceScores(
+            score=answer.pred_score.float().cpu(),
+            anomaly_map=_on_pixels(answer.anomaly_map, shape),
+            score_std=answer.score_std.float().cpu(),
+            map_std=_on_pixels(answer.map_std, shape),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Model, backbone with fingerprint, class name, samples, device, and what the caller added."""
+        model = self.module.model
+        return {
+            "model": type(self.module).__name__,
+            "trained": bool(self.module.trained),
+            "backbone": model.backbone.config.name,
+            "backbone_fingerprint": model.backbone.fingerprint,
+            "image_size": model.backbone.image_size,
+            "class_name": self.class_name,
+            **self.facts,
+            "device": device_name(self.device),
+        }
+
+
+def build_scorer(
+    method: str,
+    checkpoint: Path | None,
+    arguments: Mapping[str, Any],
+    device: str = "auto",
+    class_name: str | None = None,
+) -> ModelScorer:
+    """Build a model and make it a scorer.
+
+    Args:
+        method: BayesPFL or CoPS.
+        checkpoint: Its checkpoint; `None` for an untrained model, whose scores mean nothing.
+        arguments: Further arguments of the model's class, such as `backbone`.
+        device: See `ModelScorer`.
+        class_name: See `ModelScorer`.
+
+    Raises:
+        ValueError: If there is no such method, device, or argument, or the checkpoint does not fit.
+        FileNotFoundError: If checkpoint or backbone weights are missing.
+    """
+    from anomalib_zsad.evaluation.subject import find_method
+
+    resolve_device(device)
+    if checkpoint is not None and not checkpoint.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+    cls = find_method(method)
+    given = dict(arguments) if checkpoint is None else {**arguments, "checkpoint": str(checkpoint)}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # an untrained model has random weights: a resumed run must have the same
+            module = cls(**given)
+    except TypeError as error:
+        raise ValueError(
+            f"{cls.__name__} cannot be built with {', '.join(given) or 'no arguments'}: {error}"
+        ) from error
+    facts = {"checkpoint_sha256": None if checkpoint is None else file_hash(checkpoint), "arguments": dict(arguments)}
+    return ModelScorer(module, device, class_name, facts)
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        ValueError: If there is none of that name, or CUDA is asked for and missing.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}; give auto, cpu, cuda or cuda:N") from error
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("no CUDA device is available; give --device cpu or auto")
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    """`cpu`, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _on_pixels(maps: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Maps (n, 1, side, side) on images of another size, (n, H, W), on the CPU."""
+    resized = functional.interpolate(maps.float(), shape, mode="bilinear", align_corners=False)
+    return resized.squeeze(1).clamp(0, 1).cpu()
