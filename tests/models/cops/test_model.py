@@ -122,6 +122,19 @@ class TestAnswer:
             model(images(), noise=torch.zeros(shape))
 
 
+class TestEpochs:
+    @pytest.mark.parametrize(("max_epochs", "expected"), [(None, 2), (1, 1), (3, 3)])
+    def test_the_models_epochs_count_where_the_trainer_has_none(self, build, tmp_path, max_epochs, expected) -> None:
+        recorder = Recorder()
+        run = engine(tmp_path, epochs=max_epochs, callbacks=[recorder], limit_val_batches=0)
+        run.fit(build(epochs=2), squares())
+        assert len(recorder.losses) == expected
+
+    def test_no_epochs_are_an_error(self, build) -> None:
+        with pytest.raises(ValueError, match="epochs is 0; give the number of epochs"):
+            build(epochs=0)
+
+
 class TestConstantPrefix:
     @torch.no_grad()
     def test_the_constant_tokens_are_read_once(self, build, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """CoPS for anomalib."""
 
+import logging
 from typing import Any, Literal
 
 import torch
@@ -23,6 +24,11 @@ from anomalib_zsad.models.components.training_noise import step_generator
 from .published import PUBLISHED_KEY, from_published, infer_arguments, unknown_names
 from .torch_model import CoPSModel, ImageFeatures
 from .training import draw_training_noise, prompt_losses
+
+logger = logging.getLogger(__name__)
+
+# What Lightning makes of a max_epochs that is not set, before any hook is called.
+LIGHTNING_DEFAULT_EPOCHS = 1000
 
 
 class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
@@ -58,6 +64,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         deep_length: Deep vectors of a block; likewise.
         extractor_heads: Attention heads of the prototype extractor, a divisor of the embedding's width; likewise.
         learning_rate: Learning rate of everything.
+        epochs: Epochs of a run whose trainer has no ``max_epochs`` (published: 10 on VisA, 5 on MVTec AD).
         keep_features: Keep each training image's frozen features between epochs, ``"memory"`` or ``"disk"`` (a
             memory-mapped file that goes with the run); ``None`` for computing them in each. Needs training data without
             augmentation.
@@ -101,6 +108,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         deep_length: int = 4,
         extractor_heads: int = 12,
         learning_rate: float = 1e-3,
+        epochs: int = 10,
         keep_features: Literal["memory", "disk"] | None = None,
         keep_features_limit: float = 8.0,
         keep_features_folder: str | None = None,
@@ -109,6 +117,9 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         evaluator: Evaluator | bool = True,
         visualizer: Visualizer | bool = True,
     ) -> None:
+        if epochs < 1:
+            msg = f"epochs is {epochs}; give the number of epochs, at least 1."
+            raise ValueError(msg)
         if keep_features is not None:
             check_options(keep_features, keep_features_limit, keep_features_folder)
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
@@ -123,6 +134,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             visualizer=visualizer,
         )
         self.class_name, self.trained, self.learning_rate = class_name, saved is not None, learning_rate
+        self.epochs = epochs
         self.keep_features, self.keep_features_limit = keep_features, keep_features_limit
         self.keep_features_folder = keep_features_folder
         self._kept: KeptFeatures | None = None
@@ -174,6 +186,12 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         """What is written on checkpoints; two arguments of the shape are not to be seen from the weights."""
         hidden = {name: self._shape[name] for name in ("class_length", "extractor_heads")}
         return super().stamp() | {"arguments": hidden}
+
+    def on_fit_start(self) -> None:
+        """End a run after the published number of epochs where nobody said how many."""
+        if self.trainer.max_epochs == LIGHTNING_DEFAULT_EPOCHS:
+            logger.info("The trainer's max_epochs is not set: training ends after %d epochs.", self.epochs)
+            self.trainer.fit_loop.max_epochs = self.epochs
 
     def on_train_start(self) -> None:
         """Make place for the features to be kept, or say why they cannot be."""
