@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from anomalib_zsad.backbone import FrozenCLIP
 from anomalib_zsad.models.components.checkpoint import Checkpoint, check_backbone, load_parameters, read_checkpoint
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
+from anomalib_zsad.models.components.training_noise import step_generator
 
 from .published import PUBLISHED_KEY, from_published, infer_arguments, infer_stage
 from .stages import TwoStageTraining
@@ -132,14 +133,12 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             check_backbone(saved, frozen.config.name, frozen.fingerprint)
         load_parameters(self.model, state, saved, frozen.config.name)
 
-    def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Losses of the current stage on a labelled batch."""
-        del args, kwargs
         labelled = self.labelled(batch)
         images = labelled.images.shape[0]
         losses = prompt_losses if self.model.stage == 1 else image_head_losses
-        # Drawn from the step's own seed, so that a run that is resumed draws what it would have drawn.
-        generator = torch.Generator().manual_seed(self.trainer.global_step)
+        generator = step_generator(self.current_epoch, batch_idx, self.global_rank)
         draw = draw_training_noise(self.model, images, generator)
         return self.log_losses(losses(self.model, labelled, draw), images)
 

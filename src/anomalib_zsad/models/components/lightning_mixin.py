@@ -73,7 +73,7 @@ class ZeroShotMixin:
 
     @classmethod
     def configure_visualizer(cls) -> CategoryVisualizer:
-        """anomalib's overviews, where images of several categories do not overwrite each other."""
+        """Anomalib's overviews, where images of several categories do not overwrite each other."""
         return CategoryVisualizer()
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
