@@ -43,6 +43,10 @@ class _Layout(NamedTuple):
 class KeptFeatures:
     """Features by image path, in memory or in a memory-mapped file that goes when this object does.
 
+    An image is known by its path, and a coarse grid of its pre-processed pixels is compared each time, so that another
+    file under that path, augmentation, or another pre-processing is an error and not a wrong answer. One object serves
+    one run of one model.
+
     Once the limit is reached, images that have no place are encoded in each epoch; the losses are the same.
 
     Args:
