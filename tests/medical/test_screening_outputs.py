@@ -118,6 +118,42 @@ def test_the_seg_passes_dciodvfy(tmp_path: Path) -> None:
     assert "Error" not in answer.stdout + answer.stderr
 
 
+@pytest.mark.parametrize("charset", ["", "NO_SUCH_SET", ["", "ISO 2022 IR 87"], "ISO_IR 100", "ISO_IR 192"])
+def test_32_any_character_set_gives_a_valid_seg(tmp_path: Path, charset: object) -> None:
+    source = write_series(tmp_path / "s")
+    name = "M\u00fcller^J\u00f6rg" if str(charset).startswith("ISO_IR") else "Plain^Name"
+    for path in source.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.SpecificCharacterSet = charset if charset != "NO_SUCH_SET" else "ISO_IR 6"
+        dataset.PatientName = name
+        del dataset.SliceThickness
+        dataset.save_as(path)
+        if charset == "NO_SUCH_SET":
+            path.write_bytes(path.read_bytes().replace(b"ISO_IR 6", b"ISO_IR X"))
+    folder = run(source, tmp_path / "out")
+    assert str(pydicom.dcmread(folder / "lesions_seg.dcm").PatientName) == name
+    if shutil.which("dciodvfy"):
+        answer = subprocess.run(
+            ["dciodvfy", str(folder / "lesions_seg.dcm")], capture_output=True, text=True, check=False
+        )
+        assert "Error" not in answer.stdout + answer.stderr
+
+
+def test_a_seg_that_cannot_be_made_does_not_cost_the_other_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AttributeError("SECRET")
+
+    monkeypatch.setattr("anomalib_zsad.medical.screen_volume.write_segmentation", fail)
+    folder = run(write_series(tmp_path / "s"), tmp_path / "out")
+    report = json.loads((folder / "report.json").read_text())
+    assert report["warnings"][0]["code"] == "no-dicom-seg"
+    assert "SECRET" not in json.dumps(report)
+    assert not (folder / "lesions_seg.dcm").exists()
+    assert (folder / "lesions.nii.gz").exists()
+
+
 @pytest.mark.parametrize("kind", ["RGB", "no-seg-type", "nifti"])
 def test_no_seg_where_none_can_be(tmp_path: Path, kind: str) -> None:
     if kind == "nifti":

@@ -56,6 +56,7 @@ class Fault(Enum):
     WINDOW_GUESSED = (34, "window-guessed", "W", "the window was chosen without knowing modality or body part")
     BURNED_IN = (35, "burned-in-annotation", "W", "text may be part of the picture")
     FAILED = (36, "failed", "R", "an error that no other row names")
+    NO_SEGMENTATION = (37, "no-dicom-seg", "W", "a DICOM SEG that could not be made")
 
     def __init__(self, number: int, code: str, outcomes: str, description: str) -> None:
         self.number = number

@@ -263,11 +263,22 @@ def _write(
             written += write_maps(folder, "anomaly_map_std", volume, deviations, as_map, np.float32)
         result.files += [path.name for path in written]
     if "dicom_seg" in options.output_types and volume.segmentable:
-        model = str(scorer.describe().get("model", "anomalib-zsad"))
-        write_segmentation(
-            folder / "lesions_seg.dcm", volume, maps, options.threshold, model, versions()["anomalib-zsad"]
-        )
-        result.files.append("lesions_seg.dcm")
+        _write_segmentation(folder / "lesions_seg.dcm", volume, result, options, scorer, maps)
     write_text(folder / "slices.csv", rows_to_csv(result.rows))
     result.files.append("slices.csv")
     result.files += [f"previews/{name}" for name in top.write(folder / "previews", stack.pixel_spacing)]
+
+
+def _write_segmentation(
+    path: Path, volume: Volume, result: VolumeResult, options: VolumeOptions, scorer: SliceScorer, maps: MapFile
+) -> None:
+    """Write the SEG; where the source's header does not allow one, the other outputs still stand."""
+    model = str(scorer.describe().get("model", "anomalib-zsad"))
+    try:
+        write_segmentation(path, volume, maps, options.threshold, model, versions()["anomalib-zsad"])
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        path.unlink(missing_ok=True)
+        message = f"the source's header allows no DICOM SEG ({type(error).__name__}); the other outputs are whole"
+        volume.findings.append(warn(Fault.NO_SEGMENTATION, message))
+    else:
+        result.files.append(path.name)

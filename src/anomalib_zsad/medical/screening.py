@@ -27,6 +27,9 @@ from anomalib_zsad.medical.summary import DONE, REFUSED, WARNED, Entry, counts, 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
 class ExitCode(IntEnum):
     """What the command tells the shell."""
 
@@ -270,7 +273,8 @@ def _guarded(work: Callable[[], None]) -> Finding | None:
         return Finding(Fault.TOO_LARGE, Outcome.REFUSE, message)
     except Exception as error:
         # One bad series never stops the others.
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        steps = traceback.extract_tb(error.__traceback__)
+        place = next((step for step in reversed(steps) if _PACKAGE in Path(step.filename).parents), steps[-1])
         message = f"unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
         return Finding(Fault.FAILED, Outcome.REFUSE, message)
     return None

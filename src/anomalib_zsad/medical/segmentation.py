@@ -81,7 +81,7 @@ def write_segmentation(
     locations = [location for location in volume.locations if location is not None]
     masks = _masks(maps, threshold, slots)
     with quiet_pydicom():
-        sources, order = _sources(locations)
+        sources, order = _sources(locations, volume.spacing[2] if volume.spacing else 1.0)
         segmentation = Segmentation(
             source_images=sources,
             pixel_array=masks[order],
@@ -113,15 +113,15 @@ def _masks(maps: MapFile, threshold: float, slots: list[int]) -> np.ndarray:
     return masks
 
 
-def _sources(locations: Sequence[FrameLocation]) -> tuple[list[Dataset], list[int]]:
+def _sources(locations: Sequence[FrameLocation], thickness: float) -> tuple[list[Dataset], list[int]]:
     """Source headers, and which mask belongs to each source frame."""
     if locations[0].frame is not None:
         order = sorted(range(len(locations)), key=lambda place: locations[place].frame or 0)
-        return [_header(locations[0])], order
-    return [_header(location) for location in locations], list(range(len(locations)))
+        return [_header(locations[0], thickness)], order
+    return [_header(location, thickness) for location in locations], list(range(len(locations)))
 
 
-def _header(location: FrameLocation) -> Dataset:
+def _header(location: FrameLocation, thickness: float) -> Dataset:
     """A source's header with its geometry, UIDs and patient module, and nothing else that could be copied."""
     with location.file.open() as stream:
         dataset = read_dataset(stream, pixels=False)
@@ -129,13 +129,19 @@ def _header(location: FrameLocation) -> Dataset:
         raise ValueError("a source file is no longer a DICOM file")
     header = Dataset()
     header.file_meta = dataset.file_meta
-    if "SpecificCharacterSet" in dataset:
-        header.SpecificCharacterSet = dataset.SpecificCharacterSet
-    for keyword in (*PATIENT_MODULE, *_GEOMETRY):
+    for keyword in _GEOMETRY:
         if keyword in dataset:
             header[keyword] = dataset[keyword]
-    for keyword in (*_EMPTY, *(name for name in PATIENT_MODULE if name not in dataset)):
+    for keyword in _EMPTY:
         setattr(header, keyword, "")
+    # Sources name character sets that do not exist, or none; what was decoded is written in UTF-8.
+    patient = {keyword: str(dataset.get(keyword) or "") for keyword in PATIENT_MODULE}
+    if not "".join(patient.values()).isascii():
+        header.SpecificCharacterSet = "ISO_IR 192"
+    for keyword, value in patient.items():
+        setattr(header, keyword, value)
+    if location.frame is None and not header.get("SliceThickness"):
+        header.SliceThickness = f"{thickness:.6g}"  # type 1C in the SEG's pixel measures
     return header
 
 
