@@ -164,8 +164,11 @@ def _spread(cached: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
     """Repeat a prefix's keys (*old, heads, length, width) for every prompt of a segment: (prod(new), heads, ...)."""
     if tuple(old) == tuple(new):
         return cached.flatten(0, len(new) - 1)
-    filled = cached.reshape(*old, *(1,) * (len(new) - len(old)), *cached.shape[-3:])
-    return filled.expand(*new, *cached.shape[-3:]).flatten(0, len(new) - 1)
+    # Leading dimensions that both share go as one: OpenVINO 2026.4 on the CPU reuses a kernel of fewer dimensions for
+    # broadcasts of 7 where the batch is dynamic, and answers with uninitialised memory; up to 6 are right.
+    shared = next((index for index, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), len(old))
+    filled = cached.reshape(-1, *old[shared:], *(1,) * (len(new) - len(old)), *cached.shape[-3:])
+    return filled.expand(-1, *new[shared:], *cached.shape[-3:]).flatten(0, len(new) - shared)
 
 
 @lru_cache(maxsize=1)
