@@ -246,25 +246,27 @@ class TestPublishedFiles:
             build(checkpoint=path)
 
 
+def losses_of(model: CoPS, folder) -> tuple[list[float], int]:
+    """Loss of each of three epochs, and how many images were encoded in training."""
+    recorder = Recorder()
+    torch.manual_seed(0)
+    engine(folder, epochs=3, callbacks=[recorder], limit_val_batches=0).fit(model, squares())
+    return recorder.losses, recorder.encoded
+
+
+@pytest.fixture(scope="module")
+def without_keeping(build, tmp_path_factory) -> tuple[list[float], int]:
+    return losses_of(build(), tmp_path_factory.mktemp("plain"))
+
+
 class TestKeptFeatures:
-    @pytest.fixture(scope="class")
-    def plain(self, build, tmp_path_factory):
-        return self.losses(build(), tmp_path_factory.mktemp("plain"))
-
-    def losses(self, model: CoPS, folder) -> tuple[list[float], int]:
-        """Loss of each of three epochs, and how many images were encoded in training."""
-        recorder = Recorder()
-        torch.manual_seed(0)
-        engine(folder, epochs=3, callbacks=[recorder], limit_val_batches=0).fit(model, squares())
-        return recorder.losses, recorder.encoded
-
     @pytest.mark.parametrize("storage", ["memory", "disk"])
-    def test_losses_are_the_same_and_images_are_encoded_once(self, build, plain, tmp_path, storage) -> None:
+    def test_losses_are_the_same_and_images_are_encoded_once(self, build, without_keeping, tmp_path, storage) -> None:
         folder = str(tmp_path) if storage == "disk" else None
         model = build(keep_features=storage, keep_features_folder=folder)
-        losses, encoded = self.losses(model, tmp_path / "run")
-        assert losses == pytest.approx(plain[0], rel=1e-5)
-        assert (encoded, plain[1]) == (8, 24)
+        losses, encoded = losses_of(model, tmp_path / "run")
+        assert losses == pytest.approx(without_keeping[0], rel=1e-5)
+        assert (encoded, without_keeping[1]) == (8, 24)
         assert not list(tmp_path.glob("anomalib_zsad_features_*"))
 
     def test_augmented_training_data_are_refused(self, build, tmp_path) -> None:
