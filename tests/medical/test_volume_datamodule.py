@@ -231,9 +231,9 @@ def test_unlabelled_volumes_can_be_predicted_on(tmp_path: Path) -> None:
 def test_slices_are_kept_for_later_runs_with_equal_options(tmp_path: Path) -> None:
     root = write_plain(tmp_path / "data")
     ready(root, cache_dir=tmp_path / "cache", window="900/450")
-    stamp = (tmp_path / "cache" / "case0" / "slice_0000.png").stat().st_mtime_ns
+    stamp = (tmp_path / "cache" / "data" / "case0" / "slice_0000.png").stat().st_mtime_ns
     ready(root, cache_dir=tmp_path / "cache", window="900/450")
-    assert (tmp_path / "cache" / "case0" / "slice_0000.png").stat().st_mtime_ns == stamp
+    assert (tmp_path / "cache" / "data" / "case0" / "slice_0000.png").stat().st_mtime_ns == stamp
     with pytest.raises(ValueError, match="other options or files"):
         ready(root, cache_dir=tmp_path / "cache", window="800/450")
     assert sorted(path.name for path in root.iterdir()) == ["images", "masks"]

@@ -144,11 +144,11 @@ class VolumeDataModule(AnomalibDataModule):
         return self.test_data.task
 
     def _cache(self) -> Path:
-        if self.cache_dir is not None:
-            return self.cache_dir
-        if self._temporary is None:
+        """Where the slices of this data set are: a folder of the root's name."""
+        if self.cache_dir is None and self._temporary is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="volume_slices_")
-        return Path(self._temporary.name)
+        base = self.cache_dir or Path(self._temporary.name)
+        return base / self.root.resolve().name
 
     def _setup(self, _stage: str | None = None) -> None:
         cases = find_cases(self.root, self.layout)
