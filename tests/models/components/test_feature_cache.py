@@ -91,9 +91,22 @@ class TestKeptFeatures:
             assert (answer.image.dtype, answer.patches.dtype) == (torch.bfloat16, torch.float32)
 
     def test_the_file_goes_with_the_object(self, tmp_path) -> None:
+        kept, encode = KeptFeatures("disk", 1, tmp_path, expected=3), Encoder()
+        for _ in range(2):
+            same(kept.features(*batch(0), encode), Encoder()(batch(0)[1]))
+        assert encode.seen == [1]
+        kept.close()
+        assert not list(tmp_path.iterdir())
+        assert len(kept) == 0
+
+    def test_a_file_that_cannot_be_set_aside_leaves_nothing(self, tmp_path, monkeypatch) -> None:
+        def full(*_args) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.posix_fallocate", full, raising=False)
         kept = KeptFeatures("disk", 1, tmp_path, expected=3)
-        kept.features(*batch(0), Encoder())
-        assert [path.stat().st_size for path in tmp_path.iterdir()] == [3 * ROW_BYTES]
+        with pytest.raises(OSError, match="No space left on device"):
+            kept.features(*batch(0), Encoder())
         kept.close()
         assert not list(tmp_path.iterdir())
 

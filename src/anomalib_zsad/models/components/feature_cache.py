@@ -41,7 +41,7 @@ class _Layout(NamedTuple):
 
 
 class KeptFeatures:
-    """Features by image path, in memory or in a memory-mapped file that goes when this object does.
+    """Features by image path, in memory or in a memory-mapped file that goes when this object does, or is killed.
 
     An image is known by its path, and a coarse grid of its pre-processed pixels is compared each time, so that another
     file under that path, augmentation, or another pre-processing is an error and not a wrong answer. One object serves
@@ -187,7 +187,11 @@ class KeptFeatures:
         finally:
             os.close(descriptor)
         elements = self._capacity * layout.length
-        return torch.from_file(name, shared=True, size=elements, dtype=layout.dtype).view(self._capacity, layout.length)
+        mapped = torch.from_file(name, shared=True, size=elements, dtype=layout.dtype)
+        if os.name == "posix":
+            # The mapping outlives the name, and so a run that is killed leaves nothing behind.
+            self._remove()
+        return mapped.view(self._capacity, layout.length)
 
     def _assemble(
         self,
