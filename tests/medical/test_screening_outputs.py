@@ -5,6 +5,7 @@ import gzip
 import json
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import highdicom
@@ -26,6 +27,7 @@ from tests.medical.volume_builders import (
     make_affine,
     marked_voxels,
     only,
+    write_enhanced,
     write_nifti,
     write_series,
 )
@@ -107,6 +109,47 @@ def test_the_seg_lies_on_the_same_voxels(tmp_path: Path, name: str) -> None:
         np.testing.assert_allclose(
             np.array(image.TransformIndexToPhysicalPoint((x, y, z))) * [-1, -1, 1], world_of_mark(name), atol=1e-2
         )
+
+
+def test_the_seg_of_an_enhanced_file_follows_its_frames(tmp_path: Path) -> None:
+    order = [3, 0, 5, 1, 4, 2]
+    source = write_enhanced(tmp_path / "e.dcm", affines()["oblique"], order=order)
+    folder = run(source, tmp_path / "out")
+    segmentation = highdicom.seg.segread(folder / "lesions_seg.dcm")
+    volume = segmentation.get_volume(combine_segments=True)
+    frame, row, column = (int(i) for i in np.unravel_index(volume.array.argmax(), volume.array.shape[:3]))
+    position = (volume.affine @ [frame, row, column, 1])[:3] * [-1, -1, 1]
+    np.testing.assert_allclose(position, world_of_mark("oblique"), atol=1e-3)
+    assert int(volume.array.sum()) == 1
+    assert rows_of(folder)[MARK[2]]["frame"] == str(order.index(MARK[2]) + 1)
+
+
+def test_the_seg_of_one_part_of_an_enhanced_file(tmp_path: Path) -> None:
+    source = write_enhanced(tmp_path / "e.dcm", affines()["lps"], order=list(range(6)))
+    dataset = pydicom.dcmread(source)
+    stranger = dataset.PerFrameFunctionalGroupsSequence[0]
+    stranger.PlaneOrientationSequence[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    dataset.save_as(source)
+    options = ScreeningOptions(volume=VolumeOptions(window="900/450", threshold=0.9))
+    _, entries = screen(source, tmp_path / "out", BrightSpotScorer(), options)
+    assert sorted(entry.status for entry in entries) == ["done with warnings", "skipped"]
+    (path,) = (tmp_path / "out").rglob("lesions_seg.dcm")
+    volume = highdicom.seg.segread(path).get_volume(combine_segments=True)
+    frame, row, column = (int(i) for i in np.unravel_index(volume.array.argmax(), volume.array.shape[:3]))
+    position = (volume.affine @ [frame, row, column, 1])[:3] * [-1, -1, 1]
+    np.testing.assert_allclose(position, world_of_mark("lps"), atol=1e-3)
+
+
+def test_a_zip_gives_what_its_folder_gives(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "s")
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
+        for path in source.iterdir():
+            archive.write(path, f"deep/{path.name}")
+    from_folder, from_zip = run(source, tmp_path / "1"), run(tmp_path / "s.zip", tmp_path / "2")
+    assert from_folder.name == from_zip.name
+    for name in ("anomaly_map.nii.gz", "lesions.nii.gz", "slices.csv"):
+        assert (from_folder / name).read_bytes() == (from_zip / name).read_bytes()
+    assert (from_zip / "lesions_seg.dcm").exists()
 
 
 def test_the_seg_passes_dciodvfy(tmp_path: Path) -> None:

@@ -140,6 +140,35 @@ def test_names_tell_nothing_and_stay_the_same(tmp_path: Path) -> None:
     assert discover(tmp_path).candidates[0].key == candidate.key
 
 
+def test_large_members_of_other_kinds_are_not_unpacked(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "z.zip", write_series(tmp_path / "s"), **{"film.mp4": bytes(range(256)) * 50_000})
+    volumes, findings = read_all(path, budget=SizeBudget(volume_bytes=100_000))
+    assert len(volumes) == 1
+    assert outcomes(findings) == {19: "skipped"}
+    big = make_zip(tmp_path / "big.zip", tmp_path / "none", **{"v.nii": bytes(range(256)) * 2_000})
+    _, findings = read_all(big, budget=SizeBudget(volume_bytes=100_000))
+    assert outcomes(findings) == {21: "refused"}
+
+
+def test_16_deflated_files_are_refused_before_they_grow(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s")
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"1.2.840.10008.1.2.1\x00", b"1.2.840.10008.1.2.1.99"))
+    volumes, findings = read_all(folder)
+    assert not volumes
+    assert outcomes(findings) == {16: "refused"}
+    assert "1.2.840.10008.1.2.1.99" in message(findings, 16)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    write_series(tmp_path / "a")
+    (tmp_path / "closed").mkdir(mode=0)
+    _, findings = read_all(tmp_path)
+    assert "cannot be read" in message(findings, 20)
+
+
 def test_nothing_at_the_path(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing at the input path"):
         discover(tmp_path / "missing")

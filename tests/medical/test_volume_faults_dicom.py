@@ -23,6 +23,7 @@ from tests.medical.volume_builders import (
     only,
     outcomes,
     read_all,
+    write_enhanced,
     write_series,
 )
 
@@ -254,52 +255,6 @@ def test_09_what_nothing_tells_apart_is_refused(tmp_path: Path) -> None:
     assert not volumes
     assert outcomes(findings) == {9: "refused"}
     assert "12 images at 6 positions" in message(findings, 9)
-
-
-def write_enhanced(path: Path, affine: np.ndarray, *, order: list[int], slopes: list[float] | None = None) -> Path:
-    """An enhanced CT with one plane position per frame, frames in any order."""
-    voxels = marked_voxels()
-    first = None
-    frames = []
-    from anomalib_zsad.medical.geometry import LPS_TO_RAS
-    from anomalib_zsad.medical.phantom_dicom import slice_dataset
-
-    for index in order:
-        plane = slice_dataset(voxels[:, :, index], LPS_TO_RAS @ affine, index, seed="enhanced", modality="CT")
-        first = first or plane
-        groups = Dataset()
-        for sequence, keywords in {
-            "PlanePositionSequence": ["ImagePositionPatient"],
-            "PlaneOrientationSequence": ["ImageOrientationPatient"],
-            "PixelMeasuresSequence": ["PixelSpacing", "SliceThickness"],
-        }.items():
-            item = Dataset()
-            for keyword in keywords:
-                setattr(item, keyword, getattr(plane, keyword))
-            setattr(groups, sequence, Sequence([item]))
-        rescale = Dataset()
-        rescale.RescaleSlope = slopes[index] if slopes else 1
-        rescale.RescaleIntercept = 0
-        rescale.RescaleType = "HU"
-        groups.PixelValueTransformationSequence = Sequence([rescale])
-        frames.append((groups, plane.PixelData))
-    for keyword in (
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "PixelSpacing",
-        "SliceThickness",
-        "RescaleSlope",
-        "RescaleIntercept",
-        "RescaleType",
-    ):
-        delattr(first, keyword)
-    first.SOPClassUID = first.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
-    first.NumberOfFrames = len(frames)
-    first.PerFrameFunctionalGroupsSequence = Sequence([groups for groups, _ in frames])
-    first.PixelData = b"".join(pixels for _, pixels in frames)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    first.save_as(path, enforce_file_format=True)
-    return path
 
 
 @pytest.mark.parametrize("name", ["lps", "oblique", "sagittal", "tilted"])

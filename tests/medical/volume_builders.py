@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from anomalib_zsad.medical.discovery import discover
 from anomalib_zsad.medical.faults import Finding, SeriesRefusedError
@@ -83,6 +84,49 @@ def write_series(
             continue
         dataset.save_as(folder / f"{prefix}{index:03d}.dcm", enforce_file_format=True)
     return folder
+
+
+def write_enhanced(path: Path, affine: np.ndarray, *, order: list[int], slopes: list[float] | None = None) -> Path:
+    """An enhanced CT with one plane position per frame, frames in any order."""
+    voxels = marked_voxels()
+    first = None
+    frames = []
+    for index in order:
+        plane = slice_dataset(voxels[:, :, index], LPS_TO_RAS @ affine, index, seed="enhanced", modality="CT")
+        first = first or plane
+        groups = Dataset()
+        for sequence, keywords in {
+            "PlanePositionSequence": ["ImagePositionPatient"],
+            "PlaneOrientationSequence": ["ImageOrientationPatient"],
+            "PixelMeasuresSequence": ["PixelSpacing", "SliceThickness"],
+        }.items():
+            item = Dataset()
+            for keyword in keywords:
+                setattr(item, keyword, getattr(plane, keyword))
+            setattr(groups, sequence, Sequence([item]))
+        rescale = Dataset()
+        rescale.RescaleSlope = slopes[index] if slopes else 1
+        rescale.RescaleIntercept = 0
+        rescale.RescaleType = "HU"
+        groups.PixelValueTransformationSequence = Sequence([rescale])
+        frames.append((groups, plane.PixelData))
+    for keyword in (
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SliceThickness",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "RescaleType",
+    ):
+        delattr(first, keyword)
+    first.SOPClassUID = first.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
+    first.NumberOfFrames = len(frames)
+    first.PerFrameFunctionalGroupsSequence = Sequence([groups for groups, _ in frames])
+    first.PixelData = b"".join(pixels for _, pixels in frames)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first.save_as(path, enforce_file_format=True)
+    return path
 
 
 def edit_file(path: Path, change: Callable[[Dataset], None]) -> None:

@@ -140,7 +140,7 @@ def _walk(root: Path, budget: SizeBudget, found: Discovery) -> Iterator[FileSour
     if not root.is_dir():
         yield from _file_or_archive(root, root.name, budget, found)
         return
-    for folder, names, files in os.walk(root, followlinks=False):
+    for folder, names, files in os.walk(root, onerror=lambda error: _report_unreadable(error, root, found)):
         names.sort()
         for name in sorted(names):
             if (Path(folder) / name).is_symlink():
@@ -151,6 +151,13 @@ def _walk(root: Path, budget: SizeBudget, found: Discovery) -> Iterator[FileSour
                 _report_link(path, root, found)
             else:
                 yield from _file_or_archive(path, path.relative_to(root).as_posix(), budget, found)
+
+
+def _report_unreadable(error: OSError, root: Path, found: Discovery) -> None:
+    """A folder that cannot be listed is told, not passed over."""
+    name = Path(error.filename).relative_to(root).as_posix()
+    message = f"a folder cannot be read ({error.strerror})"
+    found.findings.append(Finding(Fault.UNSAFE_PATH, Outcome.REFUSE, message, (), (name,)))
 
 
 def _report_link(path: Path, root: Path, found: Discovery) -> None:
@@ -203,7 +210,7 @@ def _archive_members(path: Path, name: str, budget: SizeBudget) -> Iterator[ZipM
     for entry in sorted(entries, key=lambda entry: entry.filename):
         _check_member(entry, name, budget)
         if not entry.is_dir():
-            yield ZipMember(path, entry.filename, f"{name}/{entry.filename}", entry.file_size)
+            yield ZipMember(path, entry.filename, f"{name}/{entry.filename}", entry.file_size, 2 * budget.volume_bytes)
 
 
 def _check_member(entry: zipfile.ZipInfo, archive_name: str, budget: SizeBudget) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from anomalib_zsad.medical.mapfile import MapFile
-from anomalib_zsad.medical.readers.headers import quiet_pydicom, read_dataset
+from anomalib_zsad.medical.readers.headers import Frame, frames_of, quiet_pydicom, read_dataset
 from anomalib_zsad.medical.volume import FrameLocation, Volume
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ _GEOMETRY = (
     "PixelSpacing",
     "SliceThickness",
     "SpacingBetweenSlices",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
     "DimensionOrganizationSequence",
     "DimensionIndexSequence",
 )
@@ -140,9 +138,37 @@ def _header(location: FrameLocation, thickness: float) -> Dataset:
         header.SpecificCharacterSet = "ISO_IR 192"
     for keyword, value in patient.items():
         setattr(header, keyword, value)
-    if location.frame is None and not header.get("SliceThickness"):
+    if location.frame is not None:
+        _set_functional_groups(header, list(frames_of(dataset, 0)), location.frame, thickness)
+    elif not header.get("SliceThickness"):
         header.SliceThickness = f"{thickness:.6g}"  # type 1C in the SEG's pixel measures
     return header
+
+
+def _set_functional_groups(header: Dataset, frames: list[Frame], sample: int, thickness: float) -> None:
+    """Functional groups with geometry alone, where the source may have them shared, per frame, or in part.
+
+    Args:
+        header: To be filled.
+        frames: All frames of the source.
+        sample: One frame of the volume, whose orientation and spacing are all its frames'.
+        thickness: Distance between slices in mm, where the source has no thickness.
+    """
+    from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
+
+    one = frames[sample]
+    if one.orientation is None or one.spacing is None:
+        raise ValueError("a frame of the source has no orientation or spacing")
+    shared = Dataset()
+    shared.PixelMeasuresSequence = PixelMeasuresSequence(one.spacing, one.thickness or thickness)
+    shared.PlaneOrientationSequence = PlaneOrientationSequence("PATIENT", one.orientation)
+    header.SharedFunctionalGroupsSequence = [shared]
+    groups = []
+    for frame in frames:
+        group = Dataset()
+        group.PlanePositionSequence = PlanePositionSequence("PATIENT", frame.position or (0.0, 0.0, 0.0))
+        groups.append(group)
+    header.PerFrameFunctionalGroupsSequence = groups
 
 
 def _positions(sources: list[Dataset], locations: Sequence[FrameLocation], order: list[int]) -> list | None:

@@ -143,9 +143,12 @@ class SliceStack:
         Args:
             indices: Slices of the volume (members of `self.indices`).
         """
+        return self._assemble(indices, [self.image(index) for index in indices])
+
+    def _assemble(self, indices: Sequence[int], images: Sequence[NDArray[np.float32]]) -> torch.Tensor:
+        """Three channels for each slice whose image is at hand."""
         out = np.empty((len(indices), 3, *self.shape), np.float32)
-        for place, index in enumerate(indices):
-            image = self.image(index)
+        for place, (index, image) in enumerate(zip(indices, images, strict=True)):
             out[place, 1] = image
             out[place, 0] = image if self.channels == "repeat" else self._neighbour(index, -1, image)
             out[place, 2] = image if self.channels == "repeat" else self._neighbour(index, 1, image)
@@ -163,17 +166,20 @@ class SliceStack:
             empty.
         """
         indices: list[int] = []
+        images: list[NDArray[np.float32]] = []
         blank: list[int] = []
         for index in self.indices:
-            if skip_blank and self.is_blank(self.image(index)):
+            image = self.image(index)
+            if skip_blank and self.is_blank(image):
                 blank.append(index)
                 continue
             indices.append(index)
+            images.append(image)
             if len(indices) == size:
-                yield indices, self.batch(indices), blank
-                indices, blank = [], []
+                yield indices, self._assemble(indices, images), blank
+                indices, images, blank = [], [], []
         if indices or blank:
-            yield indices, self.batch(indices), blank
+            yield indices, self._assemble(indices, images), blank
 
     def _neighbour(self, index: int, step: int, image: NDArray[np.float32]) -> NDArray[np.float32]:
         other = index + step

@@ -42,6 +42,7 @@ _NOT_IMAGES = {
 }
 _PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _TAG_NAMES = [
     "SOPClassUID",
@@ -144,9 +145,7 @@ def read_dataset(stream: BinaryIO, *, pixels: bool) -> Dataset | None:
     """
     head = stream.read(132)
     stream.seek(0)
-    bare = head[:4] in (b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x01\x00", b"\x08\x00\x05\x00")
-    bare = bare or (head[:2] in (b"\x02\x00", b"\x08\x00") and head[4:6].isalpha() and head[4:6].isupper())
-    if head[128:132] != b"DICM" and not bare:
+    if head[128:132] != b"DICM" and not _is_bare(head):
         return None
     with quiet_pydicom():
         dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=True)
@@ -157,10 +156,16 @@ def read_dataset(stream: BinaryIO, *, pixels: bool) -> Dataset | None:
     return dataset
 
 
+def _is_bare(head: bytes) -> bool:
+    """Whether bytes look like the beginning of a DICOM file without preamble: a tag of group 2 or 8."""
+    if head[:4] in (b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x01\x00", b"\x08\x00\x05\x00"):
+        return True
+    return head[:2] in (b"\x02\x00", b"\x08\x00") and head[4:6].isalpha() and head[4:6].isupper()
+
+
 def has_foreign_preamble(file: FileSource) -> bool:
     """Whether the 128 bytes before `DICM` are not the zeros that a plain DICOM file has (PS3.10, 7.1)."""
-    with file.open() as stream:
-        head = stream.read(132)
+    head = file.head(132)
     return head[128:132] == b"DICM" and any(head[:128])
 
 
@@ -170,16 +175,14 @@ def read_series_tag(file: FileSource) -> SeriesTag | None:
     Raises:
         SeriesRefusedError: If it is a DICOM file whose header cannot be read.
     """
-    with file.open() as stream:
-        head = stream.read(132)
-        if head[128:132] == b"DICM":
-            stream.seek(0)
-            dataset: Dataset | None = _header_only(stream, file)
-        else:
-            stream.seek(0)
-            dataset = read_dataset(stream, pixels=False)
-    if dataset is None:
+    head = file.head(1024)
+    if head[128:132] != b"DICM" and not _is_bare(head):
         return None
+    if _DEFLATED in head:
+        message = f"the deflated transfer syntax ({_DEFLATED.decode()}) is not read, as it may grow without bound"
+        refuse(Fault.TRANSFER_SYNTAX, message, (), (file.name,))
+    with file.open() as stream:
+        dataset = _header_only(stream, file)
     with quiet_pydicom():
         return _series_tag(dataset, file)
 
@@ -236,12 +239,13 @@ def _read_file(file: FileSource, number: int) -> list[Frame]:
         if dataset is None:
             refuse(Fault.OTHER_FILE, "a file of the series is no DICOM file", (), (file.name,))
         with quiet_pydicom():
-            return list(_frames_of(dataset, number))
+            return list(frames_of(dataset, number))
     except (EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:
         refuse(Fault.TRUNCATED_PIXELS, f"a DICOM header is damaged ({type(error).__name__})", (), (file.name,))
 
 
-def _frames_of(dataset: Dataset, file: int) -> Iterator[Frame]:
+def frames_of(dataset: Dataset, file: int) -> Iterator[Frame]:
+    """The planes of one dataset; `file` is its index in the series."""
     count = int(dataset.get("NumberOfFrames") or 1)
     shared = _first(dataset, "SharedFunctionalGroupsSequence")
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []

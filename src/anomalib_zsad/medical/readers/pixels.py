@@ -1,6 +1,7 @@
 """Decode the pixels of DICOM frames to float32 modality values, and refuse what cannot be decoded truthfully."""
 
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def decode(file: FileSource, frames: list[Frame]) -> Iterator[NDArray[np.float32
     """
     uid = frames[0].sop_instance_uid
     try:
-        with file.open() as stream, quiet_pydicom():
+        with file.open() as stream:
             yield from _decode_stream(stream, frames)
     except (MemoryError, KeyboardInterrupt):
         raise
@@ -70,21 +71,23 @@ def decode(file: FileSource, frames: list[Frame]) -> Iterator[NDArray[np.float32
         )
 
 
-def _decode_stream(stream: object, frames: list[Frame]) -> Iterator[NDArray[np.float32]]:
-    if frames[0].index is None:
-        dataset = read_dataset(stream, pixels=True)  # type: ignore[arg-type]
-        if dataset is None:
-            raise ValueError("not a DICOM file")
-        stored = pixel_array(dataset)
-        yield _modality_values(_checked(stored, frames[0]), frames[0], dataset)
-        return
-    dataset = read_dataset(stream, pixels=False)  # type: ignore[arg-type]
+def _decode_stream(stream: BinaryIO, frames: list[Frame]) -> Iterator[NDArray[np.float32]]:
+    """Decode frame by frame; warnings are silenced within each step only, never while the caller works."""
+    single = frames[0].index is None
+    dataset = read_dataset(stream, pixels=single)
     if dataset is None:
         raise ValueError("not a DICOM file")
-    stream.seek(0)  # type: ignore[attr-defined]
-    indices = [frame.index for frame in frames if frame.index is not None]
-    for frame, stored in zip(frames, iter_pixels(stream, indices=indices), strict=True):  # type: ignore[arg-type]
-        yield _modality_values(_checked(stored, frame), frame, dataset)
+    if single:
+        with quiet_pydicom():
+            plane = _modality_values(_checked(pixel_array(dataset), frames[0]), frames[0], dataset)
+        yield plane
+        return
+    stream.seek(0)
+    planes = iter_pixels(stream, indices=[frame.index for frame in frames if frame.index is not None])
+    for frame in frames:
+        with quiet_pydicom():
+            plane = _modality_values(_checked(next(planes), frame), frame, dataset)
+        yield plane
 
 
 def _checked(stored: NDArray, frame: Frame) -> NDArray:
