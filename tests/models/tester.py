@@ -218,7 +218,11 @@ class ModelTester:
         straight = engine(tmp_path).predict(model, squares())
         mixed = engine(tmp_path).predict(model, squares(3, [5, 0, 7, 2, 1, 6, 3, 4]))
         scores = [
-            {path: float(score) for batch in run for path, score in zip(batch.image_path, batch.pred_score, strict=True)}
+            {
+                path: float(score)
+                for batch in run
+                for path, score in zip(batch.image_path, batch.pred_score, strict=True)
+            }
             for run in (straight, mixed)
         ]
         assert scores[0] == pytest.approx(scores[1], abs=1e-5)
@@ -251,7 +255,9 @@ class ModelTester:
     @pytest.mark.parametrize("mode", ["L", "I;16", "RGBA", "P"])
     def test_other_kinds_of_images_work(self, model, tmp_path, mode) -> None:
         pixels = np.random.default_rng(0).integers(0, 255, (9, 5), dtype=np.uint8)
-        image = Image.fromarray(pixels.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(pixels).convert(mode)
+        image = (
+            Image.fromarray(pixels.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(pixels).convert(mode)
+        )
         image.save(tmp_path / "odd.png")
         assert 0 <= model.examine(tmp_path / "odd.png").score <= 1
 
@@ -274,7 +280,9 @@ class ModelTester:
             raise OSError("no network")
 
         monkeypatch.setattr("open_clip.pretrained.download_pretrained", offline)
-        with pytest.raises(WeightsUnavailableError, match=r"(?s)Three remedies.*\(1\).*\(2\).*\(3\).*ANOMALIB_ZSAD_WEIGHTS"):
+        with pytest.raises(
+            WeightsUnavailableError, match=r"(?s)Three remedies.*\(1\).*\(2\).*\(3\).*ANOMALIB_ZSAD_WEIGHTS"
+        ):
             self.model_class()
 
     def test_a_checkpoint_of_another_method_is_refused(self, build, trained, tmp_path) -> None:

@@ -107,7 +107,8 @@ class TextTower(FrozenModule):
         leading = tuple(tokens.shape[:-2])
         x, visible = self._begin(tokens, prefix)
         for index, block in enumerate(self.blocks):
-            normed, mask = block.normalise(x), visible
+            normed = block.normalise(x)
+            mask: Tensor | None = visible
             keys, values = _with_prefix(block.keys_values(normed), prefix, index, leading)
             if index == len(self.blocks) - 1:  # of the last block only EOT is read
                 x, normed, mask = _at_end(x, normed, visible, None if end is None else end.expand(leading).flatten())
