@@ -40,9 +40,9 @@ def reference(files, weights):
     import json
     from pathlib import Path
 
-    from open_clip.model import CLIP as OpenClip
+    from open_clip import model as open_clip_model
 
-    model = OpenClip(**json.loads(Path(files["backbone"]).read_text()))
+    model = open_clip_model.CLIP(**json.loads(Path(files["backbone"]).read_text()))
     missing = model.load_state_dict(weights, strict=False)
     assert not missing.missing_keys
     with torch.no_grad():

@@ -53,7 +53,7 @@ def test_a_tag_is_found_in_the_folder_that_the_variable_names(tmp_path, monkeypa
     (tmp_path / "ViT-B-32-laion2b_e16.safetensors").write_bytes(b"x")
     assert find_weights(config, "laion2b_e16") == tmp_path / "ViT-B-32-laion2b_e16.safetensors"
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path / "absent"))
-    with pytest.raises(NotADirectoryError, match="ANOMALIB_ZSAD_WEIGHTS names .*absent', which is not a folder"):
+    with pytest.raises(NotADirectoryError, match=r"ANOMALIB_ZSAD_WEIGHTS names .*absent', which is not a folder"):
         find_weights(config, "openai")
 
 

@@ -14,7 +14,7 @@ from anomalib.deploy import ExportType
 from anomalib.models import get_model
 from PIL import Image
 
-from tests.models.tester import engine
+from tests.models.tester import engine, scores_by_path
 
 METHODS = ("bayes_pfl", "cops")
 
@@ -101,11 +101,8 @@ def test_predict_on_a_datamodule_and_on_a_folder(fitted, data, root, tmp_path) -
     on_folder = engine(tmp_path).predict(model=ready, data_path=root / "dummy" / "test" / "bad")
     assert sum(len(batch.image_path) for batch in on_folder) == 4
     assert on_folder[0].score_std is not None
-    expected = {
-        Path(p).name: float(s) for b in on_data for p, s in zip(b.image_path, b.pred_score, strict=True) if "bad" in p
-    }
-    found = {Path(p).name: float(s) for b in on_folder for p, s in zip(b.image_path, b.pred_score, strict=True)}
-    assert found == pytest.approx(expected, abs=1e-4)
+    expected, found = scores_by_path(on_data), scores_by_path(on_folder)
+    assert found == pytest.approx({path: expected[path] for path in found}, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", [ExportType.TORCH, ExportType.ONNX, ExportType.OPENVINO])

@@ -4,6 +4,7 @@ A mixin and not a base class: anomalib lists direct subclasses of ``AnomalibModu
 """
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ class ZeroShotMixin:
     def to_onnx(self, *args: Any, **kwargs: Any) -> Path:
         """As in anomalib, with the operator set that the exporter writes; anomalib asks for an older one in vain."""
         return super().to_onnx(*args, **{"opset_version": 18, **kwargs})  # type: ignore[misc]
+
+    def setup(self, stage: str) -> None:
+        """Silence two notes of Lightning's on what is meant to be so: a frozen backbone, and batches made richer."""
+        del stage
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        warnings.filterwarnings("ignore", message=r"You have overridden `on_before_batch_transfer`")
 
     @classmethod
     def configure_visualizer(cls) -> CategoryVisualizer:
@@ -193,6 +200,7 @@ class ZeroShotMixin:
             "layers": list(self.model.layers),
             "image_size": backbone.image_size,
             "auxiliary": list(getattr(datamodule, "auxiliary_categories", ())),
+            "auxiliary_set": getattr(datamodule, "auxiliary_set", None),
         }
 
 
