@@ -464,6 +464,15 @@ def test_31_a_preamble_is_never_copied_out(tmp_path: Path) -> None:
     assert b"MZPAYLOAD" not in seg.read_bytes()
 
 
+def test_35_burned_in_text_is_warned_of(tmp_path: Path) -> None:
+    def burn(dataset: Dataset, index: int) -> None:
+        dataset.BurnedInAnnotation = "YES"
+
+    folder = run(write_series(tmp_path / "s", edit=burn), tmp_path / "out")
+    warnings = json.loads((folder / "report.json").read_text())["warnings"]
+    assert [warning["code"] for warning in warnings] == ["burned-in-annotation"]
+
+
 def test_the_input_is_not_changed(tmp_path: Path) -> None:
     source = write_series(tmp_path / "s")
     before = {path: path.read_bytes() for path in source.iterdir()}

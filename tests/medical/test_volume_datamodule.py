@@ -275,6 +275,28 @@ def test_the_command_line_understands_it(tmp_path: Path) -> None:
     assert datamodule.slices.mask_labels == (1, 2)
 
 
+def test_anomalib_tests_and_predicts_on_slices(tmp_path: Path) -> None:
+    """With the demonstration backbone, untrained: the plumbing, not accuracy."""
+    from anomalib.engine import Engine
+
+    from anomalib_zsad import BayesPFL
+
+    phantom = make_phantom("brain_mr", 3, lesion=True)
+    middle = int(np.flatnonzero(phantom.mask.any(axis=(0, 1)))[0])
+    part = (slice(None), slice(None), slice(middle - 2, middle + 2))
+    write_nifti(tmp_path / "in" / "images" / "a.nii.gz", phantom.voxels[part], phantom.affine)
+    write_nifti(tmp_path / "in" / "masks" / "a.nii.gz", phantom.mask[part].astype(np.uint8), phantom.affine)
+    datamodule = VolumeDataModule(tmp_path / "in", modality="MR", class_name="brain", plane="axial", eval_batch_size=4)
+    model = BayesPFL(backbone="demo", num_samples=1, visualizer=False)
+    engine = Engine(default_root_dir=tmp_path / "out", accelerator="cpu", logger=False)
+    (metrics,) = engine.test(model, datamodule=datamodule)
+    assert {"image_AUROC", "pixel_AUROC"} <= set(metrics)
+    batches = engine.predict(model, datamodule=datamodule)
+    found = [slice_identity(path) for batch in batches for path in batch.image_path]
+    assert found == [("a", index) for index in range(4)]
+    assert batches[0].class_name == ["brain"] * 4
+
+
 def test_real_lesions_lie_on_their_slices(shared_data: Path) -> None:
     datamodule = ready(
         shared_data / "ms_lesions_nifti",

@@ -13,7 +13,7 @@ import pydicom
 from anomalib_zsad.medical.discovery import Candidate, discover, pseudonym
 from anomalib_zsad.medical.faults import SeriesRefusedError
 from anomalib_zsad.medical.loading import ReadingOptions, plan_jobs
-from anomalib_zsad.medical.readers.headers import quiet_pydicom
+from anomalib_zsad.medical.readers.dicom_files import quiet_pydicom
 from anomalib_zsad.medical.sources import DiskFile
 
 Layout = Literal["auto", "nnunet", "decathlon", "folder", "dicom"]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_zsad.medical.geometry import Floats
-from anomalib_zsad.medical.readers.headers import quiet_pydicom
+from anomalib_zsad.medical.readers.dicom_files import quiet_pydicom
 from anomalib_zsad.medical.readers.nifti import AffineChoice, read_nifti
 from anomalib_zsad.medical.volume import Volume
 

@@ -92,8 +92,19 @@ def build_scorer(
         raise ValueError(
             f"{cls.__name__} cannot be built with {', '.join(given) or 'no arguments'}: {error}"
         ) from error
-    facts = {"checkpoint_sha256": None if checkpoint is None else file_hash(checkpoint), "arguments": dict(arguments)}
+    facts = {
+        "checkpoint_sha256": None if checkpoint is None else file_hash(checkpoint),
+        "arguments": _without_folders(arguments),
+    }
     return ModelScorer(module, device, class_name, facts)
+
+
+def _without_folders(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments for the report: of a path the file's name alone, as folders may name people."""
+    return {
+        name: Path(value).name if isinstance(value, str) and Path(value).exists() else value
+        for name, value in arguments.items()
+    }
 
 
 def resolve_device(device: str) -> torch.device:

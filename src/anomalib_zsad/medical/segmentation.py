@@ -8,7 +8,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from anomalib_zsad.medical.mapfile import MapFile
-from anomalib_zsad.medical.readers.headers import Frame, frames_of, quiet_pydicom, read_dataset
+from anomalib_zsad.medical.readers.dicom_files import quiet_pydicom, read_dataset
+from anomalib_zsad.medical.readers.headers import Frame, frames_of
 from anomalib_zsad.medical.volume import FrameLocation, Volume
 
 if TYPE_CHECKING:

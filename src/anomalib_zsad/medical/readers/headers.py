@@ -4,12 +4,9 @@ Single-frame files and enhanced multi-frame files give the same `Frame`s, so tha
 them alike. No text tag (names, descriptions, comments) is ever looked at.
 """
 
-import logging
 import math
 import re
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -18,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from anomalib_zsad.medical.faults import Fault, refuse
+from anomalib_zsad.medical.readers.dicom_files import is_bare, quiet_pydicom, read_dataset
 from anomalib_zsad.medical.sources import FileSource
 
 Triple = tuple[float, float, float]
@@ -56,20 +54,6 @@ _TAG_NAMES = [
 ]
 # (group, element) of vendors' private b-values: Siemens, GE, Philips, United Imaging.
 _PRIVATE_B_VALUES = ((0x0019, 0x100C), (0x0043, 0x1039), (0x2001, 0x1003), (0x0065, 0x1009))
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom's warnings and log: they quote the values of tags, which may be patient data."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -138,37 +122,6 @@ class Frame:
     moments: tuple[tuple[str, float], ...]
 
 
-def read_dataset(stream: BinaryIO, *, pixels: bool) -> Dataset | None:
-    """A DICOM dataset from an open file, or `None` if it is no DICOM file.
-
-    Files with any preamble are accepted, and files without preamble that begin with a group 2 or group 8 tag.
-    """
-    head = stream.read(132)
-    stream.seek(0)
-    if head[128:132] != b"DICM" and not _is_bare(head):
-        return None
-    with quiet_pydicom():
-        dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=True)
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        original = dataset.original_encoding
-        implicit = pydicom.uid.ImplicitVRLittleEndian if original[0] else pydicom.uid.ExplicitVRLittleEndian
-        dataset.file_meta.TransferSyntaxUID = implicit
-    return dataset
-
-
-def _is_bare(head: bytes) -> bool:
-    """Whether bytes look like the beginning of a DICOM file without preamble: a tag of group 2 or 8."""
-    if head[:4] in (b"\x02\x00\x00\x00", b"\x08\x00\x00\x00", b"\x08\x00\x01\x00", b"\x08\x00\x05\x00"):
-        return True
-    return head[:2] in (b"\x02\x00", b"\x08\x00") and head[4:6].isalpha() and head[4:6].isupper()
-
-
-def has_foreign_preamble(file: FileSource) -> bool:
-    """Whether the 128 bytes before `DICM` are not the zeros that a plain DICOM file has (PS3.10, 7.1)."""
-    head = file.head(132)
-    return head[128:132] == b"DICM" and any(head[:128])
-
-
 def read_series_tag(file: FileSource) -> SeriesTag | None:
     """The series that a file belongs to; `None` if it is no DICOM file.
 
@@ -176,7 +129,7 @@ def read_series_tag(file: FileSource) -> SeriesTag | None:
         SeriesRefusedError: If it is a DICOM file whose header cannot be read.
     """
     head = file.head(1024)
-    if head[128:132] != b"DICM" and not _is_bare(head):
+    if head[128:132] != b"DICM" and not is_bare(head):
         return None
     if _DEFLATED in head:
         message = f"the deflated transfer syntax ({_DEFLATED.decode()}) is not read, as it may grow without bound"

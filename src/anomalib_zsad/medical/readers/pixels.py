@@ -10,7 +10,8 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, ite
 from pydicom.uid import UID
 
 from anomalib_zsad.medical.faults import Fault, refuse
-from anomalib_zsad.medical.readers.headers import Frame, quiet_pydicom, read_dataset
+from anomalib_zsad.medical.readers.dicom_files import quiet_pydicom, read_dataset
+from anomalib_zsad.medical.readers.headers import Frame
 from anomalib_zsad.medical.sources import FileSource
 
 # Which package reads a family of transfer syntaxes, by the start of its UID.

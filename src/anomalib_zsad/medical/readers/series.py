@@ -8,7 +8,8 @@ import numpy as np
 from anomalib_zsad.medical.discovery import Candidate
 from anomalib_zsad.medical.faults import Fault, Finding, refuse, skip, warn
 from anomalib_zsad.medical.geometry import StackGeometry, affine_from_dicom, stack_geometry
-from anomalib_zsad.medical.readers.headers import Frame, has_foreign_preamble, read_frames
+from anomalib_zsad.medical.readers.dicom_files import has_foreign_preamble
+from anomalib_zsad.medical.readers.headers import Frame, read_frames
 from anomalib_zsad.medical.readers.pixels import check_transfer_syntax, decode, is_hounsfield
 from anomalib_zsad.medical.sources import FileSource, SizeBudget
 
