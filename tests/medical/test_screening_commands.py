@@ -74,6 +74,14 @@ def test_wrong_usage_is_said_in_words(
 
 
 @pytest.mark.usefixtures("fake_model")
+def test_19_nothing_to_screen_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    assert call("screen", "-i", tmp_path / "in", "-o", tmp_path / "out", "--allow-untrained") == 3
+    assert "nothing to screen" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("fake_model")
 def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("x")
     source = write_series(tmp_path / "s")

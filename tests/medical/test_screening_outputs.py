@@ -219,6 +219,18 @@ def test_seg_alone(tmp_path: Path) -> None:
     assert not list(folder.glob("*.nii.gz"))
 
 
+def test_a_seg_without_findings_is_valid_and_empty(tmp_path: Path) -> None:
+    folder = run(write_series(tmp_path / "s"), tmp_path / "out", window="9000/4500")
+    segmentation = highdicom.seg.segread(folder / "lesions_seg.dcm")
+    assert segmentation.NumberOfFrames == SHAPE[2]
+    assert not segmentation.pixel_array.any()
+    assert not np.asarray(nibabel.load(folder / "lesions.nii.gz").dataobj).any()
+    if shutil.which("dciodvfy"):
+        command = ["dciodvfy", str(folder / "lesions_seg.dcm")]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "Error" not in answer.stdout + answer.stderr
+
+
 def test_08_a_gap_stays_empty_and_the_rest_in_place(tmp_path: Path) -> None:
     source = write_series(tmp_path / "s", edit=lambda dataset, index: index != 2)
     folder = run(source, tmp_path / "out")

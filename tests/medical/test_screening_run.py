@@ -149,6 +149,15 @@ def test_33_an_interrupt_keeps_what_is_done_and_resumes(tmp_path: Path) -> None:
     assert entries[0].volume_score == pytest.approx(entries[1].volume_score)
 
 
+def test_a_foreign_folder_in_the_place_of_a_result_is_told(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "s")
+    _, (entry,) = screen(source, tmp_path / "out", BrightSpotScorer())
+    (tmp_path / "out" / entry.series / "report.json").unlink()
+    code, (again,) = screen(source, tmp_path / "out", BrightSpotScorer(), ScreeningOptions(resume=True))
+    assert code is ExitCode.ALL_REFUSED
+    assert "FileNotFoundError in summary.py" in again.reason
+
+
 def test_33_a_full_disk_ends_the_run_without_half_files(tmp_path: Path) -> None:
     write_series(tmp_path / "in", seed="one", prefix="a")
     write_series(tmp_path / "in", seed="two", prefix="b")

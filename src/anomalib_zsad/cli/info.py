@@ -59,6 +59,7 @@ def _exit_code(items: "list[InventoryItem]") -> int:
 def _print_table(items: "list[InventoryItem]", *, with_files: bool) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     if not console.is_terminal:
@@ -71,8 +72,8 @@ def _print_table(items: "list[InventoryItem]", *, with_files: bool) -> None:
         spacing = " x ".join(f"{length:.3g}" for length in item.spacing) if item.spacing else ""
         kind = f"{item.kind} {item.modality}".strip()
         cells = [item.series or "-", kind, size, spacing, item.orientation, item.status]
-        table.add_row(*cells, *([item.source] if with_files else []))
-    console.print(table, markup=False)
+        table.add_row(*(Text(cell) for cell in [*cells, *([item.source] if with_files else [])]))
+    console.print(table)
     for item in items:
         for finding in item.findings:
             console.print(f"{item.series or 'file'}: {finding.message}", markup=False, highlight=False, soft_wrap=True)

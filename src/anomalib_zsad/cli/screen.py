@@ -126,6 +126,8 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     _print_summary(args.output, entries, code)
+    if code is ExitCode.NOTHING_FOUND:
+        sys.stderr.write("error: there is nothing to screen at the input path\n")
     return code
 
 
@@ -185,6 +187,7 @@ def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
 def _print_summary(output: Path, entries: "list[Entry]", code: int) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from anomalib_zsad.medical.report import RESEARCH_USE
 
@@ -196,6 +199,7 @@ def _print_summary(output: Path, entries: "list[Entry]", code: int) -> None:
         numbers = [entry.slices, entry.flagged_slices]
         cells = ["" if number is None else str(number) for number in numbers]
         score = "" if entry.volume_score is None else f"{entry.volume_score:.3f}"
-        table.add_row(entry.series or "-", entry.status, *cells, score, entry.reason)
-    console.print(table, markup=False)
+        row = [entry.series or "-", entry.status, *cells, score, entry.reason]
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
     console.print(f"{RESEARCH_USE}\nwritten to {output} (exit code {int(code)})", markup=False, highlight=False)

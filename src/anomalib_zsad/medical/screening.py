@@ -165,15 +165,14 @@ class _Run:
         return not self.options.series or key in self.options.series
 
     def _screen_job(self, job: Job, progress: Progress, facts: dict[str, str]) -> None:
-        target = self.output / job.key
-        if target.exists():
-            self.entries.append(Entry.from_report(job, target))
-            return
-        failure = _guarded(lambda: self._read_and_screen(job, target, progress, facts))
+        failure = _guarded(lambda: self._read_and_screen(job, self.output / job.key, progress, facts))
         if failure is not None:
             self.entries.append(Entry.left_out(failure, job.key, **facts))
 
     def _read_and_screen(self, job: Job, target: Path, progress: Progress, facts: dict[str, str]) -> None:
+        if target.exists():
+            self.entries.append(Entry.from_report(job, target))
+            return
         started = time.perf_counter()
         volume = job.read(self.options.reading)
         if is_mask(volume):

@@ -162,7 +162,7 @@ def _three_axes(stored: NDArray, volume_index: int | None, findings: list[Findin
 def _scaled(stored: NDArray, header: Nifti1Header) -> NDArray[np.float32]:
     """Stored voxels times scl_slope plus scl_inter; a slope of 0 or NaN means no scaling (the NIfTI-1 standard)."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    voxels = stored.astype(np.float32, order="F")
+    voxels = stored.astype(np.float32, order="F", copy=False)
     if slope != 0 and np.isfinite(slope):
         if slope != 1:
             voxels *= np.float32(slope)
