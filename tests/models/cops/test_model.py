@@ -223,6 +223,17 @@ class TestPublishedFiles:
         assert loaded.trained
         torch.testing.assert_close(loaded.model(images()).pred_score, model.model(images()).pred_score)
 
+    def test_training_goes_on_from_a_published_file(self, build, tmp_path) -> None:
+        shape = {"state_length": 4, "context_length": 5, "deep_depth": 2, "deep_length": 3}
+        path = published_file(tmp_path / "trained.pth", build(**shape).model)
+        model = build(checkpoint=path)
+        model.trained = False  # anomalib trains what is not zero-shot
+        run = engine(tmp_path)
+        with torch.enable_grad():
+            run.fit(model, squares(), squares())
+        again = CoPS.load_from_checkpoint(run.trainer.checkpoint_callback.best_model_path, visualizer=False).eval()
+        torch.testing.assert_close(again.model(images()).pred_score, model.eval().model(images()).pred_score)
+
     def test_a_name_that_cops_does_not_have_is_refused(self, build, model, tmp_path) -> None:
         path = published_file(tmp_path / "trained.pth", model, prompt_bank=torch.zeros(2))
         with pytest.raises(CheckpointError, match="holds 'prompt_bank', which CoPS does not have"):

@@ -166,6 +166,8 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             **self._shape,  # type: ignore[arg-type]
         )
         if saved is not None:
+            # What the checkpoint decided is what rebuilds this model from a checkpoint of its own.
+            self.hparams.update(self._shape, image_size=frozen.image_size)
             self._load(saved)
 
     def _load(self, saved: Checkpoint) -> None:
