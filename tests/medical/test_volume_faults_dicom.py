@@ -71,6 +71,12 @@ def test_02_without_geometry_no_volume_but_2d_mode(tmp_path: Path, keyword: str)
     np.testing.assert_array_equal(volume.voxels, marked_voxels())
 
 
+def test_02_a_volume_stays_a_volume_in_2d_mode(tmp_path: Path) -> None:
+    volume = only(write_series(tmp_path / "s"), mode="2d")
+    assert volume.geometry_known
+    assert volume.findings == []
+
+
 @pytest.mark.parametrize("keyword", ["SOPClassUID", "FrameOfReferenceUID"])
 def test_03_without_uids_scored_but_no_seg(tmp_path: Path, keyword: str) -> None:
     folder = write_series(tmp_path / "s")

@@ -50,6 +50,30 @@ def test_odd_dicom_is_refused_or_read_in_words(shared_data: Path) -> None:
             assert finding.message
 
 
+def test_truncated_compressed_frames_are_refused(shared_data: Path) -> None:
+    whole = only(shared_data / "odd_dicom" / "emri_small_jpeg_2k_lossless.dcm", mode="2d")
+    assert whole.shape == (64, 64, 10)
+    np.testing.assert_array_equal(whole.voxels, only(shared_data / "odd_dicom" / "emri_small.dcm", mode="2d").voxels)
+    volumes, findings = read_all(shared_data / "odd_dicom" / "emri_small_jpeg_2k_lossless_too_short.dcm", mode="2d")
+    assert not volumes
+    assert outcomes(findings)[1] == "refused"
+
+
+@pytest.mark.parametrize("name", ["RLE", "big_endian", "jpeg_ls_lossless"])
+def test_encodings_of_one_file_agree(shared_data: Path, name: str) -> None:
+    plain = only(shared_data / "odd_dicom" / "emri_small.dcm", mode="2d")
+    other = only(shared_data / "odd_dicom" / f"emri_small_{name}.dcm", mode="2d")
+    np.testing.assert_array_equal(plain.voxels, other.voxels)
+
+
+@pytest.mark.parametrize("name", ["RG3_J2KR.dcm", "OT-PAL-8-face.dcm", "mlut_18.dcm", "vlut_04.dcm"])
+def test_2d_images_are_read(shared_data: Path, name: str) -> None:
+    volume = only(shared_data / "odd_dicom" / name, mode="2d")
+    assert volume.shape[2] == 1
+    assert volume.spacing is None
+    assert np.nanmax(volume.voxels) > np.nanmin(volume.voxels)
+
+
 def test_multi_frame_equals_its_single_frames(shared_data: Path) -> None:
     single = only(shared_data / "dicom_seg" / "24x38x3" / "image")
     multi = only(shared_data / "dicom_seg" / "24x38x3" / "multiframe")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydicom.dataset import Dataset
 
 from anomalib_zsad.medical.phantoms import make_phantom
 from anomalib_zsad.medical.slices import SliceStack
@@ -14,6 +15,10 @@ from tests.medical.volume_builders import MARK, SHAPE, affines, marked_voxels, o
 
 WINDOW = Window(0, 900, "custom", "test")
 PLANES = ("native", "axial", "coronal", "sagittal")
+
+
+def without_position(dataset: Dataset, index: int) -> None:
+    del dataset.ImagePositionPatient
 
 
 @pytest.fixture(params=list(affines()))
@@ -100,7 +105,7 @@ def test_planes_that_cannot_be_cut_are_refused(tmp_path: Path) -> None:
     assert len(SliceStack(uneven, WINDOW, "axial")) == 6
     with pytest.raises(ValueError, match="coronal slices need evenly spaced slices"):
         SliceStack(uneven, WINDOW, "coronal")
-    flat = only(tmp_path / "s", mode="2d")
+    flat = only(write_series(tmp_path / "flat", edit=without_position), mode="2d")
     with pytest.raises(ValueError, match="use the native plane"):
         SliceStack(flat, WINDOW, "axial")
     assert SliceStack(flat, WINDOW).image(0).shape == (10, 12)
@@ -111,7 +116,7 @@ def test_planes_that_cannot_be_cut_are_refused(tmp_path: Path) -> None:
 
 
 def test_2d_images_are_shown_as_stored(tmp_path: Path) -> None:
-    volume = only(write_series(tmp_path / "s", affine=affines()["sagittal"]), mode="2d")
+    volume = only(write_series(tmp_path / "s", affine=affines()["sagittal"], edit=without_position), mode="2d")
     np.testing.assert_allclose(SliceStack(volume, WINDOW).values(4), marked_voxels()[:, :, 4].T)
 
 

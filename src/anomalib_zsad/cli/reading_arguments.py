@@ -19,7 +19,7 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         "--mode",
         choices=["volume", "2d"],
         default="volume",
-        help="2d scores images without position, colour images and ultrasound one by one, without millimetres",
+        help="2d also scores what is no volume (no position, colour, ultrasound): image by image, without millimetres",
     )
     group.add_argument(
         "--modality", choices=["auto", "CT", "MR"], default="auto", help="for NIfTI, which does not say it"

@@ -29,7 +29,7 @@ class ReadingOptions:
     """How to read.
 
     Attributes:
-        mode: `volume`, or `2d` to score images without geometry one by one.
+        mode: `volume`, or `2d` to take images that are no volume one by one instead of refusing them.
         modality: CT or MR for files that do not say (NIfTI); `auto` leaves it unknown.
         nifti_affine: Which transform to trust where qform and sform disagree; `None` refuses those files.
         volume_index: Which volume of a NIfTI file with more than three axes to take; `None` refuses those files.

@@ -90,7 +90,7 @@ class DicomSeriesReader(ImageReader):
 
     Args:
         series: Pseudonym of the series (or volume of a split series) to take where there are several.
-        mode_2d: Read images one by one, without geometry.
+        mode_2d: Read images that are no volume one by one, without geometry, instead of refusing them.
         budget: Limits on what headers may claim.
     """
 

@@ -75,7 +75,9 @@ def decode(file: FileSource, frames: list[Frame]) -> Iterator[NDArray[np.float32
 def _decode_stream(stream: BinaryIO, frames: list[Frame]) -> Iterator[NDArray[np.float32]]:
     """Decode frame by frame; warnings are silenced within each step only, never while the caller works."""
     single = frames[0].index is None
-    dataset = read_dataset(stream, pixels=single)
+    # Compressed frames are read whole first: pydicom sees a missing end of the sequence only then.
+    compressed = UID(frames[0].transfer_syntax).is_encapsulated
+    dataset = read_dataset(stream, pixels=single or compressed)
     if dataset is None:
         raise ValueError("not a DICOM file")
     if single:
@@ -83,8 +85,10 @@ def _decode_stream(stream: BinaryIO, frames: list[Frame]) -> Iterator[NDArray[np
             plane = _modality_values(_checked(pixel_array(dataset), frames[0]), frames[0], dataset)
         yield plane
         return
-    stream.seek(0)
-    planes = iter_pixels(stream, indices=[frame.index for frame in frames if frame.index is not None])
+    if not compressed:
+        stream.seek(0)
+    indices = [frame.index for frame in frames if frame.index is not None]
+    planes = iter_pixels(dataset if compressed else stream, indices=indices)
     for frame in frames:
         with quiet_pydicom():
             plane = _modality_values(_checked(next(planes), frame), frame, dataset)

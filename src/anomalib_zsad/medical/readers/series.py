@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from anomalib_zsad.medical.discovery import Candidate
-from anomalib_zsad.medical.faults import Fault, Finding, refuse, skip, warn
+from anomalib_zsad.medical.faults import Fault, Finding, SeriesRefusedError, refuse, skip, warn
 from anomalib_zsad.medical.geometry import StackGeometry, affine_from_dicom, stack_geometry
 from anomalib_zsad.medical.readers.dicom_files import has_foreign_preamble
 from anomalib_zsad.medical.readers.headers import Frame, read_frames
@@ -64,7 +64,7 @@ def plan_series(candidate: Candidate, *, mode_2d: bool = False, budget: SizeBudg
 
     Args:
         candidate: The series.
-        mode_2d: Take images one by one, without geometry.
+        mode_2d: Take images that are no volume (no geometry, colour, ultrasound) one by one instead of refusing them.
         budget: Limits on what headers may claim.
 
     Raises:
@@ -77,9 +77,12 @@ def plan_series(candidate: Candidate, *, mode_2d: bool = False, budget: SizeBudg
     budget = budget or SizeBudget()
     budget.check_volume(sum(frame.rows * frame.columns for frame in frames), "a DICOM series")
     notes = _notes(frames, candidate.files)
-    if mode_2d:
+    try:
+        _check_volume_like(frames, candidate.files)
+    except SeriesRefusedError:
+        if not mode_2d:
+            raise
         return _plan_2d(candidate, frames, notes)
-    _check_volume_like(frames, candidate.files)
     frames, dropped = _without_duplicates(frames, candidate.files)
     main, findings = _main_stack(frames)
     if not main:
