@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from anomalib_zsad.data.auxiliary import AuxiliaryDataModule
     from anomalib_zsad.data.folder_tree import FolderTree
     from anomalib_zsad.data.sample import SampleDataModule
+    from anomalib_zsad.evaluation.meta_json import MetaJson
+    from anomalib_zsad.medical.datamodule import VolumeDataModule
     from anomalib_zsad.models.bayes_pfl.lightning_model import BayesPFL
     from anomalib_zsad.models.cops.lightning_model import CoPS
 
@@ -22,7 +24,9 @@ __all__ = [
     "BayesPFL",
     "CoPS",
     "FolderTree",
+    "MetaJson",
     "SampleDataModule",
+    "VolumeDataModule",
 ]
 
 _MODULES = {name: module for exports in registration.EXPORTS.values() for name, module in exports.items()}

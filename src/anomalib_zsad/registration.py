@@ -37,7 +37,9 @@ EXPORTS: dict[str, dict[str, str]] = {
     DATA: {
         "AuxiliaryDataModule": "anomalib_zsad.data.auxiliary",
         "FolderTree": "anomalib_zsad.data.folder_tree",
+        "MetaJson": "anomalib_zsad.evaluation.meta_json",
         "SampleDataModule": "anomalib_zsad.data.sample",
+        "VolumeDataModule": "anomalib_zsad.medical.datamodule",
     },
 }
 
