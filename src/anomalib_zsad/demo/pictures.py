@@ -21,6 +21,8 @@ class Shown(NamedTuple):
 def draw_sheet(shown: Sequence[Shown], path: Path, title: str, columns: int = 4) -> None:
     """Write a sheet: each image with its true defect outlined, and below it the overlay with the score.
 
+    All overlays have the same limits (the 90 % and 99.8 % quantiles of all maps), so that they can be compared.
+
     Args:
         shown: The images, row by row.
         path: PNG file to write.
@@ -30,6 +32,8 @@ def draw_sheet(shown: Sequence[Shown], path: Path, title: str, columns: int = 4)
     from matplotlib.figure import Figure
 
     rows = -(-len(shown) // columns)
+    values = np.concatenate([item.finding.anomaly_map.ravel()[::7] for item in shown])
+    limits = (float(np.quantile(values, 0.9)), float(np.quantile(values, 0.998)))
     figure = Figure(figsize=(2.1 * columns, 4.55 * rows + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
@@ -38,7 +42,7 @@ def draw_sheet(shown: Sequence[Shown], path: Path, title: str, columns: int = 4)
     for index, item in enumerate(shown):
         row, column = divmod(index, columns)
         _draw_image(axes[2 * row, column], item)
-        _draw_overlay(axes[2 * row + 1, column], item.finding)
+        _draw_overlay(axes[2 * row + 1, column], item.finding, limits)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -50,8 +54,8 @@ def _draw_image(axis: Any, item: Shown) -> None:
     axis.set_title(item.caption, fontsize=8)
 
 
-def _draw_overlay(axis: Any, finding: Finding) -> None:
-    axis.imshow(finding.overlay(0.7))
+def _draw_overlay(axis: Any, finding: Finding, limits: tuple[float, float]) -> None:
+    axis.imshow(finding.overlay(0.8, limits))
     axis.set_title(f"score {finding.score:.2f} ± {finding.score_std:.2f}", fontsize=8)
 
 

@@ -28,12 +28,26 @@ class Finding:
     map_std: np.ndarray
     image: np.ndarray
 
-    def overlay(self, opacity: float = 0.5) -> Image.Image:
-        """The image with the map over it, from 0 (clear) to 1 (the colour map's brightest), to look at or save."""
+    def overlay(self, opacity: float = 0.7, limits: tuple[float, float] | None = None) -> Image.Image:
+        """The image with the map over it, to look at or save.
+
+        Args:
+            opacity: Of the colours where the map reaches the upper limit, in [0, 1].
+            limits: Map values shown clear and in full colour; ``None`` for 0.5, where normal and abnormal are equally
+                likely, and the map's maximum, but at least 0.6, so that an image without findings stays clear.
+
+        Raises:
+            ValueError: The upper limit is not above the lower one.
+        """
         from matplotlib import colormaps
 
-        colours = colormaps["inferno"](self.anomaly_map)[..., :3] * 255
-        weight = opacity * self.anomaly_map[..., None]
+        low, high = limits or (0.5, max(0.6, float(self.anomaly_map.max())))
+        if high <= low:
+            msg = f"limits are ({low}, {high}); the second must be above the first."
+            raise ValueError(msg)
+        shown = np.clip((self.anomaly_map - low) / (high - low), 0, 1)
+        colours = colormaps["inferno"](0.25 + 0.75 * shown)[..., :3] * 255
+        weight = opacity * shown[..., None]
         return Image.fromarray((self.image * (1 - weight) + colours * weight).astype(np.uint8))
 
 
