@@ -21,8 +21,8 @@ from anomalib_zsad.demo import UNSEEN_CATEGORIES
 
 METHODS = ("BayesPFL", "CoPS")
 EPOCHS = {"BayesPFL": 30, "CoPS": 15}
-# On the demo backbone's grid of 16 x 16 patches the published 5 x 5 average covers a third of the image; 3 x 3 was chosen
-# on the held-out auxiliary category.
+# On the demo backbone's grid of 16 x 16 patches the published 5 x 5 average covers a third of the image; 3 x 3 was
+# chosen on the held-out auxiliary category.
 ARGUMENTS: dict[str, dict[str, Any]] = {"BayesPFL": {}, "CoPS": {"neighbourhood": 3, "training_neighbourhood": 3}}
 SHOWN = ("image_AUROC", "image_AP", "pixel_AUROC", "pixel_AP", "pixel_AUPRO")
 console = Console()
