@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_zsad.medical import atomic
+from anomalib_zsad import atomic
 from anomalib_zsad.medical.loading import ReadingOptions
 from anomalib_zsad.medical.scoring import SliceScores
 from anomalib_zsad.medical.screen_volume import VolumeOptions

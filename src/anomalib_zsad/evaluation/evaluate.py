@@ -11,6 +11,7 @@ import torch
 from anomalib.data import AnomalibDataset
 from torch import nn
 
+from anomalib_zsad.evaluation.loading import UnreadableImageError
 from anomalib_zsad.evaluation.names import AuxiliarySet
 from anomalib_zsad.evaluation.progress import Progress, SilentProgress
 from anomalib_zsad.evaluation.protocols import Protocol, make_protocol
@@ -23,6 +24,10 @@ TRAINED_ON = "the model was trained on this category: not a zero-shot result"
 
 class OverlapError(ValueError):
     """A target holds categories that the model was trained on."""
+
+
+class UnreadableTargetError(ValueError):
+    """The images of a category cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,13 @@ def evaluate(
     Raises:
         OverlapError: A target holds categories that a model was trained on.
         ForeignResultsError: The output folder holds results of something else.
+        UnreadableTargetError: The images of a category cannot be read.
+        OSError: The output folder cannot be written.
         ValueError: A protocol or seed makes no sense for a model.
     """
     settings, progress = settings or Settings(), progress or SilentProgress()
     store = ResultStore(output, settings.overwrite)
+    store.prepare()
     results = []
     for subject in subjects:
         overlaps = _check_overlap(subject, targets, settings.allow_overlap)
@@ -133,7 +141,7 @@ class _Work:
 
     def result(self, store: ResultStore, settings: Settings, progress: Progress) -> CategoryResult:
         """The stored result, or a new one, which is stored."""
-        dataset = self.category.load()
+        dataset = self._load()
         decided_by = fingerprint([self.identity, self.protocol.describe(), _files_of(dataset), self.subject.method])
         result = store.load(self.target.name, self.category.name, self.run, decided_by)
         resumed = result is not None
@@ -146,19 +154,33 @@ class _Work:
             return result
         return replace(result, notes=(TRAINED_ON, *result.notes))
 
+    def _load(self) -> AnomalibDataset:
+        try:
+            return self.category.load()
+        except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:  # datamodules have errors of any kind
+            raise self._unreadable(error) from error
+
     def _compute(self, dataset: AnomalibDataset, settings: Settings, progress: Progress) -> CategoryResult:
-        return evaluate_category(
-            self.subject.model,
-            self.subject.transform,
-            dataset,
-            self.category,
-            target=self.target.name,
-            protocol=self.protocol,
-            run=self.run,
-            batch_size=settings.batch_size,
-            num_workers=settings.num_workers,
-            progress=progress.advance,
-        )
+        try:
+            return evaluate_category(
+                self.subject.model,
+                self.subject.transform,
+                dataset,
+                self.category,
+                target=self.target.name,
+                protocol=self.protocol,
+                run=self.run,
+                batch_size=settings.batch_size,
+                num_workers=settings.num_workers,
+                progress=progress.advance,
+            )
+        except UnreadableImageError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> UnreadableTargetError:
+        # A worker process sends its traceback as text; the error itself comes last.
+        reason = str(error).strip().rpartition(f"{UnreadableImageError.__name__}: ")[2]
+        return UnreadableTargetError(f"{self.target.name} / {self.category.name}, from {self.target.source}: {reason}")
 
 
 def _check_overlap(subject: Subject, targets: Sequence[Target], allow: bool) -> set[tuple[str, str]]:

@@ -9,6 +9,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 
+class UnreadableImageError(ValueError):
+    """An item of a dataset cannot be read."""
+
+
 class PreparedBatch(NamedTuple):
     """A batch of n images, ready for a torch model.
 
@@ -56,9 +60,10 @@ class PreparedImages(Dataset):
         """One image as a batch of one.
 
         Raises:
+            UnreadableImageError: The item cannot be read.
             ValueError: The image has no label.
         """
-        item: Any = self.dataset[index]
+        item = self._read(index)
         if item.gt_label is None:
             msg = f"{item.image_path} has no label; evaluation needs to know which images are normal."
             raise ValueError(msg)
@@ -77,6 +82,13 @@ class PreparedImages(Dataset):
             abnormal=torch.as_tensor(item.gt_label).reshape(1).bool(),
             class_names=[getattr(item, "class_name", None) or self.class_name],
         )
+
+    def _read(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except (ValueError, TypeError, OSError) as error:
+            msg = f"an image cannot be read: {error}"
+            raise UnreadableImageError(msg) from error
 
 
 def join(parts: list[PreparedBatch]) -> PreparedBatch:

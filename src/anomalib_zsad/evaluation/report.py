@@ -12,9 +12,10 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from anomalib_zsad.atomic import write_text
 from anomalib_zsad.evaluation.metrics import METRICS
 from anomalib_zsad.evaluation.published import published_figures
-from anomalib_zsad.evaluation.results import CategoryResult, write_whole
+from anomalib_zsad.evaluation.results import CategoryResult
 
 MEAN = "mean"
 HEADINGS = {
@@ -206,6 +207,7 @@ def write_reports(
         "results.csv": csv_text(results, rows),
         "results.md": markdown(rows, title, remarks),
     }
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        write_whole(folder / name, text)
+        write_text(folder / name, text)
     return [folder / name for name in texts]

@@ -3,16 +3,17 @@
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from anomalib_zsad.atomic import write_text
+
 
 class ForeignResultsError(ValueError):
-    """A folder of results belongs to another run."""
+    """A folder of results belongs to another run, or cannot be taken up."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,6 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 class ResultStore:
     """Results of categories in files below a folder.
 
@@ -85,6 +78,16 @@ class ResultStore:
 
     def __init__(self, folder: Path, overwrite: bool = False) -> None:
         self.folder, self.overwrite = folder / "categories", overwrite
+
+    def prepare(self) -> None:
+        """Make the folder: what cannot be written is told before anything is computed.
+
+        Raises:
+            OSError: It cannot be made or written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / ".writable", "")
+        (self.folder / ".writable").unlink()
 
     def path(self, target: str, category: str, run: Run) -> Path:
         """File of one result; names come from files of others, so they are reduced to plain characters."""
@@ -103,28 +106,39 @@ class ResultStore:
             decided_by: Fingerprint of everything that decides the result.
 
         Raises:
-            ForeignResultsError: The file was made by another model, of other images, or with other settings.
+            ForeignResultsError: The file was made by another model, of other images, or with other settings; or it is
+                damaged.
         """
         path = self.path(target, category, run)
         if not path.is_file():
             return None
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["decided_by"] != decided_by:
-            if self.overwrite:
-                return None
-            msg = (
-                f"{path} was made by another model, of other images or with other settings. "
-                "Give another output folder, or --overwrite to compute it again."
-            )
-            raise ForeignResultsError(msg)
-        result = stored["result"]
-        return CategoryResult(**{**result, "run": Run(**result["run"]), "notes": tuple(result["notes"])})
+        try:
+            stored_by, result = _read_result(path)
+        except (ValueError, KeyError, TypeError) as error:
+            reason, cause = "is damaged", error
+        else:
+            if stored_by == decided_by:
+                return result
+            reason, cause = "was made by another model, of other images or with other settings", None
+        if self.overwrite:
+            return None
+        msg = f"{path} {reason}. Give another output folder, or --overwrite to compute it again."
+        raise ForeignResultsError(msg) from cause
 
     def save(self, result: CategoryResult, decided_by: str) -> None:
         """Keep a result; the file appears whole or not at all."""
         content = {"decided_by": decided_by, "result": asdict(result)}
         path = self.path(result.target, result.category, result.run)
-        write_whole(path, json.dumps(content, indent=1, default=dict) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(content, indent=1, default=dict) + "\n")
+
+
+def _read_result(path: Path) -> tuple[str, CategoryResult]:
+    """What decided a stored result, and the result."""
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    result = stored["result"]
+    run, notes = Run(**result["run"]), tuple(result["notes"])
+    return stored["decided_by"], CategoryResult(**{**result, "run": run, "notes": notes})
 
 
 def _plain(name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from anomalib_zsad.device import resolve_device
 from anomalib_zsad.evaluation.evaluate import Subject
 from anomalib_zsad.evaluation.names import AuxiliarySet, canonical_name
 from anomalib_zsad.evaluation.registry import recognise
@@ -38,7 +39,7 @@ def build_subject(
     checkpoint: Path | None,
     arguments: Mapping[str, Any],
     auxiliary_set: str | None = None,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> Subject:
     """Build a model for evaluation.
 
@@ -47,13 +48,13 @@ def build_subject(
         checkpoint: A checkpoint of it, or none for an untrained model.
         arguments: Further arguments of the method's class, such as ``backbone``.
         auxiliary_set: Name of the set it was trained on; none to find out.
-        device: Where it shall run.
+        device: Where it shall run, see `resolve_device`.
 
     Raises:
-        ValueError: There is no such method, or an argument does not fit.
+        ValueError: There is no such method or device, or an argument does not fit.
         FileNotFoundError: There is no such checkpoint.
     """
-    cls = find_method(method)
+    cls, place = find_method(method), resolve_device(device)
     given = dict(arguments) if checkpoint is None else {**arguments, "checkpoint": str(checkpoint)}
     try:
         with torch.random.fork_rng(devices=[]):
@@ -64,7 +65,7 @@ def build_subject(
         raise ValueError(msg) from error
     auxiliary = AuxiliarySet(canonical_name(auxiliary_set)) if auxiliary_set else find_auxiliary(cls, checkpoint)
     return Subject(
-        model=module.model.to(device),
+        model=module.model.to(place),
         transform=module.pre_processor.transform,
         method=cls.__name__,
         checkpoint="" if checkpoint is None else checkpoint.name,
@@ -91,8 +92,3 @@ def listed_set(categories: Sequence[str]) -> str | None:
         if set(categories) <= set(listed):
             return name
     return None
-
-
-def best_device() -> str:
-    """A CUDA device where there is one, else the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"

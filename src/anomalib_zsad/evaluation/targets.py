@@ -130,6 +130,9 @@ def path_target(path: Path, name: str | None = None) -> Target:
             Category(path.resolve().name if label == "." else label, partial(FolderTreeDataset, path, label, "test"))
             for label in find_categories(path)
         )
+    if not categories:
+        msg = f"{path} holds no test images."
+        raise ValueError(msg)
     return Target(canonical_name(name or _name_of_path(path)), str(path), categories)
 
 

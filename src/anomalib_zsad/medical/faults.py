@@ -52,7 +52,7 @@ class Fault(Enum):
     BLANK_SLICES = (30, "blank-slices", "W", "constant slices")
     PREAMBLE = (31, "foreign-preamble", "W", "a DICOM preamble that is another format")
     CHARACTERS = (32, "odd-characters", "W", "character sets or path characters in tags")
-    INTERRUPTED = (33, "interrupted", "W", "disk full, interrupt or kill")
+    INTERRUPTED = (33, "interrupted", "RW", "disk full, interrupt or kill")
     WINDOW_GUESSED = (34, "window-guessed", "W", "the window was chosen without knowing modality or body part")
     BURNED_IN = (35, "burned-in-annotation", "W", "text may be part of the picture")
     FAILED = (36, "failed", "R", "an error that no other row names")

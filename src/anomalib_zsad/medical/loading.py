@@ -9,7 +9,7 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 
-from anomalib_zsad.medical.discovery import Candidate
+from anomalib_zsad.medical.discovery import Candidate, pseudonym
 from anomalib_zsad.medical.faults import Finding
 from anomalib_zsad.medical.readers.dicom import DicomSeriesReader, read_volume
 from anomalib_zsad.medical.readers.nifti import AffineChoice, NiftiVolumeReader, read_nifti
@@ -56,6 +56,13 @@ class Job:
     key: str
     candidate: Candidate
     plan: VolumePlan | None = None
+
+    @property
+    def images(self) -> str:
+        """What a resumed run knows the images of the volume by: a hash that tells nothing else."""
+        if self.plan is None:
+            return self.candidate.key  # made from the file's content
+        return pseudonym("images", *sorted(f"{frame.sop_instance_uid}/{frame.index}" for frame in self.plan.frames))
 
     def read(self, options: ReadingOptions) -> Volume:
         """Decode the volume.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from anomalib_zsad.device import resolve_device
 from anomalib_zsad.medical.scoring import SliceScores
 
 
@@ -74,7 +75,8 @@ def build_scorer(
         class_name: See `ModelScorer`.
 
     Raises:
-        ValueError: If there is no such method, device, or argument, or the checkpoint does not fit.
+        ValueError: If there is no such method, device, or argument, the checkpoint does not fit, or the model cannot
+            score.
         FileNotFoundError: If checkpoint or backbone weights are missing.
     """
     from anomalib_zsad.evaluation.subject import find_method
@@ -96,7 +98,21 @@ def build_scorer(
         "checkpoint_sha256": None if checkpoint is None else file_hash(checkpoint),
         "arguments": _without_folders(arguments),
     }
-    return ModelScorer(module, device, class_name, facts)
+    scorer = ModelScorer(module, device, class_name, facts)
+    _try_out(scorer)
+    return scorer
+
+
+def _try_out(scorer: ModelScorer) -> None:
+    """Score one empty image: what fails for every slice is told before the run and not once for each series.
+
+    Raises:
+        ValueError: If the model cannot score at all, such as with a class name that is too long.
+    """
+    try:
+        scorer(torch.zeros(1, 3, 16, 16))
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"the model cannot score on {device_name(scorer.device)}: {error}") from error
 
 
 def _without_folders(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,23 +121,6 @@ def _without_folders(arguments: Mapping[str, Any]) -> dict[str, Any]:
         name: Path(value).name if isinstance(value, str) and Path(value).exists() else value
         for name, value in arguments.items()
     }
-
-
-def resolve_device(device: str) -> torch.device:
-    """The device of a name.
-
-    Raises:
-        ValueError: If there is none of that name, or CUDA is asked for and missing.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {device!r}; give auto, cpu, cuda or cuda:N") from error
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("no CUDA device is available; give --device cpu or auto")
-    return found
 
 
 def device_name(device: torch.device) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from anomalib_zsad.medical.atomic import write_text
+from anomalib_zsad.atomic import write_text
 from anomalib_zsad.medical.faults import Fault, refuse, warn
 from anomalib_zsad.medical.mapfile import MapFile
 from anomalib_zsad.medical.previews import TopSlices

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from anomalib_zsad.medical.atomic import remove_partial, whole_folder, write_text
+from anomalib_zsad.atomic import is_partial_file, remove_partial, whole_folder, write_text
 from anomalib_zsad.medical.discovery import Candidate, discover
 from anomalib_zsad.medical.faults import Fault, Finding, Outcome, SeriesRefusedError, skip
 from anomalib_zsad.medical.loading import MASK_REASON, Job, ReadingOptions, is_mask, plan_jobs
@@ -182,6 +182,7 @@ class _Run:
         known = {
             "series": job.key,
             "study": job.candidate.study or None,
+            "images": job.images,
             "source_kind": job.candidate.kind,
             "seconds": {"reading": time.perf_counter() - started},
         }
@@ -237,20 +238,37 @@ def _prepare_output(location: Path, run: _Run) -> None:
         raise OutputInUseError("the output folder lies inside the input folder; choose another place")
     with _disk_errors():
         output.mkdir(parents=True, exist_ok=True)
-    if not any(output.iterdir()):
-        return
+        if all(is_partial_file(path) for path in output.iterdir()):  # empty, or killed before its first summary
+            remove_partial(output)
+            return
     summary = output / "summary.json"
     if not summary.is_file():
         raise OutputInUseError(f"{output} is not empty and holds no earlier run; choose a new folder")
     if not run.options.resume:
         raise OutputInUseError(f"{output} holds an earlier run; give --resume to go on with it, or choose a new folder")
-    earlier = json.loads(summary.read_text(encoding="utf-8")).get("settings", {})
+    earlier = _settings_in(summary)
     if earlier != run.settings:
         changed = [part for part in run.settings if earlier.get(part) != run.settings[part]]
         raise OutputInUseError(
             f"{output} holds a run with other settings ({', '.join(changed)}); choose a new folder, or repeat them"
         )
-    remove_partial(output)
+    with _disk_errors():
+        remove_partial(output)
+
+
+def _settings_in(summary: Path) -> dict[str, Any]:
+    """The settings of an earlier run.
+
+    Raises:
+        OutputInUseError: If the file is no summary of a run.
+    """
+    try:
+        settings = json.loads(summary.read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputInUseError(f"{summary} cannot be read as an earlier run's; choose a new folder") from error
+    if not isinstance(settings, dict):
+        raise OutputInUseError(f"{summary} is no earlier run's; choose a new folder")
+    return settings
 
 
 def _guarded(work: Callable[[], None]) -> Finding | None:

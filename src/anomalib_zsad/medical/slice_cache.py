@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from anomalib_zsad.medical.atomic import whole_folder, write_text
+from anomalib_zsad.atomic import whole_folder, write_text
 from anomalib_zsad.medical.faults import SeriesRefusedError
 from anomalib_zsad.medical.layouts import Case
 from anomalib_zsad.medical.masks import read_masks

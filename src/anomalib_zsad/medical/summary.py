@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anomalib_zsad.medical.faults import Finding
+from anomalib_zsad.medical.faults import Fault, Finding, refuse
 from anomalib_zsad.medical.loading import Job
 from anomalib_zsad.medical.screen_volume import VolumeResult
 from anomalib_zsad.medical.volume import Volume
@@ -71,9 +71,25 @@ class Entry:
 
     @classmethod
     def from_report(cls, job: Job, folder: Path) -> "Entry":
-        """A volume that an earlier run screened."""
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        result = report["result"]
+        """A volume that an earlier run screened.
+
+        Raises:
+            SeriesRefusedError: If the folder holds no whole result, or that of other images.
+        """
+        try:
+            report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+            entry = cls._from_result(job, report, report["result"])
+            images = report["images"]
+        except (OSError, ValueError, KeyError, TypeError):
+            message = "the output holds a folder of this name that is no whole result; move it away and resume"
+            refuse(Fault.INTERRUPTED, message)
+        if images != job.images:
+            message = "the series has other images now than when it was screened; move its folder away and resume"
+            refuse(Fault.INTERRUPTED, message)
+        return entry
+
+    @classmethod
+    def _from_result(cls, job: Job, report: dict[str, Any], result: dict[str, Any]) -> "Entry":
         return cls(
             series=job.key,
             status=WARNED if report["warnings"] else DONE,
