@@ -2,12 +2,14 @@
 
 import logging
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from anomalib.data import AnomalibDataModule, MVTecAD
 from anomalib.utils.path import generate_output_filename
 from jsonargparse import ArgumentParser
+from torch.utils.data import DistributedSampler
 
 from anomalib_zsad.data import AuxiliaryDataModule, CategorySet, FolderTree
 from anomalib_zsad.data.augmentation import BayesPFLAugmentation
@@ -216,6 +218,27 @@ def test_a_config_file_and_a_command_line_build_it(mvtec_root, target_root, tmp_
         assert datamodule.train_data.class_names == ["cable", "tile", "zipper"]
         assert datamodule.val_data.class_names == ["lens"]
         assert datamodule.test_data.class_names == ["gear"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [("Visa", "Visa"), ("VisaDataset", "Visa"), ("anomalib.data.MVTecAD", "MVTecAD"), ("FolderTree", None)],
+)
+def test_the_auxiliary_set_has_a_name_if_it_is_one_of_anomalibs(mvtec_root, dataset, name):
+    assert AuxiliaryDataModule(dataset, mvtec_root).auxiliary_set == name
+
+
+@pytest.mark.parametrize("processes", [2, 100])
+def test_processes_share_the_images_to_evaluate_and_repeat_none(mvtec_root, processes):
+    datamodule = ready(auxiliary(mvtec_root))
+    count, seen = len(datamodule.val_data), []
+    for rank in range(processes):
+        datamodule.trainer = SimpleNamespace(distributed_sampler_kwargs={"num_replicas": processes, "rank": rank})
+        for loader in (datamodule.val_dataloader(), datamodule.test_dataloader()):
+            # Lightning splits what is not split yet.
+            assert isinstance(loader.sampler, DistributedSampler) == (processes <= count)
+        seen += list(datamodule.val_dataloader().sampler)
+    assert sorted(seen) == sorted([*range(count)] * (1 if processes <= count else processes))
 
 
 def test_mappings_build_it_as_get_datamodule_gives_them(mvtec_root, target_root):

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from anomalib.data import AnomalibDataModule, get_datamodule
+from anomalib.data import AnomalibDataModule, AnomalibDataset, get_datamodule
 from anomalib.data.utils import random_split
-from lightning.pytorch.utilities.types import TRAIN_DATALOADERS
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from lightning.pytorch.utilities.types import EVAL_DATALOADERS, TRAIN_DATALOADERS
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
+from anomalib_zsad.data.folder_tree import FolderTreeDataset
 from anomalib_zsad.data.sampling import SeededSampler
 from anomalib_zsad.data.sources import CategorySet, overlap
 
@@ -59,7 +61,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
         published_validation: Validate on this other set instead, as the published runs do: they chose their weights
             by categories of the very benchmark they report, so figures come out too good. All auxiliary categories
             train then. For reproduction only.
-        train_batch_size: Images in a training batch; the last batch of an epoch may be smaller.
+        train_batch_size: Images in a training batch of each process; the last batch of an epoch may be smaller.
         eval_batch_size: Images in a batch of validation and test.
         num_workers: Processes that load images; 0 loads them in the main process.
         train_augmentations: Augmentation of training images, such as
@@ -141,6 +143,12 @@ class AuxiliaryDataModule(AnomalibDataModule):
     def auxiliary_categories(self) -> list[str]:
         """Class names of what is trained on."""
         return [self.auxiliary.name_of(category) for category in self._split_categories()[0]]
+
+    @property
+    def auxiliary_set(self) -> str | None:
+        """Name of the data set trained on, if it is one of anomalib's; a folder tree has none."""
+        reader = self.auxiliary.resolve_class()
+        return None if issubclass(reader, FolderTreeDataset) else reader.__name__.removesuffix("Dataset")
 
     def prepare_data(self) -> None:
         """Download and convert what anomalib can download and convert."""
@@ -231,12 +239,39 @@ class AuxiliaryDataModule(AnomalibDataModule):
         """The trainer's epoch, counted from 0."""
         return self.trainer.current_epoch if self.trainer is not None else 0
 
+    def _processes(self) -> dict[str, Any]:
+        """Number of processes that share the data, and which one this is."""
+        shared = None if self.trainer is None else self.trainer.distributed_sampler_kwargs
+        return shared or {"num_replicas": 1, "rank": 0}
+
+    def val_dataloader(self) -> EVAL_DATALOADERS:
+        """Validation batches; see :meth:`_evaluation_loader`."""
+        return self._evaluation_loader(self.val_data)
+
+    def test_dataloader(self) -> EVAL_DATALOADERS:
+        """Test batches; see :meth:`_evaluation_loader`."""
+        return self._evaluation_loader(self.test_data)
+
+    def _evaluation_loader(self, data: AnomalibDataset) -> DataLoader:
+        """Batches in order. Of several processes no two have the same image, so that metrics are those of one."""
+        processes = self._processes()
+        # With fewer images than processes, Lightning's own sampler repeats some: each process needs one.
+        split = 1 < processes["num_replicas"] <= len(data)
+        return DataLoader(
+            dataset=data,
+            sampler=UnrepeatedDistributedSampler(data, shuffle=False, **processes) if split else None,
+            shuffle=False,
+            batch_size=self.eval_batch_size,
+            num_workers=self.num_workers,
+            collate_fn=self.external_collate_fn or data.collate_fn,
+        )
+
     def train_dataloader(self) -> TRAIN_DATALOADERS:
         """Shuffled training batches; order and augmentation depend on seed and epoch alone."""
         epoch = None if self.trainer is None else self._current_epoch
         return DataLoader(
             dataset=self.train_data,
-            sampler=SeededSampler(len(self.train_data), self.seed or 0, epoch),
+            sampler=SeededSampler(len(self.train_data), self.seed or 0, epoch, **self._processes()),
             batch_size=self.train_batch_size,
             num_workers=self.num_workers,
             collate_fn=self.external_collate_fn or self.train_data.collate_fn,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import DistributedSampler
 
 __all__ = ["DrawnIndex", "SeededSampler"]
 
@@ -20,8 +20,12 @@ class DrawnIndex(NamedTuple):
     seed: int
 
 
-class SeededSampler(Sampler[DrawnIndex]):
+class SeededSampler(DistributedSampler[DrawnIndex]):
     """Shuffle a dataset's indices, each with a seed for its augmentation.
+
+    Where several processes train together, each gets every ``num_replicas``-th index, so that their batches together
+    are those that one process with a batch as large would have. All get the same number: some of the first indices come
+    twice if need be, at the end.
 
     Args:
         size: Number of items.
@@ -29,34 +33,37 @@ class SeededSampler(Sampler[DrawnIndex]):
         epoch: What tells the current epoch; by default :meth:`set_epoch` does, which Lightning calls, and each
             iteration without it counts as one more.
         shuffle: Whether to shuffle, or keep the dataset's order.
+        num_replicas: Number of processes.
+        rank: This process.
 
     Example:
         >>> list(SeededSampler(3, seed=1)) == list(SeededSampler(3, seed=1))
         True
     """
 
-    def __init__(self, size: int, seed: int, epoch: Callable[[], int] | None = None, shuffle: bool = True) -> None:
+    def __init__(
+        self,
+        size: int,
+        seed: int,
+        epoch: Callable[[], int] | None = None,
+        shuffle: bool = True,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        # Lightning would wrap a sampler of any other kind in one of its own, which shuffles anew.
+        super().__init__(range(size), num_replicas, rank, shuffle, seed)  # type: ignore[arg-type]
         self.size = size
-        self.seed = seed
-        self.epoch = epoch
-        self.shuffle = shuffle
-        self._next_epoch = 0
-
-    def __len__(self) -> int:
-        return self.size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration that of an epoch, counted from 0."""
-        self._next_epoch = epoch
+        self.current_epoch = epoch
 
     def __iter__(self) -> Iterator[DrawnIndex]:
-        epoch = self._next_epoch if self.epoch is None else self.epoch()
-        self._next_epoch = epoch + 1
+        epoch = self.epoch if self.current_epoch is None else self.current_epoch()
+        self.epoch = epoch + 1
         # The two numbers are mixed by drawing one generator's seed from another's.
         seeds = torch.Generator().manual_seed(self.seed)
         epoch_seed = torch.randint(2**62, (epoch + 1,), generator=seeds)[-1]
         generator = torch.Generator().manual_seed(int(epoch_seed))
         order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
         item_seeds = torch.randint(2**62, (self.size,), generator=generator)
-        for position in order.tolist():
+        for index in range(self.rank, self.total_size, self.num_replicas):
+            position = int(order[index % self.size])
             yield DrawnIndex(position, int(item_seeds[position]))

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from anomalib_zsad.models.components.global_batch import global_mean
+
 
 class FlowSample(NamedTuple):
     """Draws of one flow.
@@ -137,13 +139,23 @@ def _draw(mean: Tensor, variance: Tensor, weights: PlanarWeights, noise: Tensor)
     return FlowSample(value, start, log_determinant, mean, variance)
 
 
-def divergence(sample: FlowSample, batch_size: int) -> Tensor:
-    """Kullback-Leibler divergence of a flow from the standard normal, for one draw a row, without 2 pi.
+def divergence(sample: FlowSample) -> Tensor:
+    """Kullback-Leibler divergence of an image-specific flow from the standard normal, averaged over images.
 
-    Quirk kept for parity: densities are summed over the rows and divided by their number, while the log-determinant is
-    divided by the size of the image batch; for an image-agnostic flow, which has one row, these differ.
+    It is estimated from one draw a row and leaves out 2 pi.
     """
+    return global_mean((_log_ratio(sample) - sample.log_determinant).sum(dim=-1))
+
+
+def agnostic_divergence(sample: FlowSample, images: Tensor | int) -> Tensor:
+    """As :func:`divergence`, for an image-agnostic flow, which has one row, and a batch of ``images`` images.
+
+    Quirk kept for parity: only the log-determinant is divided by the size of the batch.
+    """
+    return _log_ratio(sample).sum() - sample.log_determinant.sum() / images
+
+
+def _log_ratio(sample: FlowSample) -> Tensor:
+    """Log-density of z_0 minus that of z_K under the standard normal, without 2 pi: (rows, samples)."""
     log_start = -0.5 * (sample.variance.log() + (sample.start - sample.mean).square() / sample.variance).sum(-1)
-    log_target = -0.5 * sample.value.square().sum(-1)
-    rows = sample.value.shape[0]
-    return (log_start - log_target).sum() / rows - sample.log_determinant.sum() / batch_size
+    return log_start + 0.5 * sample.value.square().sum(-1)

@@ -4,7 +4,6 @@ import math
 from typing import Any, Literal
 
 import torch
-from anomalib.data import Batch
 from anomalib.metrics import Evaluator
 from anomalib.models.components import AnomalibModule
 from anomalib.visualization import Visualizer
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from anomalib_zsad.backbone import FrozenCLIP
 from anomalib_zsad.models.components.checkpoint import Checkpoint, check_backbone, load_parameters, read_checkpoint
+from anomalib_zsad.models.components.global_batch import is_shared, share_of_step
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.training_noise import step_generator
 
@@ -21,11 +21,12 @@ from .stages import TwoStageTraining
 from .torch_model import BayesPFLModel
 from .training import draw_training_noise, image_head_losses, prompt_losses
 
-# Parameters that stage 2 trains, by the beginning of their names.
+# Parameters that stage 2 trains, and those that only it trains, by the beginning of their names.
 IMAGE_HEAD = ("class_mapping.", "image_mapping.", "fusion.")
 
 
 class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
+STAGE_2_ONLY = ("image_mapping.", "fusion.")
     """Zero-shot anomaly detection with prompts drawn from learned distributions.
 
     Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without ``checkpoint`` it
@@ -133,33 +134,44 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             check_backbone(saved, frozen.config.name, frozen.fingerprint)
         load_parameters(self.model, state, saved, frozen.config.name)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Losses of the current stage on a labelled batch."""
-        labelled = self.labelled(batch)
-        images = labelled.images.shape[0]
+        share = share_of_step(self.trainer, batch_idx, len(batch.image))
+        labelled = self.labelled(batch, share)
         losses = prompt_losses if self.model.stage == 1 else image_head_losses
-        generator = step_generator(self.current_epoch, batch_idx, self.global_rank)
-        draw = draw_training_noise(self.model, images, generator)
-        return self.log_losses(losses(self.model, labelled, draw), images)
+        generator = step_generator(self.run_seed, self.current_epoch, batch_idx)
+        draw = draw_training_noise(self.model, share.total, generator)
+        context, normal, abnormal = draw.noise
+        draw = draw._replace(noise=(share.rows(context), normal, abnormal))
+        total = self.log_losses(losses(self.model, labelled, draw), share.total)
+        if is_shared():
+            # DDP waits for a gradient of every parameter, so those that have none get one of zero.
+            total = total + 0 * torch.stack([parameter.sum() for parameter in self._resting_parameters()]).sum()
+        return total
+
+    def on_after_backward(self) -> None:
+        """Leave parameters that the stage does not train without a gradient: the optimiser passes them over.
+
+        They are not frozen, because what DDP has once wrapped must stay trainable.
+        """
+        for parameter in self._resting_parameters():
+            parameter.grad = None
+
+    def _resting_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the current stage does not train."""
+        return [
+            parameter
+            for name, parameter in self.model.named_parameters()
+            if (name.startswith(STAGE_2_ONLY) if self.model.stage == 1 else not name.startswith(IMAGE_HEAD))
+        ]
 
     def start_stage_2(self) -> None:
         """From here on only the image head learns, from a fresh optimiser state."""
         self.model.stage = 2
-        self._freeze_for_stage()
         for optimizer in self.trainer.optimizers:
             optimizer.state.clear()
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"]
-
-    def on_fit_start(self) -> None:
-        """Freeze what the stage of a resumed run does not train."""
-        self._freeze_for_stage()
-
-    def _freeze_for_stage(self) -> None:
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(self.model.stage == 1 or name.startswith(IMAGE_HEAD))
-            if not parameter.requires_grad:
-                parameter.grad = None
 
     def configure_callbacks(self) -> list[Callback]:
         """Anomalib's components, and the two training stages."""

@@ -1,7 +1,9 @@
-"""What Bayes-PFL's prompts learn from."""
+"""What Bayes-PFL's prompts learn from: losses of a batch, over all processes that share it."""
 
 import torch
 from torch import Tensor
+
+from anomalib_zsad.models.components.global_batch import global_mean, global_mean_where, global_sum
 
 
 def focal_loss(abnormal: Tensor, mask: Tensor) -> Tensor:
@@ -17,20 +19,14 @@ def focal_loss(abnormal: Tensor, mask: Tensor) -> Tensor:
     foreground = mask > 0.5
     truth = torch.where(foreground, abnormal, 1 - abnormal)
     penalty = -(1 - truth).square() * torch.log(truth + 1e-8)
-    return _mean_where(penalty, foreground) + _mean_where(penalty, ~foreground)
-
-
-def _mean_where(values: Tensor, where: Tensor) -> Tensor:
-    """Mean of the chosen values, 0 where none is chosen, without waiting for the device to count them."""
-    weights = where.to(values.dtype)
-    return (values * weights).sum() / weights.sum().clamp(min=1)
+    return global_mean_where(penalty, foreground) + global_mean_where(penalty, ~foreground)
 
 
 def dice_loss(abnormal: Tensor, mask: Tensor) -> Tensor:
     """Dice loss of the abnormal map, over the whole batch at once; arguments as in :func:`focal_loss`."""
     epsilon = 1e-5
-    overlap = (abnormal * mask).sum()
-    return 1 - (2 * overlap + epsilon) / (abnormal.sum() + mask.sum() + epsilon)
+    overlap, total = global_sum(torch.stack(((abnormal * mask).sum(), abnormal.sum() + mask.sum()))).unbind()
+    return 1 - (2 * overlap + epsilon) / (total + epsilon)
 
 
 def orthogonality_loss(text: Tensor) -> Tensor:
@@ -44,4 +40,4 @@ def orthogonality_loss(text: Tensor) -> Tensor:
     """
     cosines = torch.einsum("nisd,njsd->nsij", text, text)
     off_diagonal = 1 - torch.eye(cosines.shape[-1], device=text.device, dtype=text.dtype)
-    return (cosines * off_diagonal).square().mean(dim=(0, 2, 3)).sum()
+    return global_mean((cosines * off_diagonal).square().mean(dim=(2, 3))).sum()

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anomalib_zsad.models.components.global_batch import global_count, global_mean
 from anomalib_zsad.models.components.training_batch import TrainingBatch
 
-from .flows import divergence
+from .flows import FlowSample, agnostic_divergence, divergence
 from .loss import dice_loss, focal_loss, orthogonality_loss
 from .torch_model import BayesPFLModel, Noise
 
@@ -39,16 +40,19 @@ def prompt_losses(model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw
     tokens = model.backbone.encode_image(batch.images, model.layers)
     sample = model.sample_prompts(tokens, batch.class_names, draw.noise)
     chosen = sample.text[:, 0, draw.entry]
-    count = batch.images.shape[0]
-    masks = batch.masks.float()
-    maps = [model.upsample(logits).squeeze(1).sigmoid() for logits in model.pixel_logits(tokens, chosen[:, None])]
-    flows = (sample.context, sample.normal, sample.abnormal)
+    logits = model.pixel_logits(tokens, chosen[:, None])
+    counted = batch.counted
+    masks = batch.masks[counted].float()
+    maps = [model.upsample(layer).squeeze(1).sigmoid()[counted] for layer in logits]
+    context = FlowSample(*(part[counted] for part in sample.context))
+    images = global_count(masks)
+    flows = (divergence(context), *(agnostic_divergence(flow, images) for flow in (sample.normal, sample.abnormal)))
     return {
-        "class": F.cross_entropy(model.image_logits(tokens, chosen).float(), batch.labels.long()),
+        "class": _class_loss(model.image_logits(tokens, chosen), batch),
         "focal": torch.stack([focal_loss(probability, masks) for probability in maps]).sum(),
         "dice": torch.stack([dice_loss(probability, masks) for probability in maps]).sum(),
-        "distribution": 0.01 * torch.stack([divergence(flow, count) for flow in flows]).sum(),
-        "orthogonal": orthogonality_loss(sample.text.squeeze(1)),
+        "distribution": 0.01 * torch.stack(flows).sum(),
+        "orthogonal": orthogonality_loss(sample.text[counted].squeeze(1)),
     }
 
 
@@ -58,4 +62,10 @@ def image_head_losses(model: BayesPFLModel, batch: TrainingBatch, draw: Training
     with torch.no_grad():
         sample = model.sample_prompts(tokens, batch.class_names, draw.noise)
     chosen = sample.text[:, 0, draw.entry]
-    return {"class": F.cross_entropy(model.image_logits(tokens, chosen).float(), batch.labels.long())}
+    return {"class": _class_loss(model.image_logits(tokens, chosen), batch)}
+
+
+def _class_loss(logits: Tensor, batch: TrainingBatch) -> Tensor:
+    """Cross-entropy of the images' states (n, 2), averaged over images."""
+    counted = batch.counted
+    return global_mean(F.cross_entropy(logits[counted].float(), batch.labels[counted].long(), reduction="none"))

@@ -8,10 +8,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
 from anomalib import LearningType
 from anomalib.data import Batch, ImageBatch
 from anomalib.metrics import AnomalibMetric, Evaluator
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from anomalib_zsad.backbone import FrozenCLIP
@@ -20,6 +22,7 @@ from anomalib_zsad.data.visualizer import CategoryVisualizer
 from anomalib_zsad.evaluation.metrics.collection import streaming_metrics
 
 from .checkpoint import STAMP
+from .global_batch import Share, global_sum
 from .plain_use import Finding, examine_image
 from .post_processor import ZeroShotPostProcessor
 from .pre_processor import CLIPPreProcessor
@@ -42,6 +45,7 @@ class ZeroShotMixin:
     trainer: Any
     class_name: str | None
     trained: bool
+    run_seed: int
 
     @property
     def learning_type(self) -> LearningType:
@@ -73,8 +77,15 @@ class ZeroShotMixin:
         return super().to_onnx(*args, **{"opset_version": 18, **kwargs})  # type: ignore[misc]
 
     def setup(self, stage: str) -> None:
-        """Silence two notes of Lightning's on what is meant to be so: a frozen backbone, and batches made richer."""
+        """Prepare for several processes, and silence two notes of Lightning's on what is meant to be so.
+
+        Buffers are the same on every process: the backbone's, which are nearly all, never change, and thresholds come
+        from metrics over all processes. DDP would send every one of them around before every step.
+        """
         del stage
+        buffers = [name for name, _ in self.named_buffers()]  # type: ignore[attr-defined]
+        # Underscored, but what torch documents for this.
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, buffers)  # noqa: SLF001
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
         warnings.filterwarnings("ignore", message=r"You have overridden `on_before_batch_transfer`")
 
@@ -116,25 +127,41 @@ class ZeroShotMixin:
         prediction: ZeroShotPrediction = self.model(batch.image, self.class_names_of(batch))
         return batch.update(**{name: value for name, value in prediction._asdict().items() if value is not None})
 
-    def labelled(self, batch: Batch) -> TrainingBatch:
-        """A training batch as the losses take it, with its class names."""
-        labelled = training_batch(batch, self.class_names_of(batch))
+    def on_fit_start(self) -> None:
+        """Agree on the seed of the training steps' draws, which is torch's, and make sure that all backbones are one.
+
+        Raises:
+            ValueError: This process has another backbone than the first one.
+        """
+        own = self.model.backbone.fingerprint
+        self.run_seed, first = self.trainer.strategy.broadcast((torch.initial_seed(), own))
+        if own != first:
+            msg = (
+                f"Process {self.trainer.global_rank} has a backbone with other weights ({own}) than process 0 "
+                f"({first}). Give all processes the same weights file."
+            )
+            raise ValueError(msg)
+
+    def labelled(self, batch: Batch, share: Share) -> TrainingBatch:
+        """A training batch as the losses take it, with its class names, and without images that only fill it up."""
+        labelled = training_batch(batch, self.class_names_of(batch)).take(share.own)
         if self.trainer.current_epoch == 0:
-            self._abnormal_seen = getattr(self, "_abnormal_seen", 0) + labelled.labels.sum().detach()
+            self._abnormal_seen = getattr(self, "_abnormal_seen", 0) + labelled.labels[labelled.counted].sum().detach()
         return labelled
 
     def on_train_epoch_end(self) -> None:
         """Warn after the first epoch of a run that shows no anomalies: there is nothing to learn from it."""
-        if self.trainer.current_epoch == 0 and int(getattr(self, "_abnormal_seen", 1)) == 0:
+        seen = getattr(self, "_abnormal_seen", None)
+        if self.trainer.current_epoch == 0 and seen is not None and int(global_sum(seen)) == 0:
             logger.warning(
                 "The training data hold no abnormal images, and this method learns from normal and abnormal ones: "
                 "use AuxiliaryDataModule as --data."
             )
 
     def log_losses(self, losses: dict[str, Tensor], images: int) -> Tensor:
-        """Log each loss and their sum, and return the sum."""
+        """Log each loss of a batch of ``images`` images on all processes, and their sum, and return the sum."""
         total = sum(losses.values(), start=next(iter(losses.values())).new_zeros(()))
-        options: dict[str, Any] = {"batch_size": images, "on_step": False, "on_epoch": True}
+        options: dict[str, Any] = {"batch_size": images, "on_step": False, "on_epoch": True, "sync_dist": True}
         for name, value in losses.items():
             self.log(f"train_{name}_loss", value.detach(), **options)  # type: ignore[attr-defined]
         self.log("train_loss", total.detach(), prog_bar=True, **options)  # type: ignore[attr-defined]

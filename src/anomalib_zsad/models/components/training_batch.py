@@ -14,12 +14,26 @@ class TrainingBatch(NamedTuple):
         labels: 1 for abnormal images, (n,).
         masks: 1 where abnormal, (n, side, side).
         class_names: One name an image.
+        is_filler: Whether all images of this step are on other processes. The one image here keeps the process in step
+            with them and does not count.
     """
 
     images: Tensor
     labels: Tensor
     masks: Tensor
     class_names: list[str]
+    is_filler: bool = False
+
+    @property
+    def counted(self) -> slice:
+        """The rows that count."""
+        return slice(0 if self.is_filler else None)
+
+    def take(self, images: int) -> "TrainingBatch":
+        """The first images alone; of none, one that does not count."""
+        rows = slice(max(images, 1))
+        parts = (self.images[rows], self.labels[rows], self.masks[rows])
+        return TrainingBatch(*parts, self.class_names[rows], is_filler=not images)
 
 
 def training_batch(batch: Any, class_names: list[str]) -> TrainingBatch:

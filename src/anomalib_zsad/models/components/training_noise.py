@@ -1,22 +1,22 @@
-"""Random draws of training steps that a resumed run repeats."""
+"""Random draws of training steps that a resumed run repeats, and that processes which train together share."""
 
 import numpy as np
 import torch
 
 
-def step_generator(epoch: int, batch_index: int, rank: int = 0) -> torch.Generator:
-    """A generator on the CPU whose draws depend on the run's seed, the epoch, the batch and the process alone.
+def step_generator(seed: int, epoch: int, batch_index: int) -> torch.Generator:
+    """A generator on the CPU whose draws depend on the run's seed, the epoch and the batch alone.
 
-    The run's seed is that of torch (``seed_everything``, ``torch.manual_seed``). Nothing else that draws numbers, such
-    as the start of a data loader's workers, shifts these draws, so a run that was interrupted and resumed goes on as
-    an unbroken one would.
+    Nothing else that draws numbers, such as the start of a data loader's workers, shifts these draws, so a run that was
+    interrupted and resumed goes on as an unbroken one would. All processes that train together have the same draws,
+    those of the whole batch.
 
     Args:
+        seed: The run's seed.
         epoch: The epoch.
         batch_index: Index of the batch in the epoch.
-        rank: The process, where several train together.
     """
-    words = (torch.initial_seed() & 0xFFFFFFFFFFFFFFFF, epoch, batch_index, rank)
+    words = (seed & 0xFFFFFFFFFFFFFFFF, epoch, batch_index)
     state = int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
     # torch takes seeds of 64 bits, the last one for the sign.
     return torch.Generator().manual_seed(state >> 1)

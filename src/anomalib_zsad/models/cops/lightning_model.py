@@ -18,6 +18,7 @@ from anomalib_zsad.models.components.checkpoint import (
     read_checkpoint,
 )
 from anomalib_zsad.models.components.feature_cache import KeptFeatures, check_options, refuse_augmentation
+from anomalib_zsad.models.components.global_batch import share_of_step
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.training_noise import step_generator
 
@@ -196,6 +197,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             self.trainer.fit_loop.max_epochs = self.epochs
 
     def on_train_start(self) -> None:
+        super().on_fit_start()
         """Make place for the features to be kept, or say why they cannot be."""
         if self.keep_features is None:
             return
@@ -214,15 +216,15 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     def training_step(self, batch: Any, batch_idx: int, *args: Any, **kwargs: Any) -> Tensor:
         """Losses of a labelled batch."""
         del args, kwargs
-        labelled = self.labelled(batch)
-        images = labelled.images.shape[0]
+        share = share_of_step(self.trainer, batch_idx, len(batch.image))
+        labelled = self.labelled(batch, share)
         features: ImageFeatures | None = None
         if self._kept is not None:
-            features = self._kept.features(batch.image_path, labelled.images, self.model.encode)
-        generator = step_generator(self.current_epoch, batch_idx, self.global_rank)
-        noise = draw_training_noise(self.model, images, generator)
-        losses = prompt_losses(self.model, labelled, noise, features)
-        return self.log_losses(losses, images)
+            paths = None if batch.image_path is None else batch.image_path[: len(labelled.images)]
+            features = self._kept.features(paths, labelled.images, self.model.encode)
+        generator = step_generator(self.run_seed, self.current_epoch, batch_idx)
+        noise = share.rows(draw_training_noise(self.model, share.total, generator))
+        return self.log_losses(prompt_losses(self.model, labelled, noise, features), share.total)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam at one learning rate, without a schedule."""

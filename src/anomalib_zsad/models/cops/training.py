@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anomalib_zsad.models.components.global_batch import global_mean
 from anomalib_zsad.models.components.training_batch import TrainingBatch
 
 from .loss import (
@@ -51,18 +52,20 @@ def prompt_losses(
     image_logits = torch.einsum("nsd,nd->ns", text, F.normalize(features.image.float(), dim=-1))
     local_logits = F.normalize(patches.float(), dim=-1) @ (text[:, 1] - text[:, 0])[..., None]
 
-    abnormal = local_logits.squeeze(-1).float().sigmoid()
+    counted = batch.counted
+    labels = batch.labels[counted].long()
+    abnormal = local_logits[counted].squeeze(-1).float().sigmoid()
     patch_size = model.backbone.config.patch_size
-    share = abnormal_share(batch.masks, patch_size)
-    distance = distances(patches, prototypes)
+    share = abnormal_share(batch.masks, patch_size)[counted]
+    distance = distances(patches, prototypes)[counted]
     dice = dice_loss(abnormal, share, patch_size**2) + dice_loss(1 - abnormal, 1 - share, patch_size**2)
-    reconstruction = reconstruction_loss(features.image.float(), draw.decoded.float())
+    reconstruction = reconstruction_loss(features.image[counted].float(), draw.decoded[counted].float())
     return {
-        "class": F.cross_entropy(image_logits.float(), batch.labels.long()),
+        "class": global_mean(F.cross_entropy(image_logits[counted].float(), labels, reduction="none")),
         "focal": MAP_WEIGHT * focal_loss(abnormal, share),
         "dice": MAP_WEIGHT * dice,
         "gather": gather_loss(distance[:, 0], share),
         "scatter": scatter_loss(distance[:, 1], share),
-        "kl": divergence(draw.mean.float(), draw.log_variance.float()),
+        "kl": divergence(draw.mean[counted].float(), draw.log_variance[counted].float()),
         "reconstruction": reconstruction if model.constants.reconstruction else torch.zeros_like(reconstruction),
     }
