@@ -12,10 +12,10 @@ _MARKER = ".anomalib-zsad-partial"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically (UTF-8)."""
+    """Write a text file atomically (UTF-8; bytes of file names that are no text are spelled out)."""
     temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
     try:
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
@@ -48,6 +48,11 @@ def whole_folder(target: Path) -> Iterator[Path]:
         (partial / _MARKER).touch()
         _remove(partial)
         raise
+
+
+def is_partial_file(path: Path) -> bool:
+    """Whether a file is what `write_text` left when it was killed."""
+    return path.name.startswith(_PARTIAL) and path.is_file()
 
 
 def remove_partial(folder: Path) -> int:

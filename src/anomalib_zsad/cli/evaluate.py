@@ -52,7 +52,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="a further argument of the model, such as num_samples=5; may be repeated",
     )
     group.add_argument("--auxiliary", metavar="NAME", help="set that the model was trained on, if it does not say")
-    group.add_argument("--device", help="cpu, cuda, ...; the default is CUDA where there is one")
+    group.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1, ...")
 
 
 def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the reports; 0 on success, 2 where the user must act."""
-    from anomalib_zsad.evaluation.evaluate import OverlapError, Settings
+    from anomalib_zsad.evaluation.evaluate import OverlapError, Settings, UnreadableTargetError
     from anomalib_zsad.evaluation.results import ForeignResultsError
 
     try:
@@ -91,11 +91,11 @@ def run(args: argparse.Namespace) -> int:
             overwrite=args.overwrite,
         )
         _check(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         return _fail(error)
     try:
         _evaluate(args, model_arguments, targets, settings)
-    except (OverlapError, ForeignResultsError, FileNotFoundError, _UserError) as error:
+    except (OverlapError, ForeignResultsError, UnreadableTargetError, OSError, _UserError) as error:
         return _fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Start the same command again to go on with the category it was in.\n")
@@ -167,7 +167,7 @@ def _subjects(args: argparse.Namespace, arguments: dict[str, Any], seen: "list[S
     """The models one after the other, so that only one is in memory at a time; ``seen`` keeps their descriptions."""
     from dataclasses import replace
 
-    from anomalib_zsad.evaluation.subject import best_device, build_subject
+    from anomalib_zsad.evaluation.subject import build_subject
 
     for checkpoint in args.checkpoint or [None]:
         if checkpoint is None:
@@ -175,7 +175,7 @@ def _subjects(args: argparse.Namespace, arguments: dict[str, Any], seen: "list[S
                 "warning: no --checkpoint was given: the model is untrained and its figures mean nothing.\n"
             )
         try:
-            subject = build_subject(args.model, checkpoint, arguments, args.auxiliary, args.device or best_device())
+            subject = build_subject(args.model, checkpoint, arguments, args.auxiliary, args.device)
         except ValueError as error:
             raise _UserError(str(error)) from error
         if checkpoint is not None and subject.auxiliary is None:

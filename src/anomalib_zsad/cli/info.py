@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         items = list(take_inventory(args.input, reading_options(args), check=args.check))
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """Arguments that `screen` and `info` share: how volumes are read."""
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def reading_options(args: argparse.Namespace) -> "ReadingOptions":
     from anomalib_zsad.medical.loading import ReadingOptions
     from anomalib_zsad.medical.sources import SizeBudget
 
-    if args.max_volume_gib <= 0:
-        raise ValueError(f"--max-volume-gib must be above 0, got {args.max_volume_gib}")
+    if not 0 < args.max_volume_gib < math.inf:
+        raise ValueError(f"--max-volume-gib must be a number above 0, got {args.max_volume_gib}")
     if args.volume_index is not None and args.volume_index < 0:
         raise ValueError(f"--volume-index is at least 0, got {args.volume_index}")
     return ReadingOptions(

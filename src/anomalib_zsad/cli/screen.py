@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         _check_paths(args)
         scorer = build_scorer(args.model, args.checkpoint, _model_arguments(args), args.device, args.class_name)
         code, entries = screen(args.input, args.output, scorer, options)
-    except (ValueError, FileNotFoundError, OutputInUseError) as error:
+    except (ValueError, OSError, OutputInUseError) as error:
         sys.stderr.write(f"error: {error}\n")
         return ExitCode.USAGE
     except DiskError as error:

@@ -86,7 +86,7 @@ class ResultStore:
             OSError: It cannot be made or written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / ".writable", "")
+        write_text(self.folder / ".writable", "")
         (self.folder / ".writable").unlink()
 
     def path(self, target: str, category: str, run: Run) -> Path:
@@ -114,16 +114,16 @@ class ResultStore:
             return None
         try:
             stored_by, result = _read_result(path)
-        except (ValueError, KeyError, TypeError) as error:
-            reason, cause = "is damaged", error
+        except (ValueError, KeyError, TypeError):
+            reason = "is damaged"
         else:
             if stored_by == decided_by:
                 return result
-            reason, cause = "was made by another model, of other images or with other settings", None
+            reason = "was made by another model, of other images or with other settings"
         if self.overwrite:
             return None
         msg = f"{path} {reason}. Give another output folder, or --overwrite to compute it again."
-        raise ForeignResultsError(msg) from cause
+        raise ForeignResultsError(msg)
 
     def save(self, result: CategoryResult, decided_by: str) -> None:
         """Keep a result; the file appears whole or not at all."""

@@ -90,7 +90,7 @@ def _recognise(root: Path, options: LayoutOptions) -> Layout:
         return "decathlon" if "training" in _dataset_json(root) else "nnunet"
     if any(_matches(root, options.images)):
         return "folder"
-    if discover(root).candidates:
+    if any(candidate.kind == "dicom" for candidate in discover(root).candidates):
         return "dicom"
     raise ValueError(
         f"no layout fits {root}: expected imagesTr/ with dataset.json, {options.images}, or DICOM series; give images "

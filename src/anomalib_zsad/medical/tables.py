@@ -56,4 +56,5 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    # Rounded first: what is left of a coordinate of zero is no number to show.
+    return f"{round(value, 6):.6g}" if isinstance(value, float) else str(value)
