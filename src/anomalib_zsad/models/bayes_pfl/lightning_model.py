@@ -23,10 +23,10 @@ from .training import draw_training_noise, image_head_losses, prompt_losses
 
 # Parameters that stage 2 trains, and those that only it trains, by the beginning of their names.
 IMAGE_HEAD = ("class_mapping.", "image_mapping.", "fusion.")
+STAGE_2_ONLY = ("image_mapping.", "fusion.")
 
 
 class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
-STAGE_2_ONLY = ("image_mapping.", "fusion.")
     """Zero-shot anomaly detection with prompts drawn from learned distributions.
 
     Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without ``checkpoint`` it

@@ -192,12 +192,12 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
 
     def on_fit_start(self) -> None:
         """End a run after the published number of epochs where nobody said how many."""
+        super().on_fit_start()
         if self.trainer.max_epochs == LIGHTNING_DEFAULT_EPOCHS:
             logger.info("The trainer's max_epochs is not set: training ends after %d epochs.", self.epochs)
             self.trainer.fit_loop.max_epochs = self.epochs
 
     def on_train_start(self) -> None:
-        super().on_fit_start()
         """Make place for the features to be kept, or say why they cannot be."""
         if self.keep_features is None:
             return
