@@ -14,6 +14,7 @@ from anomalib_zsad.backbone import FrozenCLIP
 from anomalib_zsad.models.components.checkpoint import Checkpoint, check_backbone, load_parameters, read_checkpoint
 from anomalib_zsad.models.components.global_batch import is_shared, share_of_step
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
+from anomalib_zsad.models.components.proportion import count_at, length_at
 from anomalib_zsad.models.components.training_noise import step_generator
 
 from .published import PUBLISHED_KEY, from_published, infer_arguments, infer_stage
@@ -21,6 +22,8 @@ from .stages import TwoStageTraining
 from .torch_model import BayesPFLModel
 from .training import draw_training_noise, image_head_losses, prompt_losses
 
+# Published constants of the map, in pixels at 518 x 518.
+BLUR_SIGMA, TOP_K = 8.0, 2000
 # Parameters that stage 2 trains, and those that only it trains, by the beginning of their names.
 IMAGE_HEAD = ("class_mapping.", "image_mapping.", "fusion.")
 STAGE_2_ONLY = ("image_mapping.", "fusion.")
@@ -41,10 +44,11 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         num_samples: Prompts sampled for each entry of the prompt bank (R in the paper).
         checkpoint: A checkpoint of this model, or a published file.
         class_name: Name of what images show, where the data carries none; else "object".
-        blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none.
+        blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none, ``None`` for the published 8 at an
+            image size of 518, in proportion at others.
         map_weight: Weight of the map in the score: score = (1 - map_weight) * image probability + map_weight * mean of
             the ``top_k`` highest pixels of the unsmoothed map.
-        top_k: Number of these pixels.
+        top_k: Number of these pixels; ``None`` for the published 2000 at an image size of 518, in proportion at others.
         num_prompts: Entries of the prompt bank (B in the paper); a checkpoint's are taken from it.
         context_length: Context vectors of a prompt (P); likewise.
         state_length: State vectors of a prompt (Q); likewise.
@@ -77,9 +81,9 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         num_samples: int = 10,
         checkpoint: str | None = None,
         class_name: str | None = None,
-        blur_sigma: float = 8.0,
+        blur_sigma: float | None = None,
         map_weight: float = 0.5,
-        top_k: int = 2000,
+        top_k: int | None = None,
         num_prompts: int = 3,
         context_length: int = 5,
         state_length: int = 5,
@@ -116,9 +120,9 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             tuple(layers or frozen.config.default_layers),
             num_samples=num_samples,
             class_name=class_name or DEFAULT_CLASS_NAME,
-            blur_sigma=blur_sigma,
+            blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
             map_weight=map_weight,
-            top_k=top_k,
+            top_k=count_at(frozen.image_size, TOP_K) if top_k is None else top_k,
             **(shape if saved is None else _arguments_of(saved)),
         )
         if saved is not None:

@@ -20,6 +20,7 @@ from anomalib_zsad.models.components.checkpoint import (
 from anomalib_zsad.models.components.feature_cache import KeptFeatures, check_options, refuse_augmentation
 from anomalib_zsad.models.components.global_batch import share_of_step
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
+from anomalib_zsad.models.components.proportion import length_at
 from anomalib_zsad.models.components.training_noise import step_generator
 
 from .published import PUBLISHED_KEY, from_published, infer_arguments, unknown_names
@@ -27,6 +28,9 @@ from .torch_model import CoPSModel, ImageFeatures
 from .training import draw_training_noise, prompt_losses
 
 logger = logging.getLogger(__name__)
+
+# Published smoothing of the map, in pixels at 518 x 518.
+BLUR_SIGMA = 4.0
 
 # What Lightning makes of a max_epochs that is not set, before any hook is called.
 LIGHTNING_DEFAULT_EPOCHS = 1000
@@ -55,7 +59,8 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         alpha: Share of the distance from the normal prototypes in the weight of a patch, in [0, 1]; 0.26.
         beta: Share of the image feature in the score, in [0, 1]: score = beta * image probability + (1 - beta) *
             highest patch; 0.9.
-        blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none.
+        blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none, ``None`` for the published 4 at an
+            image size of 518, in proportion at others.
         training_neighbourhood: ``neighbourhood`` while training; 5.
         reconstruction: Whether the reconstruction of image features counts in training; no.
         context_length: Context vectors of a prompt; a checkpoint's are taken from it.
@@ -99,7 +104,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         neighbourhood: int | None = None,
         alpha: float | None = None,
         beta: float | None = None,
-        blur_sigma: float = 4.0,
+        blur_sigma: float | None = None,
         training_neighbourhood: int | None = None,
         reconstruction: bool | None = None,
         context_length: int = 6,
@@ -162,7 +167,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             layers,
             num_samples=num_samples,
             class_name=class_name or DEFAULT_CLASS_NAME,
-            blur_sigma=blur_sigma,
+            blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
             constants={name: value for name, value in constants.items() if value is not None},
             **self._shape,  # type: ignore[arg-type]
         )
