@@ -1,7 +1,7 @@
 """Published constants in pixels, brought to another image size.
 
-The published implementations smooth maps and count pixels at 518 x 518. A blur of 8 pixels would drown the defects of an
-image of 192 x 192, and 2000 pixels are less than a hundredth of the one and a twentieth of the other.
+The published implementations smooth maps and count pixels at 518 x 518. A blur of 8 pixels would drown the defects of
+an image of 192 x 192, and 2000 pixels are less than a hundredth of the one and a twentieth of the other.
 """
 
 from anomalib_zsad.backbone.config import PUBLISHED_IMAGE_SIZE
