@@ -94,15 +94,45 @@ def test_evaluate_goes_on_where_it_stopped(
         (["--target", "{tree}", "--categories", "nail"], "parts has no category nail"),
         (["--target", "VisA={tree}", "--auxiliary", "VisA"], "The model was trained on 1 of the categories"),
         (["--target", "{tree}", "--checkpoint", "a/x.ckpt", "b/x.ckpt"], "cannot be told apart"),
+        (["--target", "x{long}"], "File name too long"),
+        (["--target", "{empty}"], "meta.json holds no test images"),
+        (["--target", "MVTecAD:{tree}"], "MVTecAD / bottle, from MVTecAD:"),
+        (["--target", "FolderTree:{tree}?mask_threshold=x"], "parts / bolt, from FolderTree:"),
+        (["--target", "{tree}", "--output", "{file}"], "Not a directory"),
+        (["--target", "{broken}"], "cannot be read as an image"),
+        (["--target", "{broken}", "--num-workers", "1"], "broken / nut, from {broken}: an image cannot be read: "),
     ],
 )
 def test_evaluate_says_what_is_wrong(
     arguments: list[str], message: str, fake_build: list[dict], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     tree = write_tree(tmp_path / "parts", ["bolt"])
-    filled = [argument.format(tree=tree) for argument in arguments]
+    broken = write_tree(tmp_path / "broken", ["nut"])
+    image = broken / "nut" / "test" / "good" / "000.png"
+    image.write_bytes(image.read_bytes()[:60])
+    (tmp_path / "file").touch()
+    empty = tmp_path / "meta.json"
+    empty.write_text('{"test": {}}')
+    names = {"tree": tree, "broken": broken, "file": tmp_path / "file", "empty": empty, "long": "x" * 300}
+    filled = [argument.format(**names) for argument in arguments]
     assert call("evaluate", "--model", "BayesPFL", "--output", tmp_path / "out", *filled) == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message.format(**names) in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_a_damaged_result_is_told_and_can_be_computed_again(
+    content: str, fake_build: list[dict], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tree = write_tree(tmp_path / "parts", ["bolt"])
+    arguments = ["evaluate", "--model", "BayesPFL", "--output", tmp_path / "out", "--target", tree]
+    assert call(*arguments) == 0
+    (stored,) = (tmp_path / "out" / "categories").rglob("*.json")
+    stored.write_text(content)
+    assert call(*arguments) == 2
+    assert "is damaged. Give another output folder, or --overwrite" in capsys.readouterr().err
+    assert call(*arguments, "--overwrite") == 0
 
 
 def test_evaluate_says_that_an_unknown_auxiliary_set_hides_overlaps(

@@ -56,10 +56,13 @@ def test_screen_tells_what_became_of_every_series(tmp_path: Path, capsys: pytest
         ((), "no --checkpoint was given"),
         (("--allow-untrained", "--threshold", "2"), "threshold is in"),
         (("--allow-untrained", "--window", "head"), "unknown window 'head'"),
-        (("--allow-untrained", "--max-volume-gib", "0"), "--max-volume-gib must be above 0"),
+        (("--allow-untrained", "--max-volume-gib", "0"), "--max-volume-gib must be a number above 0"),
+        (("--allow-untrained", "--max-volume-gib", "inf"), "--max-volume-gib must be a number above 0"),
+        (("--allow-untrained", "--max-volume-gib", "nan"), "--max-volume-gib must be a number above 0"),
         (("--allow-untrained", "--volume-index", "-1"), "--volume-index is at least 0"),
         (("--allow-untrained", "--set", "x"), "--set takes KEY=VALUE"),
         (("--allow-untrained", "-i", "/nowhere/at/all"), "nothing at the input path"),
+        (("--allow-untrained", "-i", "x" * 300), "File name too long"),
     ],
 )
 def test_wrong_usage_is_said_in_words(
@@ -96,6 +99,10 @@ def test_models_and_devices_that_are_not_there(tmp_path: Path) -> None:
         build_scorer("BayesPFL", tmp_path / "none.ckpt", {})
     with pytest.raises(ValueError, match="unknown device 'tpu9x'"):
         resolve_device("tpu9x")
+    with pytest.raises(ValueError, match="there is no device 'meta' to compute on"):
+        resolve_device("meta")
+    with pytest.raises(ValueError, match=r"the model cannot score on cpu: A prompt of .* use a shorter class name"):
+        build_scorer("BayesPFL", None, {"backbone": "demo"}, class_name="brain " * 100)
     with pytest.raises(ValueError, match="cannot be built with backbone, flavour"):
         build_scorer("BayesPFL", None, {"backbone": "demo", "flavour": 1})
 
@@ -132,6 +139,8 @@ def test_info_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "nothing was found" in capsys.readouterr().out
     assert call("info", tmp_path / "none") == 2
     assert "nothing at the input path" in capsys.readouterr().err
+    assert call("info", "x" * 300) == 2
+    assert "File name too long" in capsys.readouterr().err
 
 
 def test_list_series_is_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

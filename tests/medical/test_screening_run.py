@@ -155,7 +155,46 @@ def test_a_foreign_folder_in_the_place_of_a_result_is_told(tmp_path: Path) -> No
     (tmp_path / "out" / entry.series / "report.json").unlink()
     code, (again,) = screen(source, tmp_path / "out", BrightSpotScorer(), ScreeningOptions(resume=True))
     assert code is ExitCode.ALL_REFUSED
-    assert "FileNotFoundError in summary.py" in again.reason
+    assert "no whole result; move it away and resume" in again.reason
+
+
+def test_a_series_that_grew_is_not_passed_off_as_done(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "s", edit=lambda _, index: index < 4)
+    _, (entry,) = screen(source, tmp_path / "out", BrightSpotScorer(), ScreeningOptions(volume=WINDOW))
+    assert entry.slices == 4
+    write_series(source)
+    options = ScreeningOptions(volume=WINDOW, resume=True)
+    code, (again,) = screen(source, tmp_path / "out", BrightSpotScorer(), options)
+    assert code is ExitCode.ALL_REFUSED
+    assert "has other images now" in again.reason
+    (tmp_path / "out" / entry.series).rename(tmp_path / "earlier")
+    _, (again,) = screen(source, tmp_path / "out", BrightSpotScorer(), options)
+    assert again.slices == 6
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"settings": 3}'])
+def test_a_damaged_summary_is_no_earlier_run(tmp_path: Path, content: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "summary.json").write_text(content)
+    with pytest.raises(OutputInUseError, match=r"summary.json .* earlier run's; choose a new folder"):
+        screen(write_series(tmp_path / "s"), tmp_path / "out", BrightSpotScorer(), ScreeningOptions(resume=True))
+    assert (tmp_path / "out" / "summary.json").read_text() == content
+
+
+def test_33_a_kill_before_the_first_summary_leaves_a_folder_to_use(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".partial-12-summary.json").write_text("{")
+    code, _ = screen(write_series(tmp_path / "s"), tmp_path / "out", BrightSpotScorer())
+    assert code is ExitCode.DONE
+    assert not any(".partial" in name for name in tree_of(tmp_path / "out"))
+
+
+def test_file_names_that_are_no_text_are_spelled_out(tmp_path: Path) -> None:
+    source = write_nifti(tmp_path / "in" / "v.nii", marked_voxels(), affines()["las"])
+    source.rename(source.with_name(os.fsdecode(b"\xff.nii")))
+    code, _ = screen(tmp_path / "in", tmp_path / "out", BrightSpotScorer(), ScreeningOptions(source_names=True))
+    assert code is ExitCode.DONE
+    assert "\\udcff.nii" in (tmp_path / "out" / "summary.csv").read_text()
 
 
 def test_33_a_full_disk_ends_the_run_without_half_files(tmp_path: Path) -> None:

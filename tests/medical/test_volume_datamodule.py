@@ -258,6 +258,9 @@ def test_neighbours_are_the_colour_channels(tmp_path: Path) -> None:
 def test_missing_roots_and_layouts(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is no folder"):
         ready(tmp_path / "none")
+    write_nifti(tmp_path / "flat" / "v.nii.gz", marked_voxels(), affines()["las"])
+    with pytest.raises(ValueError, match=r"no layout fits .* give images and masks as patterns"):
+        ready(tmp_path / "flat")
     with pytest.raises(ValueError, match="no layout fits"):
         ready(tmp_path)
     with pytest.raises(ValueError, match="is not the file of a slice"):

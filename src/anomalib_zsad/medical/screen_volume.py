@@ -275,10 +275,13 @@ def _write_segmentation(
     """Write the SEG; where the source's header does not allow one, the other outputs still stand."""
     model = str(scorer.describe().get("model", "anomalib-zsad"))
     try:
-        write_segmentation(path, volume, maps, options.threshold, model, versions()["anomalib-zsad"])
+        empty = write_segmentation(path, volume, maps, options.threshold, model, versions()["anomalib-zsad"])
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         path.unlink(missing_ok=True)
         message = f"the source's header allows no DICOM SEG ({type(error).__name__}); the other outputs are whole"
         volume.findings.append(warn(Fault.NO_SEGMENTATION, message))
     else:
         result.files.append(path.name)
+        if empty:
+            message = f"no valid value of {', '.join(empty)} in the source; the SEG's stays empty"
+            volume.findings.append(warn(Fault.CHARACTERS, message))

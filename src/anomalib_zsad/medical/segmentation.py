@@ -1,5 +1,6 @@
 """DICOM SEG of what lies above the threshold, in the frame of reference of the source."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
 
 PATIENT_MODULE = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
+# What the standard allows in those of a fixed form (PS3.5, 6.2; PS3.3, C.7.1.1).
+_VALID = {
+    "PatientBirthDate": re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"),
+    "PatientSex": re.compile(r"[MFO]$"),
+}
 # Type 2 attributes of the study: they must be there, and stay empty.
 _EMPTY = (
     "StudyDate",
@@ -55,7 +61,7 @@ _GEOMETRY = (
 
 def write_segmentation(
     path: Path, volume: Volume, maps: MapFile, threshold: float, algorithm: str, version: str
-) -> None:
+) -> list[str]:
     """Write a BINARY segmentation with every source frame, empty ones included (PS3.3, A.51).
 
     It carries the source's patient module, as it must to belong to the same study; nothing else that identifies.
@@ -68,6 +74,9 @@ def write_segmentation(
         algorithm: Name of the model.
         version: Version of this package.
 
+    Returns:
+        Keywords of patient attributes that hold no valid value in the source, and none in the SEG.
+
     Raises:
         ValueError: If the volume's source cannot be referred to.
     """
@@ -79,8 +88,9 @@ def write_segmentation(
     slots = [slot for slot, location in enumerate(volume.locations) if location is not None]
     locations = [location for location in volume.locations if location is not None]
     masks = _masks(maps, threshold, slots)
+    left_empty: set[str] = set()
     with quiet_pydicom():
-        sources, order = _sources(locations, volume.spacing[2] if volume.spacing else 1.0)
+        sources, order = _sources(left_empty, locations, volume.spacing[2] if volume.spacing else 1.0)
         segmentation = Segmentation(
             source_images=sources,
             pixel_array=masks[order],
@@ -100,6 +110,7 @@ def write_segmentation(
             plane_positions=_positions(sources, locations, order),
         )
         segmentation.save_as(path)
+    return sorted(left_empty)
 
 
 def _masks(maps: MapFile, threshold: float, slots: list[int]) -> np.ndarray:
@@ -112,16 +123,21 @@ def _masks(maps: MapFile, threshold: float, slots: list[int]) -> np.ndarray:
     return masks
 
 
-def _sources(locations: Sequence[FrameLocation], thickness: float) -> tuple[list[Dataset], list[int]]:
+def _sources(
+    left_empty: set[str], locations: Sequence[FrameLocation], thickness: float
+) -> tuple[list[Dataset], list[int]]:
     """Source headers, and which mask belongs to each source frame."""
     if locations[0].frame is not None:
         order = sorted(range(len(locations)), key=lambda place: locations[place].frame or 0)
-        return [_header(locations[0], thickness)], order
-    return [_header(location, thickness) for location in locations], list(range(len(locations)))
+        return [_header(left_empty, locations[0], thickness)], order
+    return [_header(left_empty, location, thickness) for location in locations], list(range(len(locations)))
 
 
-def _header(location: FrameLocation, thickness: float) -> Dataset:
-    """A source's header with its geometry, UIDs and patient module, and nothing else that could be copied."""
+def _header(left_empty: set[str], location: FrameLocation, thickness: float) -> Dataset:
+    """A source's header with its geometry, UIDs and patient module, and nothing else that could be copied.
+
+    Patient attributes that are not valid become empty, which the standard allows, and go into `left_empty`.
+    """
     with location.file.open() as stream:
         dataset = read_dataset(stream, pixels=False)
     if dataset is None:
@@ -138,7 +154,9 @@ def _header(location: FrameLocation, thickness: float) -> Dataset:
     if not "".join(patient.values()).isascii():
         header.SpecificCharacterSet = "ISO_IR 192"
     for keyword, value in patient.items():
-        setattr(header, keyword, value)
+        valid = not value or _VALID.get(keyword, re.compile("")).match(value)
+        setattr(header, keyword, value if valid else "")
+        left_empty.update(() if valid else (keyword,))
     if location.frame is not None:
         _set_functional_groups(header, list(frames_of(dataset, 0)), location.frame, thickness)
     elif not header.get("SliceThickness"):
