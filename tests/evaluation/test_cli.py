@@ -3,6 +3,8 @@
 import argparse
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,3 +199,11 @@ def test_commands_of_the_reproduction_guide_are_understood() -> None:
         args = parser.parse_args(block.replace("\\\n", " ").split()[1:])
         assert args.protocol == ["paper"]
         assert all("datasets/" in target for target in args.target)
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
+    program = "import sys; from anomalib_zsad.cli import main; sys.exit(main(['weights']))"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()  # as `head` does
+    assert "Traceback" not in process.stderr.read().decode()
+    assert process.wait() == 141

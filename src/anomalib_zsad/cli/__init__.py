@@ -2,12 +2,15 @@
 
 import argparse
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Sequence
 
 from anomalib_zsad import __version__
 from anomalib_zsad.cli import evaluate, info, screen, weights
 
+BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 COMMANDS = {"screen": screen, "info": info, "evaluate": evaluate, "weights": weights}
 
 
@@ -31,7 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     if not parsed.verbose:
         quieten()
-    return COMMANDS[parsed.command].run(parsed)
+    try:
+        code = COMMANDS[parsed.command].run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output (`head`) has seen enough. Python flushes once more at its end: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return code
 
 
 def quieten() -> None:

@@ -200,6 +200,7 @@ def _report(
     method, auxiliary = subjects[0].method, subjects[0].auxiliary
     rows = make_rows(results, method, auxiliary.name if auxiliary else None)
     title = f"{method}, {', '.join(subject.checkpoint or 'untrained' for subject in subjects)}"
+    files = write_reports(args.output, results, rows, title, _provenance(args, subjects, targets))
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
@@ -209,7 +210,6 @@ def _report(
     for row in rows:
         for note in row.notes:
             console.print(f"{row.target} / {row.category} ({row.protocol}): {note}", markup=False, highlight=False)
-    files = write_reports(args.output, results, rows, title, _provenance(args, subjects, targets))
     console.print("written: " + ", ".join(str(file) for file in files), markup=False, highlight=False)
 
 
