@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 CONFIG: dict[str, Any] = {
@@ -172,6 +172,16 @@ class DemoCLIP(nn.Module):
         halves["token_embedding.values"] = rows[:-1].half().contiguous()
         halves["token_embedding.unknown"] = rows[-1].half().contiguous()
         return halves
+
+    def load(self, path: Path) -> None:
+        """Take over weights that :meth:`save` wrote; words that they lack start as the unknown word."""
+        saved = {name: value.float() for name, value in load_file(path).items()}
+        values = dict(
+            zip(saved.pop("token_embedding.rows").int().tolist(), saved.pop("token_embedding.values"), strict=True)
+        )
+        unknown = saved.pop("token_embedding.unknown")
+        rows = [values.get(token, unknown) for token in self.token_ids]
+        self.load_state_dict({**saved, "token_rows.weight": torch.stack([*rows, unknown])})
 
     def save(self, folder: Path) -> None:
         """Write ``open_clip_config.json`` and ``weights.safetensors`` into a folder, each whole or not at all."""

@@ -45,12 +45,13 @@ class Pool:
 def draw_scene(rng: Random, size: int) -> tuple[str, scene.Scene, bool]:
     """A random product: its name, its scene, and whether it is an object."""
     style, instance = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=2))
-    material = str(rng.choice(SURFACES)) if rng.random() < 0.8 else "texture"
+    # Textures and collages of no particular product teach most: they are drawn more often than others.
+    material = str(rng.choice(SURFACES)) if rng.random() < 0.7 else str(rng.choice(["texture", "texture", "collage"]))
     draw = rng.random()
-    if draw < 0.55:
+    if draw < 0.45:
         return material, scene.surface(MATERIALS[material], style, instance, size), False
     name = str(rng.choice(list(OBJECTS)))
-    if draw < 0.9:
+    if draw < 0.88:
         return name, scene.body(OBJECTS[name], MATERIALS[material], style, instance, size), True
     other = str(rng.choice(SURFACES))
     panel = scene.panel(OBJECTS[name], (MATERIALS[material], MATERIALS[other]), style, instance, size)
@@ -61,7 +62,7 @@ def draw_twin(seed: tuple[int, int], size: int) -> Twin:
     """One twin of pictures (size, size, 3), the mask (size, size), the product's name and the kind of defect."""
     rng = np.random.default_rng(seed)
     name, clean, is_object = draw_scene(rng, size)
-    damaged = damage_somehow(clean, rng, [*KINDS, "chip"] if is_object else list(KINDS))
+    damaged = damage_somehow(clean, rng, [*KINDS, *["chip"] * 3] if is_object else list(KINDS))
     lamp = scene.light(rng, size)
     return lamp.photograph(clean.picture), lamp.photograph(damaged.picture), damaged.mask, name, damaged.kind
 

@@ -54,6 +54,7 @@ class Settings:
         weight_decay: of the matrices.
         seed: of drawings, weights and batches.
         config: open_clip's model configuration.
+        start: weights of an earlier run to go on from.
     """
 
     twins: int = 12_000
@@ -66,6 +67,7 @@ class Settings:
     weight_decay: float = 0.05
     seed: int = 7
     config: dict[str, Any] | None = None
+    start: Path | None = None
 
     @property
     def steps(self) -> int:
@@ -239,7 +241,7 @@ def make_optimizers(model: DemoCLIP, objective: Objective, settings: Settings) -
     return [muon, torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.01)]
 
 
-WEIGHTS = {"caption": 0.5, "state": 0.5, "patch": 2.0, "kind": 0.25, "layers": 1.0, "value path": 1.0}
+WEIGHTS = {"caption": 0.5, "state": 1.0, "patch": 2.0, "kind": 0.25, "layers": 1.0, "value path": 1.0}
 
 
 def pretrain(
@@ -249,6 +251,8 @@ def pretrain(
     torch.manual_seed(settings.seed)
     config = settings.config or CONFIG
     model = DemoCLIP(config, captions.vocabulary())
+    if settings.start is not None:
+        model.load(settings.start)
     vision = config["vision_cfg"]
     objective = Objective(vision["width"], vision["layers"], settings.seed)
     sampler = Sampler(pool, settings, vision["patch_size"], model.visual.grid)
@@ -290,11 +294,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=Settings.seed, help="seed of drawings, weights and batches")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
     parser.add_argument("--threads", type=int, default=2, help="threads that train; 1 where others use the cores too")
+    parser.add_argument("--start", type=Path, help="weights.safetensors of an earlier run to go on from")
+    parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate, help="highest learning rate")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
     settings = Settings(
-        twins=options.twins, window_steps=options.window_steps, full_steps=options.full_steps, seed=options.seed
+        twins=options.twins,
+        window_steps=options.window_steps,
+        full_steps=options.full_steps,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        start=options.start,
     )
     size = CONFIG["vision_cfg"]["image_size"] + settings.margin
     start = time.monotonic()

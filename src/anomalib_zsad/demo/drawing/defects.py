@@ -243,7 +243,7 @@ def misplaced(rng: Random, picture: Array, area: Mask, size: float) -> Paint:
     half = (rng.uniform(0.05, 0.12) * size, rng.uniform(0.05, 0.12) * size)
     x, y = coordinates(pixels, rng.uniform(0, TAU), place(rng, area))
     edge = np.maximum(np.abs(x) - half[0], np.abs(y) - half[1])
-    moved = np.roll(np.rot90(picture, rng.integers(1, 4)), tuple(rng.integers(0, pixels, 2)), axis=(0, 1))
+    moved = np.roll(np.rot90(picture, int(rng.integers(1, 4))), tuple(rng.integers(0, pixels, 2)), axis=(0, 1))
     return step(-edge, 0, 0.01), np.clip(moved * rng.uniform(0.75, 0.9) + rng.choice([0, 0.15]), 0, 1)
 
 

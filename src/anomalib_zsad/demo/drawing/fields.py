@@ -4,6 +4,7 @@ A field is a float32 array of shape (size, size); a picture is (size, size, 3) w
 """
 
 import colorsys
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Numbers = NDArray[np.intp]
 
 

@@ -298,6 +298,28 @@ def gravel(style: Random, instance: Random, size: int) -> Array:
     return base * (tone * light)[..., None]
 
 
+def collage(style: Random, instance: Random, size: int) -> Array:
+    """Bars, boxes and discs of several colours laid out on a sheet, as on labels and printed panels."""
+    palette = np.stack([colour(style, value=(0.05, 0.95)) for _ in range(4)])
+    sheet = colour(style) * (1 + style.uniform(0, 0.06) * smooth_noise(instance, size, style.uniform(3, 60)))[..., None]
+    centre = (instance.uniform(-0.04, 0.04), instance.uniform(-0.04, 0.04))
+    x, y = coordinates(size, style.choice([0, style.uniform(0, np.pi)]) + instance.uniform(-0.04, 0.04), centre)
+    step_of_grid, turns = style.uniform(0.05, 0.15), style.random() < 0.5
+    for _ in range(style.integers(4, 40)):
+        at = np.round(style.uniform(-0.6, 0.6, 2) / step_of_grid) * step_of_grid
+        u, v = x - at[0], y - at[1]
+        if turns and style.random() < 0.3:
+            u, v = (u + v) * 0.707, (v - u) * 0.707
+        if style.random() < 0.35:
+            ring = style.uniform(0.01, 0.06)
+            edge = np.abs(np.hypot(u, v) - ring) - style.choice([ring, 0.006])
+        else:
+            half = style.permutation([style.uniform(0.004, 0.06), style.uniform(0.01, 0.25)])
+            edge = np.maximum(np.abs(u) - half[0], np.abs(v) - half[1])
+        sheet = mix(sheet, palette[style.integers(4)], step(-edge, 0, 2 / size))
+    return sheet
+
+
 def abstract(style: Random, instance: Random, size: int) -> Array:
     """A texture of no particular material: waves and noise, warped, thresholded and coloured at random."""
     palette = [colour(style, value=(0.1, 0.95)) for _ in range(3)]
@@ -308,7 +330,7 @@ def abstract(style: Random, instance: Random, size: int) -> Array:
         wave = np.sin(TAU * style.uniform(3, 24) * (x + bend + instance.uniform()))
         cross = np.sin(TAU * style.uniform(3, 24) * (y - bend + instance.uniform()))
         value += style.choice([wave, wave * cross, np.maximum(wave, cross), np.abs(wave)], axis=0)
-    noise = fractal_noise(instance, size, style.uniform(3, 50), style.integers(1, 5), 0.7)
+    noise = fractal_noise(instance, size, style.uniform(3, 50), int(style.integers(1, 5)), 0.7)
     value = style.uniform(0, 0.5) * value + style.uniform(0, 0.3) * noise
     if style.random() < 0.4:
         value = np.tanh(value * style.uniform(1, 6))
@@ -344,6 +366,7 @@ MATERIALS: dict[str, Draw] = {
     "printed pattern": printed_pattern,
     "honeycomb": honeycomb,
     "gravel": gravel,
+    "collage": collage,
     "texture": abstract,
 }
 """Name in captions of each material that pretraining draws."""

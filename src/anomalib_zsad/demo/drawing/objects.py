@@ -70,7 +70,8 @@ def metal_plate(style: Random, x: Array, y: Array) -> Array:
 
 def stone(style: Random, x: Array, y: Array) -> Array:
     """Smooth irregular body such as a pebble or bean."""
-    angle, radius = np.arctan2(y, x), 0.85
+    angle = np.arctan2(y, x)
+    radius = np.full_like(angle, 0.85)
     for wave in (2, 3, 4):
         radius = radius + style.uniform(0, 0.12 / wave) * np.cos(wave * angle + style.uniform(0, TAU))
     return (np.hypot(x, y) - radius).astype(np.float32)
