@@ -78,6 +78,7 @@ def test_20_links_out_of_the_folder_and_devices_are_not_read(tmp_path: Path) -> 
     (tmp_path / "in" / "outside").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in" / "inside").symlink_to(tmp_path / "in" / "a")
     (tmp_path / "in" / "dangling").symlink_to(tmp_path / "in" / "nothing")
+    (tmp_path / "in" / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "in" / "pipe")
     found = discover(tmp_path / "in")
     assert len(found.candidates) == 1
@@ -87,6 +88,7 @@ def test_20_links_out_of_the_folder_and_devices_are_not_read(tmp_path: Path) -> 
         "outside": "refused",
         "inside": "skipped",
         "dangling": "skipped",
+        "loop": "skipped",
         "pipe": "refused",
     }
 

@@ -163,7 +163,7 @@ def _report_unreadable(error: OSError, root: Path, found: Discovery) -> None:
 def _report_link(path: Path, root: Path, found: Discovery) -> None:
     """A link inside the tree leads to what is found on its own; a link out of it is refused."""
     name = path.relative_to(root).as_posix()
-    if path.resolve().is_relative_to(root):
+    if Path(os.path.realpath(path)).is_relative_to(root):  # `Path.resolve` fails where a link leads to itself
         found.findings.append(
             skip(Fault.UNSAFE_PATH, "a link to another place of the input is not followed", (), (name,))
         )
@@ -173,7 +173,12 @@ def _report_link(path: Path, root: Path, found: Discovery) -> None:
 
 
 def _file_or_archive(path: Path, name: str, budget: SizeBudget, found: Discovery) -> Iterator[FileSource]:
-    if not stat.S_ISREG(path.stat().st_mode):
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        found.findings.append(_as_finding(error, DiskFile(path, name)))
+        return
+    if not stat.S_ISREG(mode):
         message = "a device, pipe or socket is not read"
         found.findings.append(Finding(Fault.UNSAFE_PATH, Outcome.REFUSE, message, (), (name,)))
     elif name.lower().endswith(".zip"):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -234,7 +235,7 @@ def _prepare_output(location: Path, run: _Run) -> None:
         OutputInUseError: If it holds something else, or lies inside the input.
     """
     output = run.output
-    if location.is_dir() and output.resolve().is_relative_to(location.resolve()):
+    if location.is_dir() and Path(os.path.realpath(output)).is_relative_to(location.resolve()):
         raise OutputInUseError("the output folder lies inside the input folder; choose another place")
     with _disk_errors():
         output.mkdir(parents=True, exist_ok=True)
