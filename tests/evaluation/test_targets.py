@@ -131,6 +131,7 @@ def test_volumes_are_evaluated_slice_by_slice(tmp_path: Path) -> None:
         nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), tmp_path / "scans" / folder / "a.nii.gz")
     target = parse_target(f"anomalib_zsad.medical.datamodule.VolumeDataModule:{tmp_path / 'scans'}?class_name=brain")
     assert target.name == "scans"
+    assert target.categories[0].name == "brain"
     dataset = target.categories[0].load()
     items = [dataset[index] for index in range(len(dataset))]
     assert sum(int(item.gt_label) for item in items) == 2

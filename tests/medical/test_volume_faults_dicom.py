@@ -1,5 +1,6 @@
 """Faults of DICOM inputs: each test makes one row of the table and checks what must happen."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import generate_uid
+from pydicom.uid import JPEGLosslessSV1, generate_uid
 
 from anomalib_zsad.medical.faults import Fault, Finding, Outcome, SeriesRefusedError
 from anomalib_zsad.medical.readers.dicom import DicomSeriesReader
@@ -425,6 +427,20 @@ def test_16_an_unsupported_transfer_syntax_is_refused_by_name(tmp_path: Path, mo
     assert not volumes
     assert outcomes(findings) == {16: "refused"}
     assert "1.2.840.10008.1.2.9" in message(findings, 16)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gdcm") is not None, reason="python-gdcm reads this compression")
+def test_16_the_package_that_reads_a_transfer_syntax_is_named(tmp_path: Path) -> None:
+    def compress(dataset: Dataset, index: int) -> None:
+        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+        dataset["PixelData"].is_undefined_length = True
+
+    volumes, findings = read_all(write_series(tmp_path / "s", edit=compress))
+    assert not volumes
+    assert outcomes(findings) == {16: "refused"}
+    assert "1.2.840.10008.1.2.4.70" in message(findings, 16)
+    assert "install python-gdcm" in message(findings, 16)
 
 
 def test_17_lossy_compression_is_reported(tmp_path: Path) -> None:

@@ -170,7 +170,8 @@ def datamodule_target(
         spoken = {label: source.name_of(label) for label in source.resolve_categories()}
         categories = tuple(Category(name, partial(_load, cls, given, label), name) for label, name in spoken.items())
     else:
-        categories = (Category(_plain_name(datamodule).lower(), partial(_load, cls, given, None)),)
+        label = str(arguments.get("class_name") or _plain_name(datamodule).lower())
+        categories = (Category(label, partial(_load, cls, given, None)),)
     # A class that reads whatever it is pointed to says nothing about which set that is.
     is_a_set = cls.__module__.startswith("anomalib.")
     own_name = _plain_name(datamodule) if is_a_set else root.resolve().name
