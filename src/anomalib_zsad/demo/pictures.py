@@ -18,7 +18,7 @@ class Shown(NamedTuple):
     mask: np.ndarray | None
 
 
-def draw_sheet(shown: Sequence[Shown], path: Path, title: str, columns: int = 4) -> None:
+def draw_sheet(shown: Sequence[Shown], path: Path, title: str, columns: int = 8) -> None:
     """Write a sheet: each image with its true defect outlined, and below it the overlay with the score.
 
     All overlays have the same limits (the 90 % and 99.8 % quantiles of all maps), so that they can be compared.
@@ -44,7 +44,7 @@ def draw_sheet(shown: Sequence[Shown], path: Path, title: str, columns: int = 4)
         _draw_image(axes[2 * row, column], item)
         _draw_overlay(axes[2 * row + 1, column], item.finding, limits)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=75)
 
 
 def _draw_image(axis: Any, item: Shown) -> None:
