@@ -62,8 +62,9 @@ def _quieten() -> None:
 
 def _train_and_test(method: str, output: Path) -> list[tuple[str, str, dict[str, float]]]:
     """Train one method on the auxiliary categories and test it, untrained and trained, on the unseen ones."""
-    import anomalib_zsad
     from lightning.pytorch import seed_everything
+
+    import anomalib_zsad
 
     seed_everything(0, verbose=False)  # untrained prompts are random ones
     untrained = getattr(anomalib_zsad, method)(backbone="demo", **ARGUMENTS[method]).model
