@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from anomalib_zsad.calibration.fingerprint import describe_model
 from anomalib_zsad.device import resolve_device
 from anomalib_zsad.medical.scoring import SliceScores
 
@@ -29,6 +30,7 @@ class ModelScorer:
         self.module = module.eval().to(self.device)
         self.class_name = class_name or module.class_name or "object"
         self.facts = dict(facts or {})
+        self._model = describe_model(self.module)
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> SliceScores:
@@ -44,14 +46,9 @@ class ModelScorer:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Model, backbone with fingerprint, class name, samples, device, and what the caller added."""
-        model = self.module.model
+        """Model, backbone with fingerprint, hash of the weights, constants, class name, device, and the caller's."""
         return {
-            "model": type(self.module).__name__,
-            "trained": bool(self.module.trained),
-            "backbone": model.backbone.config.name,
-            "backbone_fingerprint": model.backbone.fingerprint,
-            "image_size": model.backbone.image_size,
+            **self._model,
             "class_name": self.class_name,
             **self.facts,
             "device": device_name(self.device),

@@ -1,0 +1,128 @@
+"""What decides scores, by name, so that a calibration is used with nothing else."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from anomalib_zsad.medical.screen_volume import VolumeOptions
+
+_REMEDY = (
+    "Use the model and the settings that it was made with, or make a new one of normal data with "
+    "`anomalib-zsad calibrate`."
+)
+
+
+# Facts of a scorer that do not change scores, or that say again what others say: the hash of a checkpoint's file
+# changes when the file is written anew, that of the weights does not.
+_NOT_COMPARED = ("device", "arguments", "checkpoint_sha256")
+
+
+class CalibrationMismatchError(ValueError):
+    """A calibration was made with another model or other settings."""
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one mapping of dotted names to plain JSON values (numbers, text, lists, booleans, null)."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple | list) else value
+    return flat
+
+
+def check_fingerprint(calibrated: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Make sure that two fingerprints are equal.
+
+    Args:
+        calibrated: Of the calibration.
+        present: Of the model and the settings at hand.
+
+    Raises:
+        CalibrationMismatchError: If they differ; names each field with both values.
+    """
+    differing = [
+        f"{name} was {_show(calibrated, name)} and is {_show(present, name)} now"
+        for name in dict.fromkeys((*calibrated, *present))
+        if calibrated.get(name) != present.get(name) or (name in calibrated) != (name in present)
+    ]
+    if differing:
+        raise CalibrationMismatchError(f"the calibration does not fit: {'; '.join(differing)}. {_REMEDY}")
+
+
+def _show(fields: Mapping[str, Any], name: str) -> str:
+    if name not in fields:
+        return "not given"
+    text = repr(fields[name])
+    return text if len(text) <= 70 else f"{text[:67]}..."
+
+
+def describe_model(module: Any) -> dict[str, Any]:
+    """What decides the answers of a zero-shot model, except for the class name.
+
+    Args:
+        module: A Lightning module of this package.
+    """
+    model = module.model
+    transform = getattr(module.pre_processor, "transform", None)
+    return {
+        "model": type(module).__name__,
+        "trained": bool(module.trained),
+        "backbone": model.backbone.config.name,
+        "backbone_fingerprint": model.backbone.fingerprint,
+        "image_size": model.backbone.image_size,
+        "weights_sha256": weights_hash(model),
+        "constants": {
+            name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            for name, value in sorted(vars(model).items())
+            if (isinstance(value, str | int | float | tuple) or is_dataclass(value))
+            and not name.startswith("_")
+            and name not in ("training", "class_name")
+        },
+        "preparation": " ".join(str(transform).split()),
+    }
+
+
+def weights_hash(model: "nn.Module") -> str:
+    """SHA-256 over all tensors of a torch model but the frozen backbone's, which has a fingerprint of its own."""
+    digest = hashlib.sha256()
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
+        if not name.startswith("backbone."):
+            values = tensor.detach().float().cpu().contiguous()
+            digest.update(f"{name} {tuple(values.shape)}\n".encode())
+            digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def volume_fingerprint(
+    description: Mapping[str, Any], options: "VolumeOptions", mode: Literal["volume", "2d"] = "volume"
+) -> dict[str, Any]:
+    """Fingerprint of what scores volumes.
+
+    Args:
+        description: What the scorer says of itself (`SliceScorer.describe`).
+        options: How volumes are screened.
+        mode: How they are read.
+    """
+    model = {name: value for name, value in description.items() if name not in _NOT_COMPARED}
+    screening = {
+        "mode": mode,
+        "plane": options.plane,
+        "channels": options.channels,
+        "crop": options.crop,
+        "window": options.window,
+        "top_k": options.top_k,
+        "score_blank": options.score_blank,
+    }
+    return flatten({"model": model, "screening": screening})
+
+
+def image_fingerprint(module: Any, class_name: str) -> dict[str, Any]:
+    """Fingerprint of a model that scores images of one class."""
+    return flatten({"model": {**describe_model(module), "class_name": class_name}})
