@@ -140,3 +140,33 @@ def test_30_constant_slices_are_blank_and_divide_by_nothing(tmp_path: Path) -> N
     stack = SliceStack(volume, WINDOW)
     assert [index for index in stack.indices if stack.is_blank(stack.image(index))] == [1]
     assert torch.isfinite(stack.batch([1])).all()
+
+
+@pytest.mark.parametrize("crop", [False, True])
+@pytest.mark.parametrize("plane", ["native", "coronal", "sagittal"])
+def test_a_voxel_is_found_in_its_image(tmp_path: Path, plane: str, crop: bool) -> None:
+    stack = SliceStack(only(write_series(tmp_path / "s")), Window(0, 900, "custom", ""), plane, crop=crop)
+    index = MARK[stack.axis]
+    place = stack.pixel(MARK)
+    assert place is not None
+    assert stack.voxel_index(index, *place) == MARK
+    assert stack.image(index)[place] == 1
+
+
+def test_a_voxel_outside_the_crop_has_no_pixel(tmp_path: Path) -> None:
+    voxels = np.full((40, 40, 3), -1000, np.int16)
+    voxels[16:24, 16:24] = 50
+    stack = SliceStack(only(write_series(tmp_path / "s", voxels)), Window(0, 900, "custom", ""), crop=True)
+    assert stack.pixel((0, 0, 0)) is None
+    assert stack.pixel((20, 20, 0)) is not None
+
+
+@pytest.mark.parametrize(("plane", "left", "top"), [("axial", "R", "A"), ("coronal", "R", "S"), ("sagittal", "A", "S")])
+@pytest.mark.parametrize("name", list(affines()))
+def test_edges_are_named_as_radiologists_look_at_them(
+    tmp_path: Path, name: str, plane: str, left: str, top: str
+) -> None:
+    volume = only(write_nifti(tmp_path / "v.nii.gz", marked_voxels(), affines()[name]))
+    edges = SliceStack(volume, Window(0, 900, "custom", ""), plane).edges()
+    opposite = dict(zip("RLAPSI", "LRPAIS", strict=True))
+    assert edges == {"left": left, "right": opposite[left], "top": top, "bottom": opposite[top]}

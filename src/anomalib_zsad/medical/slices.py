@@ -23,6 +23,7 @@ Channels = Literal["repeat", "neighbours"]
 # right). Both run against the RAS axis: down is to the back or to the feet, right is to the patient's left or back.
 _DISPLAY_AXES = {2: (1, 0), 1: (2, 0), 0: (2, 1)}
 _BLANK_RANGE = 1e-6
+_TOWARDS = ("RL", "AP", "SI")  # letters for a rising and a falling world coordinate
 _CROP_STRIDE = 4
 
 
@@ -51,6 +52,12 @@ class Turn:
         row = shape[0] - 1 - row if self.flip_rows else row
         column = shape[1] - 1 - column if self.flip_columns else column
         return (column, row) if self.transpose else (row, column)
+
+    def pixel(self, first: int, second: int, shape: tuple[int, int]) -> tuple[int, int]:
+        """Row and column, in the image of shape (H, W), of an index into the voxel plane (A, B)."""
+        row, column = (second, first) if self.transpose else (first, second)
+        row = shape[0] - 1 - row if self.flip_rows else row
+        return row, shape[1] - 1 - column if self.flip_columns else column
 
 
 @dataclass(frozen=True)
@@ -222,6 +229,33 @@ class SliceStack:
         voxel = [first, second]
         voxel.insert(self.axis, index)
         return voxel[0], voxel[1], voxel[2]
+
+    def pixel(self, voxel: tuple[int, int, int]) -> tuple[int, int] | None:
+        """Row and column of a voxel in the (cropped) image of its slice; `None` outside the crop."""
+        first, second = (place for axis, place in enumerate(voxel) if axis != self.axis)
+        row, column = self.turn.pixel(first, second, self.full_shape)
+        inside = (
+            self.box.rows.start <= row < self.box.rows.stop and self.box.columns.start <= column < self.box.columns.stop
+        )
+        return (row - self.box.rows.start, column - self.box.columns.start) if inside else None
+
+    def edges(self) -> dict[str, str] | None:
+        """What lies beyond the edges of the images: `left`, `right`, `top` and `bottom`, as one of R, L, A, P, S, I.
+
+        The nearest direction where the planes are oblique; `None` where the orientation is not known.
+        """
+        if not self.volume.geometry_known or not self.volume.has_spatial_stack:
+            return None
+        middle = (self.full_shape[0] // 2, self.full_shape[1] // 2)
+        letters: dict[str, str] = {}
+        for name, row, column in (("right", 0, 1), ("left", 0, -1), ("bottom", 1, 0), ("top", -1, 0)):
+            here = self.turn.index(*middle, self.full_shape)
+            there = self.turn.index(middle[0] + row, middle[1] + column, self.full_shape)
+            step = np.insert(np.subtract(there, here), self.axis, 0)
+            direction = self.volume.affine[:3, :3] @ step
+            nearest = int(np.abs(direction).argmax())
+            letters[name] = _TOWARDS[nearest][int(direction[nearest] < 0)]
+        return letters
 
     def center(self, index: int) -> tuple[float, float, float] | None:
         """World position (RAS, mm) of the middle of a slice; `None` where unknown."""
