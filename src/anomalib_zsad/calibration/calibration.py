@@ -21,7 +21,6 @@ MINIMUM_UNITS = 20
 
 _FORMAT = 1
 _PROGRAM = "anomalib-zsad calibration"
-_FIELDS = ("kind", "units", "fingerprint", "population", "left_out", "scores")
 
 
 class CalibrationFileError(ValueError):
@@ -41,6 +40,7 @@ class Calibration:
         population: What else is known of the normal cases, such as `modality` and `window` of volumes: for each name
             how many members have which value.
         left_out: Why how many series or images were not used.
+        cases: Pseudonyms of the volumes (hashes of their instances), so that they are known when they are screened.
 
     Raises:
         TooFewNormalsError: If there are fewer than `MINIMUM_UNITS` units.
@@ -52,6 +52,7 @@ class Calibration:
     fingerprint: Mapping[str, Any]
     population: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    cases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in LEVELS:
@@ -204,7 +205,14 @@ class Calibration:
             str(level): tuple(tuple(float(score) for score in unit) for unit in units)
             for level, units in record["scores"].items()
         }
-        return cls(record["kind"], scores, record["fingerprint"], record["population"], record["left_out"])
+        return cls(
+            record["kind"],
+            scores,
+            record["fingerprint"],
+            record["population"],
+            record["left_out"],
+            tuple(record["cases"]),
+        )
 
     def _content(self) -> dict[str, Any]:
         """What the file says, beside its format; no names, no identifiers, and no order that could tell of any."""
@@ -216,6 +224,7 @@ class Calibration:
             "fingerprint": dict(self.fingerprint),
             "population": {name: dict(values) for name, values in self.population.items()},
             "left_out": dict(self.left_out),
+            "cases": sorted(self.cases),
             "scores": {level: [sorted(self.scores[level][unit]) for unit in order] for level in self.levels},
         }
 

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anomalib_zsad.cli.calibration_arguments import add_calibration_arguments, load_calibration
 from anomalib_zsad.cli.reading_arguments import EXIT_CODES, add_reading_arguments, reading_options
 
 if TYPE_CHECKING:
+    from anomalib_zsad.medical.decisions import DecisionRule
     from anomalib_zsad.medical.screening import ScreeningOptions
     from anomalib_zsad.medical.summary import Entry
 
@@ -16,7 +18,8 @@ _EPILOG = f"""\
 For each series a folder under its pseudonym: anomaly_map.nii.gz and lesions.nii.gz on the input's grid, lesions_seg.dcm
 (DICOM SEG, where the source is DICOM), slices.csv, previews, report.json. For the run: summary.json and summary.csv.
 
-For research use only. Scores are uncalibrated.
+For research use only. Scores are uncalibrated unless a calibration is given: then p_value and flagged mean what the
+calibration promises at the false-alarm rate. `uncertain` are slices whose score the sampled prompts do not agree on.
 
 {EXIT_CODES}"""
 
@@ -34,6 +37,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=Path, required=True, help="a new or empty folder, outside the input")
     _add_model_arguments(parser)
     _add_screening_arguments(parser)
+    _add_decision_arguments(parser)
     _add_run_arguments(parser)
     add_reading_arguments(parser)
     return parser
@@ -85,12 +89,30 @@ def _add_screening_arguments(parser: argparse.ArgumentParser) -> None:
         help="one slice, or with its neighbours (2.5D)",
     )
     group.add_argument("--crop", action="store_true", help="show the model only the box around the body")
-    group.add_argument("--threshold", type=float, default=0.5, help="of slice scores and map pixels, in [0, 1]")
+    group.add_argument(
+        "--threshold", type=float, help="of slice scores and map pixels, in [0, 1] (default: 0.5); not with calibration"
+    )
     group.add_argument("--top-k", type=int, default=5, help="the volume's score is the mean of this many top slices")
     group.add_argument("--previews", type=int, default=5, help="number of pictures of top slices")
     group.add_argument("--batch-size", type=int, default=8, help="slices scored at a time")
     group.add_argument("--score-blank", action="store_true", help="score constant slices too, instead of skipping them")
     group.add_argument("--std-map", action="store_true", help="write the map of standard deviations as well")
+
+
+def _add_decision_arguments(parser: argparse.ArgumentParser) -> None:
+    group = add_calibration_arguments(parser)
+    group.add_argument(
+        "--benjamini-hochberg",
+        action="store_true",
+        help="flag the slices of a volume together, at the rate as a false discovery rate; needs --calibration",
+    )
+    group.add_argument(
+        "--uncertainty",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="a slice is uncertain if this many standard deviations of its score reach the threshold (default: 1)",
+    )
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
         return ExitCode.DISK
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    _print_summary(args.output, entries, code)
+    _print_summary(args.output, entries, code, options.rule)
     if code is ExitCode.NOTHING_FOUND:
         sys.stderr.write("error: there is nothing to screen at the input path\n")
     return code
@@ -143,16 +165,20 @@ def _check_paths(args: argparse.Namespace) -> None:
 
 
 def _options(args: argparse.Namespace) -> "ScreeningOptions":
+    from anomalib_zsad.medical.decisions import DecisionRule
     from anomalib_zsad.medical.screen_volume import VolumeOptions
     from anomalib_zsad.medical.screening import ScreeningOptions
 
+    calibration, rate = load_calibration(args)
+    if calibration is not None and args.threshold is not None:
+        raise ValueError("--threshold and --calibration exclude each other: a calibration sets the thresholds")
     volume = VolumeOptions(
         output_types=tuple(dict.fromkeys(args.output_type)),
         plane=args.plane,
         channels=args.channels,
         crop=args.crop,
         window=args.window,
-        threshold=args.threshold,
+        threshold=0.5 if args.threshold is None else args.threshold,
         top_k=args.top_k,
         previews=args.previews,
         batch_size=args.batch_size,
@@ -162,6 +188,7 @@ def _options(args: argparse.Namespace) -> "ScreeningOptions":
     return ScreeningOptions(
         reading=reading_options(args),
         volume=volume,
+        rule=DecisionRule(calibration, rate, args.benjamini_hochberg, args.uncertainty),
         series=tuple(args.series),
         resume=args.resume,
         source_names=args.source_names,
@@ -184,22 +211,23 @@ def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
     return arguments
 
 
-def _print_summary(output: Path, entries: "list[Entry]", code: int) -> None:
+def _print_summary(output: Path, entries: "list[Entry]", code: int, rule: "DecisionRule") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from anomalib_zsad.medical.report import RESEARCH_USE
-
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    table = Table("series", "status", "slices", "flagged", "score", "reason")
+    calibrated = ["p", "decision"] if rule.calibration is not None else []
+    table = Table("series", "status", "slices", "flagged", "uncertain", "score", *calibrated, "reason")
     for entry in entries:
-        numbers = [entry.slices, entry.flagged_slices]
+        numbers = [entry.slices, entry.flagged_slices, entry.uncertain_slices]
         cells = ["" if number is None else str(number) for number in numbers]
-        score = "" if entry.volume_score is None else f"{entry.volume_score:.3f}"
-        row = [entry.series or "-", entry.status, *cells, score, entry.reason]
+        scores = [entry.volume_score, entry.volume_p_value][: 2 if calibrated else 1]
+        cells += ["" if score is None else f"{score:.3f}" for score in scores]
+        cells += [entry.volume_decision or ""] if calibrated else []
+        row = [entry.series or "-", entry.status, *cells, entry.reason]
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
-    console.print(f"{RESEARCH_USE}\nwritten to {output} (exit code {int(code)})", markup=False, highlight=False)
+    console.print(f"{rule.statement}\nwritten to {output} (exit code {int(code)})", markup=False, highlight=False)

@@ -57,6 +57,7 @@ class Fault(Enum):
     BURNED_IN = (35, "burned-in-annotation", "W", "text may be part of the picture")
     FAILED = (36, "failed", "R", "an error that no other row names")
     NO_SEGMENTATION = (37, "no-dicom-seg", "W", "a DICOM SEG that could not be made")
+    CALIBRATION = (38, "calibration", "RW", "a volume unlike those calibrated on, or one of them")
 
     def __init__(self, number: int, code: str, outcomes: str, description: str) -> None:
         self.number = number

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 from anomalib_zsad.medical.segmentation import PATIENT_MODULE
 
 if TYPE_CHECKING:
+    from anomalib_zsad.medical.decisions import DecisionRule
     from anomalib_zsad.medical.screen_volume import VolumeOptions, VolumeResult
     from anomalib_zsad.medical.slices import SliceStack
     from anomalib_zsad.medical.volume import Volume
 
-RESEARCH_USE = (
-    "For research use only: not a medical device, not for diagnosis. "
-    "Scores are uncalibrated: 0.5 has no clinical meaning."
-)
 _PACKAGES = ("anomalib-zsad", "anomalib", "torch", "monai", "highdicom", "pydicom", "nibabel", "numpy")
 
 
@@ -38,14 +36,16 @@ def volume_report(
     stack: "SliceStack",
     result: "VolumeResult",
     options: "VolumeOptions",
+    rule: "DecisionRule",
     model: dict[str, Any],
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything that is needed to understand and repeat the screening of one series; no patient data."""
     return {
         "format": 1,
-        "statement": RESEARCH_USE,
-        "calibrated": False,
+        "statement": rule.statement,
+        "calibrated": rule.calibration is not None,
+        "calibration": rule.report(result.thresholds),
         **facts,
         "series_instance_uid": volume.series_instance_uid or None,
         "study_instance_uid": volume.study_instance_uid or None,
@@ -56,15 +56,19 @@ def volume_report(
         "channels": options.channels,
         "crop": _crop(stack) if options.crop else None,
         "window": result.window.as_dict(),
-        "threshold": options.threshold,
+        "thresholds": asdict(result.thresholds),
+        "uncertainty": rule.uncertainty,
         "model": model,
         "result": {
             "volume_score": result.score,
             "volume_score_std": result.score_std,
+            "volume_p_value": result.p_value,
+            "volume_decision": result.decision,
             "volume_score_is": f"mean of the {len(result.top_slices)} highest slice scores",
             "top_slices": result.top_slices,
             "slices": len(result.rows),
             "flagged_slices": result.flagged,
+            "uncertain_slices": result.uncertain,
             "blank_slices": sum(row.blank for row in result.rows),
             "slots_without_slice": [index for index, source in enumerate(volume.slices) if source is None],
         },

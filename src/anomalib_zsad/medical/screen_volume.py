@@ -1,6 +1,7 @@
 """Screen one volume: windows, slices, scores, and every output of one series."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -8,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from anomalib_zsad.atomic import write_text
+from anomalib_zsad.medical.decisions import DecisionRule, Thresholds
 from anomalib_zsad.medical.faults import Fault, refuse, warn
 from anomalib_zsad.medical.mapfile import MapFile
 from anomalib_zsad.medical.previews import TopSlices
@@ -15,7 +17,7 @@ from anomalib_zsad.medical.report import report_text, versions, volume_report
 from anomalib_zsad.medical.scoring import SliceScorer, SliceScores
 from anomalib_zsad.medical.segmentation import write_segmentation
 from anomalib_zsad.medical.slices import Channels, Plane, SliceStack
-from anomalib_zsad.medical.tables import SliceRow, rows_to_csv
+from anomalib_zsad.medical.tables import Decision, SliceRow, rows_to_csv
 from anomalib_zsad.medical.volume import Volume
 from anomalib_zsad.medical.windowing import Window, check_window, choose_window
 from anomalib_zsad.medical.writers import as_map, as_mask, write_maps
@@ -31,7 +33,7 @@ class VolumeOptions:
         output_types: `nifti` and `dicom_seg`, or one of them. A SEG is written where the source is DICOM and allows it.
         plane, channels, crop: Of `SliceStack`.
         window: Of `choose_window`.
-        threshold: In [0, 1]; from it on a slice is flagged and a pixel belongs to a lesion.
+        threshold: In [0, 1]; from it on a slice is flagged and a pixel belongs to a lesion, unless a calibration says.
         top_k: The volume's score is the mean of this many highest slice scores.
         previews: How many pictures of top slices to write.
         batch_size: Slices per batch.
@@ -73,6 +75,9 @@ class VolumeResult:
         rows: One for each slice, in order.
         window: Grey levels used.
         top_slices: Indices of the slices behind the score, best first.
+        thresholds: From which score on slices, pixels and the volume are flagged.
+        p_value: Conformal p-value of the volume's score; `None` without a calibration.
+        decision: About the volume; `None` without a calibration.
     """
 
     score: float
@@ -80,6 +85,9 @@ class VolumeResult:
     rows: list[SliceRow]
     window: Window
     top_slices: list[int]
+    thresholds: Thresholds
+    p_value: float | None = None
+    decision: Decision | None = None
     files: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -87,6 +95,11 @@ class VolumeResult:
     def flagged(self) -> int:
         """Number of flagged slices."""
         return sum(row.flagged for row in self.rows)
+
+    @property
+    def uncertain(self) -> int:
+        """Number of slices that are not decided."""
+        return sum(row.decision == "uncertain" for row in self.rows)
 
 
 class Advance:
@@ -102,6 +115,7 @@ def screen_volume(
     options: VolumeOptions,
     folder: Path,
     *,
+    rule: DecisionRule | None = None,
     facts: dict[str, Any] | None = None,
     advance: Advance | None = None,
 ) -> VolumeResult:
@@ -114,24 +128,28 @@ def screen_volume(
         scorer: The model.
         options: How.
         folder: An existing folder for the outputs.
+        rule: How scores become decisions; by default by the options' threshold.
         facts: What the caller knows for the report (pseudonyms, reading time).
         advance: Told about progress.
 
     Raises:
-        SeriesRefusedError: If the plane cannot be cut from this volume.
+        SeriesRefusedError: If the plane cannot be cut from this volume, or it is unlike those calibrated on.
         ValueError: If the scorer's answers are no scores.
     """
+    rule = rule or DecisionRule()
     started = time.perf_counter()
     window, findings = choose_window(volume, options.window)
     volume.findings.extend(findings)
     stack = _stack(volume, window, options)
+    rule.check(volume, stack)
+    thresholds = rule.thresholds(options.threshold)
     maps = MapFile(folder / ".map", volume.shape)
     deviations = MapFile(folder / ".std", volume.shape) if options.std_map else None
     try:
-        rows, top = _score(stack, scorer, options, maps, deviations, advance or Advance())
+        rows, top = _score(stack, scorer, options, thresholds.mask, maps, deviations, advance or Advance())
         _note_blank(volume, rows)
         volume.release_voxels()
-        result = _result(rows, window, options.top_k)
+        result = _result(rows, window, options.top_k, rule, thresholds)
         result.seconds["scoring"] = time.perf_counter() - started
         writing = time.perf_counter()
         _write(folder, volume, stack, result, options, scorer, maps, deviations, top)
@@ -140,7 +158,7 @@ def screen_volume(
         maps.close()
         if deviations is not None:
             deviations.close()
-    report = volume_report(volume, stack, result, options, scorer.describe(), facts or {})
+    report = volume_report(volume, stack, result, options, rule, scorer.describe(), facts or {})
     write_text(folder / "report.json", report_text(report))
     return result
 
@@ -156,6 +174,7 @@ def _score(
     stack: SliceStack,
     scorer: SliceScorer,
     options: VolumeOptions,
+    mask_threshold: float,
     maps: MapFile,
     deviations: MapFile | None,
     advance: Advance,
@@ -172,19 +191,20 @@ def _score(
                 maps.write(stack.axis, index, stack.to_plane(heat))
                 if deviations is not None and answer.map_std is not None:
                     deviations.write(stack.axis, index, stack.to_plane(answer.map_std[place].numpy()))
-                rows.append(_row(stack, index, answer, place, options.threshold))
+                rows.append(_row(stack, index, answer, place, mask_threshold))
                 top.offer(index, rows[-1].score, images[place, 1].numpy(), heat)
         advance(len(indices) + len(blank))
     rows.sort(key=lambda row: row.slice)
     return rows, top
 
 
-def _row(stack: SliceStack, index: int, answer: SliceScores, place: int, threshold: float) -> SliceRow:
+def _row(stack: SliceStack, index: int, answer: SliceScores, place: int, mask_threshold: float) -> SliceRow:
+    """What is known of a slice by itself; the decision comes when all slices are known."""
     heat = answer.anomaly_map[place].numpy()
     row, column = (int(number) for number in np.unravel_index(int(heat.argmax()), heat.shape))
     peak = stack.voxel_index(index, row, column)
     score = float(answer.score[place])
-    area = int(np.count_nonzero(heat >= threshold))
+    area = int(np.count_nonzero(heat >= mask_threshold))
     uid, frame = _source(stack, index)
     x, y, z = stack.center(index) or (None, None, None)
     peak_x, peak_y, peak_z = stack.volume.world(peak) or (None, None, None)
@@ -206,8 +226,10 @@ def _row(stack: SliceStack, index: int, answer: SliceScores, place: int, thresho
         peak_z_mm=peak_z,
         area_pixels=area,
         area_mm2=None if stack.pixel_area is None else area * stack.pixel_area,
-        flagged=score >= threshold,
+        flagged=False,
         blank=False,
+        p_value=None,
+        decision="normal",
     )
 
 
@@ -215,8 +237,8 @@ def _blank_row(stack: SliceStack, index: int) -> SliceRow:
     uid, frame = _source(stack, index)
     x, y, z = stack.center(index) or (None, None, None)
     area = None if stack.pixel_area is None else 0.0
-    nothing = (None,) * 6
-    return SliceRow(index, uid, frame, x, y, z, 0.0, None, 0.0, *nothing, 0, area, flagged=False, blank=True)
+    values: list[Any] = [0.0, None, 0.0, *[None] * 6, 0, area, False, True, None, "blank"]
+    return SliceRow(index, uid, frame, x, y, z, *values)
 
 
 def _source(stack: SliceStack, index: int) -> tuple[str, int | None]:
@@ -233,16 +255,26 @@ def _note_blank(volume: Volume, rows: list[SliceRow]) -> None:
         )
 
 
-def _result(rows: list[SliceRow], window: Window, top_k: int) -> VolumeResult:
+def volume_score(rows: Sequence[SliceRow], top_k: int) -> tuple[float, float | None, list[SliceRow]]:
+    """Score of a volume, its deviation, and the rows behind it, best first.
+
+    In float32, like the scores of slices.
+    """
     best = sorted(rows, key=lambda row: row.score, reverse=True)[:top_k]
     deviations = [row.score_std for row in best if row.score_std is not None]
-    return VolumeResult(
-        score=float(np.mean([row.score for row in best])) if best else 0.0,
-        score_std=float(np.mean(deviations)) if deviations else None,
-        rows=rows,
-        window=window,
-        top_slices=[row.slice for row in best],
-    )
+    score = float(np.float32(np.mean([row.score for row in best]))) if best else 0.0
+    return score, float(np.mean(deviations)) if deviations else None, best
+
+
+def _result(
+    rows: list[SliceRow], window: Window, top_k: int, rule: DecisionRule, thresholds: Thresholds
+) -> VolumeResult:
+    score, deviation, best = volume_score(rows, top_k)
+    blank = all(row.blank for row in rows)
+    p_value, decision = rule.judge_volume(score, deviation, thresholds, blank=blank)
+    rows, thresholds = rule.judge_slices(rows, thresholds)
+    top_slices = [row.slice for row in best]
+    return VolumeResult(score, deviation, rows, window, top_slices, thresholds, p_value, decision)
 
 
 def _write(
@@ -258,24 +290,22 @@ def _write(
 ) -> None:
     if "nifti" in options.output_types:
         written = write_maps(folder, "anomaly_map", volume, maps, as_map, np.float32)
-        written += write_maps(folder, "lesions", volume, maps, as_mask(options.threshold), np.uint8)
+        written += write_maps(folder, "lesions", volume, maps, as_mask(result.thresholds.mask), np.uint8)
         if deviations is not None:
             written += write_maps(folder, "anomaly_map_std", volume, deviations, as_map, np.float32)
         result.files += [path.name for path in written]
     if "dicom_seg" in options.output_types and volume.segmentable:
-        _write_segmentation(folder / "lesions_seg.dcm", volume, result, options, scorer, maps)
+        _write_segmentation(folder / "lesions_seg.dcm", volume, result, scorer, maps)
     write_text(folder / "slices.csv", rows_to_csv(result.rows))
     result.files.append("slices.csv")
     result.files += [f"previews/{name}" for name in top.write(folder / "previews", stack.pixel_spacing)]
 
 
-def _write_segmentation(
-    path: Path, volume: Volume, result: VolumeResult, options: VolumeOptions, scorer: SliceScorer, maps: MapFile
-) -> None:
+def _write_segmentation(path: Path, volume: Volume, result: VolumeResult, scorer: SliceScorer, maps: MapFile) -> None:
     """Write the SEG; where the source's header does not allow one, the other outputs still stand."""
     model = str(scorer.describe().get("model", "anomalib-zsad"))
     try:
-        empty = write_segmentation(path, volume, maps, options.threshold, model, versions()["anomalib-zsad"])
+        empty = write_segmentation(path, volume, maps, result.thresholds.mask, model, versions()["anomalib-zsad"])
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         path.unlink(missing_ok=True)
         message = f"the source's header allows no DICOM SEG ({type(error).__name__}); the other outputs are whole"

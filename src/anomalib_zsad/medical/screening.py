@@ -15,11 +15,13 @@ from typing import Any
 import torch
 
 from anomalib_zsad.atomic import is_partial_file, remove_partial, whole_folder, write_text
+from anomalib_zsad.calibration.fingerprint import volume_fingerprint
+from anomalib_zsad.medical.decisions import DecisionRule
 from anomalib_zsad.medical.discovery import Candidate, discover
-from anomalib_zsad.medical.faults import Fault, Finding, Outcome, SeriesRefusedError, skip
+from anomalib_zsad.medical.faults import Fault, Finding, Outcome, SeriesRefusedError, skip, warn
 from anomalib_zsad.medical.loading import MASK_REASON, Job, ReadingOptions, is_mask, plan_jobs
 from anomalib_zsad.medical.progress import Progress
-from anomalib_zsad.medical.report import RESEARCH_USE, versions
+from anomalib_zsad.medical.report import versions
 from anomalib_zsad.medical.scoring import SliceScorer
 from anomalib_zsad.medical.screen_volume import VolumeOptions, screen_volume
 from anomalib_zsad.medical.summary import DONE, REFUSED, WARNED, Entry, counts, summary_csv
@@ -28,6 +30,7 @@ from anomalib_zsad.medical.summary import DONE, REFUSED, WARNED, Entry, counts, 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
+_CALIBRATED_ON = "this volume is one of those calibrated on: its p-values are no evidence"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -59,6 +62,7 @@ class ScreeningOptions:
     Attributes:
         reading: How inputs are read.
         volume: How volumes are screened.
+        rule: How scores become decisions.
         series: Pseudonyms of the series or volumes to screen; empty for all.
         resume: Go on with an interrupted run in the same output folder.
         source_names: Put file names (which may hold patient data) into the summary.
@@ -67,6 +71,7 @@ class ScreeningOptions:
 
     reading: ReadingOptions = field(default_factory=ReadingOptions)
     volume: VolumeOptions = field(default_factory=VolumeOptions)
+    rule: DecisionRule = field(default_factory=DecisionRule)
     series: tuple[str, ...] = ()
     resume: bool = False
     source_names: bool = False
@@ -93,8 +98,11 @@ def screen(
         FileNotFoundError: If there is nothing at `location`.
         OutputInUseError: If `output` cannot be used; says what to do.
         DiskError: If `output` cannot be written from the start.
+        CalibrationMismatchError: If the calibration was made with another model or other settings.
     """
     options = options or ScreeningOptions()
+    if options.rule.calibration is not None:
+        options.rule.calibration.check(volume_fingerprint(scorer.describe(), options.volume, options.reading.mode))
     run = _Run(Path(output), scorer, options, _settings(options, scorer))
     if not Path(location).exists():
         raise FileNotFoundError(f"there is nothing at the input path: {location}")
@@ -189,7 +197,11 @@ class _Run:
         }
         progress.start_slices(job.key, len(volume.slices))
         with _disk_errors(*_DISK_FULL), whole_folder(target) as folder:
-            result = screen_volume(volume, self.scorer, self.options.volume, folder, facts=known, advance=progress)
+            rule = self.options.rule
+            if rule.calibration is not None and job.images in rule.calibration.cases:
+                volume.findings.append(warn(Fault.CALIBRATION, _CALIBRATED_ON))
+            options = self.options.volume
+            result = screen_volume(volume, self.scorer, options, folder, rule=rule, facts=known, advance=progress)
         self.entries.append(Entry.done(job, volume, result))
 
     def write_summary(self, state: str) -> None:
@@ -201,7 +213,7 @@ class _Run:
         names = self.options.source_names
         summary = {
             "format": 1,
-            "statement": RESEARCH_USE,
+            "statement": self.options.rule.statement,
             "state": state,
             "settings": self.settings,
             "versions": versions(),
@@ -224,7 +236,8 @@ def _settings(options: ScreeningOptions, scorer: SliceScorer) -> dict[str, Any]:
     """What decides results, in JSON's types: a run is resumed with equal settings only."""
     model = {name: value for name, value in scorer.describe().items() if name != "device"}
     volume = {name: value for name, value in asdict(options.volume).items() if name != "batch_size"}
-    settings = {"reading": asdict(options.reading), "volume": volume, "model": model}
+    decisions = options.rule.settings()
+    settings = {"reading": asdict(options.reading), "volume": volume, "decisions": decisions, "model": model}
     return json.loads(json.dumps(settings))
 
 

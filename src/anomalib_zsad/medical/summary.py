@@ -21,8 +21,11 @@ _COLUMNS = (
     "status",
     "slices",
     "flagged_slices",
+    "uncertain_slices",
     "volume_score",
     "volume_score_std",
+    "volume_p_value",
+    "volume_decision",
     "reason",
 )
 
@@ -47,8 +50,11 @@ class Entry:
     modality: str = ""
     slices: int | None = None
     flagged_slices: int | None = None
+    uncertain_slices: int | None = None
     volume_score: float | None = None
     volume_score_std: float | None = None
+    volume_p_value: float | None = None
+    volume_decision: str | None = None
     findings: list[Finding | dict[str, Any]] = field(default_factory=list)
     source: str = ""
 
@@ -63,8 +69,11 @@ class Entry:
             modality=volume.modality,
             slices=len(result.rows),
             flagged_slices=result.flagged,
+            uncertain_slices=result.uncertain,
             volume_score=result.score,
             volume_score_std=result.score_std,
+            volume_p_value=result.p_value,
+            volume_decision=result.decision,
             findings=list(volume.findings),
             source=job.candidate.files[0].name,
         )
@@ -98,8 +107,11 @@ class Entry:
             modality=report["modality"] or "",
             slices=result["slices"],
             flagged_slices=result["flagged_slices"],
+            uncertain_slices=result["uncertain_slices"],
             volume_score=result["volume_score"],
             volume_score_std=result["volume_score_std"],
+            volume_p_value=result["volume_p_value"],
+            volume_decision=result["volume_decision"],
             findings=list(report["warnings"]),
             source=job.candidate.files[0].name,
         )

@@ -4,6 +4,9 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+Decision = Literal["abnormal", "normal", "uncertain", "blank"]
 
 
 @dataclass(frozen=True)
@@ -17,8 +20,12 @@ class SliceRow:
         score, score_std: Of the model; 0 and empty for blank slices, which the model does not see.
         map_max: Largest value of the map, at voxel (peak_i, peak_j, peak_k) and world position peak_*_mm (RAS).
         area_pixels, area_mm2: Of what reaches the threshold.
-        flagged: Whether the score reaches the threshold.
+        flagged: Whether the score reaches the threshold in use; with a calibration this is what its false-alarm rate
+            is about.
         blank: Whether the slice is constant.
+        p_value: Conformal p-value of the score; `None` without a calibration, and for blank slices.
+        decision: As `flagged` says, or `uncertain` where the threshold lies within the score's spread over the sampled
+            prompts, or `blank`.
     """
 
     slice: int
@@ -40,6 +47,8 @@ class SliceRow:
     area_mm2: float | None
     flagged: bool
     blank: bool
+    p_value: float | None
+    decision: Decision
 
 
 def rows_to_csv(rows: Iterable[SliceRow]) -> str:
