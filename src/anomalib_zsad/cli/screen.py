@@ -1,12 +1,12 @@
 """``anomalib-zsad screen``: score DICOM series and NIfTI volumes, slice by slice, with maps on the input's grid."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_zsad.cli.calibration_arguments import add_calibration_arguments, load_calibration
+from anomalib_zsad.cli.model_arguments import add_model_arguments, add_slicing_arguments, check_paths, model_arguments
 from anomalib_zsad.cli.reading_arguments import EXIT_CODES, add_reading_arguments, reading_options
 
 if TYPE_CHECKING:
@@ -35,35 +35,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("-i", "--input", type=Path, required=True, help="a file, a folder or a zip archive")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a new or empty folder, outside the input")
-    _add_model_arguments(parser)
+    add_model_arguments(parser)
     _add_screening_arguments(parser)
     _add_decision_arguments(parser)
     _add_run_arguments(parser)
     add_reading_arguments(parser)
     return parser
-
-
-def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("model")
-    group.add_argument("--model", default="BayesPFL", help="BayesPFL or CoPS (default: BayesPFL)")
-    group.add_argument("--checkpoint", type=Path, metavar="FILE", help="the trained model")
-    group.add_argument(
-        "--allow-untrained",
-        action="store_true",
-        help="run without --checkpoint, to try the command: scores mean nothing",
-    )
-    group.add_argument("--backbone", help="demo, an open_clip model name, or a JSON configuration")
-    group.add_argument("--pretrained", help="open_clip tag or weights file of the backbone")
-    group.add_argument("--class-name", help="what the slices show, for the prompts, such as brain (default: object)")
-    group.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1, ...")
-    group.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="model_arguments",
-        help="a further argument of the model, such as num_samples=5; may be repeated",
-    )
 
 
 def _add_screening_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,26 +53,11 @@ def _add_screening_arguments(parser: argparse.ArgumentParser) -> None:
         default=["nifti", "dicom_seg"],
         help="kinds of maps to write (default: both)",
     )
-    group.add_argument("--plane", choices=["native", "axial", "coronal", "sagittal"], default="native")
-    group.add_argument(
-        "--window",
-        default="auto",
-        help="auto, percentile, brain, subdural, liver, lung, bone, mediastinum, or WIDTH/LEVEL such as 80/40",
-    )
-    group.add_argument(
-        "--channels",
-        choices=["repeat", "neighbours"],
-        default="repeat",
-        help="one slice, or with its neighbours (2.5D)",
-    )
-    group.add_argument("--crop", action="store_true", help="show the model only the box around the body")
     group.add_argument(
         "--threshold", type=float, help="of slice scores and map pixels, in [0, 1] (default: 0.5); not with calibration"
     )
-    group.add_argument("--top-k", type=int, default=5, help="the volume's score is the mean of this many top slices")
     group.add_argument("--previews", type=int, default=5, help="number of pictures of top slices")
-    group.add_argument("--batch-size", type=int, default=8, help="slices scored at a time")
-    group.add_argument("--score-blank", action="store_true", help="score constant slices too, instead of skipping them")
+    add_slicing_arguments(group)
     group.add_argument("--std-map", action="store_true", help="write the map of standard deviations as well")
 
 
@@ -136,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
         return info.run(argparse.Namespace(**vars(args), check=False, json=False))
     try:
         options = _options(args)
-        _check_paths(args)
-        scorer = build_scorer(args.model, args.checkpoint, _model_arguments(args), args.device, args.class_name)
+        check_paths(args)
+        scorer = build_scorer(args.model, args.checkpoint, model_arguments(args), args.device, args.class_name)
         code, entries = screen(args.input, args.output, scorer, options)
     except (ValueError, OSError, OutputInUseError) as error:
         sys.stderr.write(f"error: {error}\n")
@@ -151,17 +113,6 @@ def run(args: argparse.Namespace) -> int:
     if code is ExitCode.NOTHING_FOUND:
         sys.stderr.write("error: there is nothing to screen at the input path\n")
     return code
-
-
-def _check_paths(args: argparse.Namespace) -> None:
-    """Refuse what would fail after the model was built; warn where it is untrained."""
-    if not args.input.exists():
-        raise FileNotFoundError(f"there is nothing at the input path: {args.input}")
-    if args.checkpoint is not None:
-        return
-    if not args.allow_untrained:
-        raise ValueError("no --checkpoint was given; an untrained model's scores mean nothing (--allow-untrained)")
-    sys.stderr.write("warning: the model is untrained; its scores mean nothing.\n")
 
 
 def _options(args: argparse.Namespace) -> "ScreeningOptions":
@@ -194,21 +145,6 @@ def _options(args: argparse.Namespace) -> "ScreeningOptions":
         source_names=args.source_names,
         progress=not args.no_progress,
     )
-
-
-def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of the model's class."""
-    given = {"backbone": args.backbone, "pretrained": args.pretrained}
-    arguments = {key: value for key, value in given.items() if value is not None}
-    for pair in args.model_arguments:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes KEY=VALUE, got {pair!r}")
-        try:
-            arguments[key] = json.loads(value)
-        except json.JSONDecodeError:
-            arguments[key] = value
-    return arguments
 
 
 def _print_summary(output: Path, entries: "list[Entry]", code: int, rule: "DecisionRule") -> None:
