@@ -13,10 +13,15 @@ _MARKER = ".anomalib-zsad-partial"
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically (UTF-8; bytes of file names that are no text are spelled out)."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
     temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            stream.write(text)
+        with temporary.open("wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

@@ -150,11 +150,19 @@ class VolumeDataModule(AnomalibDataModule):
         base = self.cache_dir or Path(self._temporary.name)
         return base / self.root.resolve().name
 
+    def split_cases(self) -> dict[Split, list[Case]]:
+        """The cases of each split; nothing is read but what their layout needs.
+
+        Raises:
+            FileNotFoundError: If the root or files that the layout names are missing.
+            ValueError: If no layout fits, or the shares leave nothing to test on.
+        """
+        return split_by_patient(find_cases(self.root, self.layout), self.train_share, self.val_share, self.seed or 0)
+
     def _setup(self, _stage: str | None = None) -> None:
-        cases = find_cases(self.root, self.layout)
+        parts = self.split_cases()
         cache = self._cache()
         cache.mkdir(parents=True, exist_ok=True)
-        parts = split_by_patient(cases, self.train_share, self.val_share, self.seed or 0)
         tables = {split: self._table(part, cache, split) for split, part in parts.items() if part}
         self.test_data = VolumeSliceDataset(tables[Split.TEST])
         self.val_data = VolumeSliceDataset(tables.get(Split.VAL, tables[Split.TEST].assign(split=Split.VAL.value)))

@@ -77,7 +77,7 @@ def find_cases(root: Path, options: LayoutOptions) -> list[Case]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"the data set's root {root} is no folder")
-    layout = _recognise(root, options) if options.layout == "auto" else options.layout
+    layout = recognise_layout(root, options) if options.layout == "auto" else options.layout
     finders = {"nnunet": _nnunet, "decathlon": _decathlon, "folder": _folder, "dicom": _dicom}
     cases = sorted(finders[layout](root, options), key=lambda case: case.name)
     if not cases:
@@ -85,7 +85,12 @@ def find_cases(root: Path, options: LayoutOptions) -> list[Case]:
     return [_with_patient(case, options.patient) for case in cases]
 
 
-def _recognise(root: Path, options: LayoutOptions) -> Layout:
+def recognise_layout(root: Path, options: LayoutOptions) -> Layout:
+    """The first layout that fits a data set.
+
+    Raises:
+        ValueError: If none does.
+    """
     if (root / "imagesTr").is_dir():
         return "decathlon" if "training" in _dataset_json(root) else "nnunet"
     if any(_matches(root, options.images)):

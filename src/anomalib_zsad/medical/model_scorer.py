@@ -11,6 +11,7 @@ from torch.nn import functional
 from anomalib_zsad.calibration.fingerprint import describe_model
 from anomalib_zsad.device import resolve_device
 from anomalib_zsad.medical.scoring import SliceScores
+from anomalib_zsad.models.components.prediction import ZeroShotPrediction
 
 
 class ModelScorer:
@@ -32,12 +33,19 @@ class ModelScorer:
         self.facts = dict(facts or {})
         self._model = describe_model(self.module)
 
-    @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> SliceScores:
         """Score images, float32 in [0, 1], shape (n, 3, H, W); maps come back on the same H x W pixels."""
-        shape = images.shape[-2:]
+        return self.on_slices(self.predict(images), images.shape[-2:])
+
+    @torch.inference_mode()
+    def predict(self, images: torch.Tensor) -> ZeroShotPrediction:
+        """The model's answer for images, float32 in [0, 1], shape (n, 3, H, W), at its own size on its device."""
         batch = self.module.pre_processor.transform(images.to(self.device, non_blocking=True))
-        answer = self.module.model(batch, [self.class_name] * len(batch))
+        return self.module.model(batch, [self.class_name] * len(batch))
+
+    @torch.inference_mode()
+    def on_slices(self, answer: ZeroShotPrediction, shape: torch.Size) -> SliceScores:
+        """An answer on the pixels of its slices, `shape` (H, W), on the CPU."""
         return SliceScores(
             score=answer.pred_score.float().cpu(),
             anomaly_map=_on_pixels(answer.anomaly_map, shape),

@@ -102,7 +102,7 @@ def _stamp(case: Case, options: SliceOptions) -> str:
 
 
 def _write_case(case: Case, folder: Path, options: SliceOptions, stamp: str) -> None:
-    volume = _read(case, options)
+    volume = read_case(case, options)
     window, findings = choose_window(volume, options.window)
     for finding in (*volume.findings, *findings):
         logger.warning("%s: %s", case.name, finding.message)
@@ -134,7 +134,12 @@ def _save(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path, compress_level=1)
 
 
-def _read(case: Case, options: SliceOptions) -> Volume:
+def read_case(case: Case, options: SliceOptions) -> Volume:
+    """The volume of a case.
+
+    Raises:
+        SeriesRefusedError: If it cannot be read truthfully.
+    """
     if case.image.is_file() and case.image.name.lower().endswith((".nii", ".nii.gz")):
         modality = case.modality if options.modality == "auto" else options.modality
         return read_nifti(

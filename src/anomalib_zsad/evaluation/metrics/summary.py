@@ -80,15 +80,16 @@ def join_ties(points: Tensor) -> Tensor:
     return _rows_between(points, points[:, NORMAL:].cumsum(0), _ends_of_ties(points))
 
 
-def condense(points: Tensor) -> Tensor:
-    """Merge neighbouring rows of ``points`` (n, 4), which are sorted, until about `CELLS` remain.
+def condense(points: Tensor, cells: int | None = None) -> Tensor:
+    """Merge neighbouring rows of ``points`` (n, 4), which are sorted, until about ``cells`` (`CELLS`) remain.
 
-    Up to `CELLS` distinct scores nothing is lost: the summary is exact.
+    Up to that many distinct scores nothing is lost: the summary is exact.
     """
+    cells = CELLS if cells is None else cells
     reached = points[:, NORMAL:].cumsum(0)
     last = _ends_of_ties(points)
-    if len(last) > CELLS:
-        cell = (_position(reached[last]) * CELLS).clamp(max=CELLS - 1).long()
+    if len(last) > cells:
+        cell = (_position(reached[last]) * cells).clamp(max=cells - 1).long()
         # A row that alone crosses a cell's border (many ties) must not be merged with light neighbours: the pair (cell
         # before it, cell after it) is its own.
         cell[1:] += cell[:-1].clone()
