@@ -71,7 +71,7 @@ def discover(location: str | Path, budget: SizeBudget | None = None) -> Discover
     for file in files:
         try:
             if file.name.lower().endswith(NIFTI_SUFFIXES):
-                key = _unused(pseudonym("series", _content_hash(file)), taken)
+                key = _unused(pseudonym("series", content_hash(file)), taken)
                 found.candidates.append(Candidate(key, "nifti", (file,)))
                 continue
             tag = read_series_tag(file)
@@ -121,13 +121,14 @@ def _dicom_candidate(members: list[tuple[FileSource, SeriesTag]], taken: set[str
     elif all(tag.sop_instance_uid for tag in tags):
         identity = sorted(tag.sop_instance_uid for tag in tags)
     else:
-        identity = sorted(_content_hash(file) for file, _ in members)
+        identity = sorted(content_hash(file) for file, _ in members)
     study = pseudonym("study", tags[0].study_instance_uid) if tags[0].study_instance_uid else ""
     files = tuple(sorted((file for file, _ in members), key=lambda file: file.name))
     return Candidate(_unused(pseudonym("series", *identity), taken), "dicom", files, study, tags[0].modality)
 
 
-def _content_hash(file: FileSource) -> str:
+def content_hash(file: FileSource) -> str:
+    """SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
     with file.open() as stream:
         while block := stream.read(1 << 20):

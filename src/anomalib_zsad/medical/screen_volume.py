@@ -1,12 +1,13 @@
 """Screen one volume: windows, slices, scores, and every output of one series."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from anomalib_zsad.atomic import write_text
 from anomalib_zsad.medical.decisions import DecisionRule, Thresholds
@@ -181,11 +182,9 @@ def _score(
 ) -> tuple[list[SliceRow], TopSlices]:
     rows: list[SliceRow] = []
     top = TopSlices(options.previews)
-    for indices, images, blank in stack.batches(options.batch_size, skip_blank=not options.score_blank):
+    for indices, images, blank, answer in answers(stack, scorer, options):
         rows.extend(_blank_row(stack, index) for index in blank)
-        if indices:
-            answer = scorer(images)
-            answer.check(len(indices), stack.shape)
+        if answer is not None:
             for place, index in enumerate(indices):
                 heat = answer.anomaly_map[place].numpy()
                 maps.write(stack.axis, index, stack.to_plane(heat))
@@ -196,6 +195,25 @@ def _score(
         advance(len(indices) + len(blank))
     rows.sort(key=lambda row: row.slice)
     return rows, top
+
+
+def answers(
+    stack: SliceStack, scorer: SliceScorer, options: VolumeOptions
+) -> Iterator[tuple[list[int], torch.Tensor, list[int], SliceScores | None]]:
+    """Score all slices in batches.
+
+    Yields:
+        Slices of a batch, their images (n, 3, H, W), blank slices met on the way, and the scorer's answer; no answer
+        where the batch is empty.
+
+    Raises:
+        ValueError: If the scorer's answers are no scores.
+    """
+    for indices, images, blank in stack.batches(options.batch_size, skip_blank=not options.score_blank):
+        answer = scorer(images) if indices else None
+        if answer is not None:
+            answer.check(len(indices), stack.shape)
+        yield indices, images, blank, answer
 
 
 def _row(stack: SliceStack, index: int, answer: SliceScores, place: int, mask_threshold: float) -> SliceRow:
@@ -255,21 +273,21 @@ def _note_blank(volume: Volume, rows: list[SliceRow]) -> None:
         )
 
 
-def volume_score(rows: Sequence[SliceRow], top_k: int) -> tuple[float, float | None, list[SliceRow]]:
-    """Score of a volume, its deviation, and the rows behind it, best first.
-
-    In float32, like the scores of slices.
-    """
-    best = sorted(rows, key=lambda row: row.score, reverse=True)[:top_k]
-    deviations = [row.score_std for row in best if row.score_std is not None]
-    score = float(np.float32(np.mean([row.score for row in best]))) if best else 0.0
-    return score, float(np.mean(deviations)) if deviations else None, best
+def mean_of_top(scores: Sequence[float], count: int) -> float:
+    """Mean of the highest scores, a volume's own score; 0 without any. In float32, like the scores of slices."""
+    best = sorted(scores, reverse=True)[:count]
+    return float(np.float32(np.mean(best))) if best else 0.0
 
 
 def _result(
     rows: list[SliceRow], window: Window, top_k: int, rule: DecisionRule, thresholds: Thresholds
 ) -> VolumeResult:
-    score, deviation, best = volume_score(rows, top_k)
+    best = sorted(rows, key=lambda row: row.score, reverse=True)[:top_k]
+    deviations = [row.score_std for row in best if row.score_std is not None]
+    score, deviation = (
+        mean_of_top([row.score for row in rows], top_k),
+        float(np.mean(deviations)) if deviations else None,
+    )
     blank = all(row.blank for row in rows)
     p_value, decision = rule.judge_volume(score, deviation, thresholds, blank=blank)
     rows, thresholds = rule.judge_slices(rows, thresholds)

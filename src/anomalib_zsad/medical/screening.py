@@ -157,7 +157,7 @@ class _Run:
         self.seen.add(candidate.key)
         facts = {"study": candidate.study, "modality": candidate.modality, "source": candidate.files[0].name}
         planned: list[tuple[list[Job], list[Finding]]] = []
-        failure = _guarded(lambda: planned.append(plan_jobs(candidate, self.options.reading)))
+        failure = guarded(lambda: planned.append(plan_jobs(candidate, self.options.reading)))
         if failure is not None:
             if self._chosen(candidate.key):
                 self.entries.append(Entry.left_out(failure, candidate.key, **facts))
@@ -174,7 +174,7 @@ class _Run:
         return not self.options.series or key in self.options.series
 
     def _screen_job(self, job: Job, progress: Progress, facts: dict[str, str]) -> None:
-        failure = _guarded(lambda: self._read_and_screen(job, self.output / job.key, progress, facts))
+        failure = guarded(lambda: self._read_and_screen(job, self.output / job.key, progress, facts))
         if failure is not None:
             self.entries.append(Entry.left_out(failure, job.key, **facts))
 
@@ -285,8 +285,8 @@ def _settings_in(summary: Path) -> dict[str, Any]:
     return settings
 
 
-def _guarded(work: Callable[[], None]) -> Finding | None:
-    """Do something for one series; whatever goes wrong becomes a finding, except what ends the run.
+def guarded(work: Callable[[], None]) -> Finding | None:
+    """Do something for one series; whatever goes wrong becomes the finding that is returned, except what ends the run.
 
     Messages of unknown exceptions may quote patient data, so only their type and place are told.
 
