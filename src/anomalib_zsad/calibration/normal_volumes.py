@@ -128,8 +128,8 @@ def _add_candidate(
         return
     planned: list[tuple[list[Job], list[Finding]]] = []
     failure = guarded(lambda: planned.append(plan_jobs(candidate, reading)))
-    jobs, findings = planned[0] if planned else ([], [failure])
-    for finding in filter(None, findings):
+    jobs, findings = planned[0] if planned else ([], [])
+    for finding in [*findings, *([failure] if failure is not None else [])]:
         normals.leave_out(candidate.key, finding.fault.code, finding.message)
     for job in jobs:
         normals.volumes.append(NormalVolume(job.key, whose, _reader(job, reading), job.images))

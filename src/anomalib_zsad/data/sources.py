@@ -70,7 +70,7 @@ class CategorySet:
         """Download and convert what anomalib can download and convert."""
         if issubclass(self.resolve_class(), AnomalibDataModule):
             for category in self.resolve_categories():
-                self._build(category).prepare_data()  # type: ignore[union-attr]
+                self.build(category).prepare_data()  # type: ignore[union-attr]
 
     def read(self, category: str) -> ClassNamedDataset:
         """The labelled images of one category: what anomalib calls its test split.
@@ -79,7 +79,7 @@ class CategorySet:
             ValueError: If the category cannot be read; the cause is told.
         """
         try:
-            source = self._build(category)
+            source = self.build(category)
             if isinstance(source, AnomalibDataModule):
                 source.setup()
                 source = source.test_data
@@ -112,7 +112,7 @@ class CategorySet:
             "FolderTree, or the class path of a datamodule or dataset."
         )
 
-    def _build(self, category: str) -> AnomalibDataModule | AnomalibDataset:
+    def build(self, category: str) -> AnomalibDataModule | AnomalibDataset:
         """The datamodule or dataset of one category."""
         reader = self.resolve_class()
         accepted = inspect.signature(reader).parameters

@@ -19,6 +19,8 @@ from anomalib_zsad.evaluation.bmad import read_bmad_category
 from anomalib_zsad.evaluation.meta_json import FILE_NAME, read_meta_json
 from anomalib_zsad.evaluation.names import canonical_name
 from anomalib_zsad.evaluation.samples import SampleDataset
+from anomalib_zsad.evaluation.volumes.source import VolumeSource
+from anomalib_zsad.medical.datamodule import VolumeDataModule
 
 DEFAULT_CLASS_NAME = "object"
 
@@ -31,11 +33,13 @@ class Category:
         name: Its name.
         load: Makes the dataset of its test images.
         class_name: Class name of images that bring none.
+        volumes: Where its images are slices, the volumes they are of.
     """
 
     name: str
     load: Callable[[], AnomalibDataset]
     class_name: str = DEFAULT_CLASS_NAME
+    volumes: VolumeSource | None = None
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,24 @@ def parse_target(specification: str) -> Target:
     named = re.match(r"([\w -]+)=(.+)", specification)
     if named and not Path(specification).exists():
         given, rest = named.groups()
-    module = re.fullmatch(r"([A-Za-z][\w.]+):(.+)", rest)  # one letter would be a drive
-    if module and not Path(rest).exists():
-        root, _, query = module[2].partition("?")
-        return datamodule_target(module[1], Path(root), given, _parse_arguments(query))
-    return path_target(Path(rest), given)
+    named_class = split_datamodule(rest)
+    if named_class is None:
+        return path_target(Path(rest), given)
+    datamodule, root, arguments = named_class
+    return datamodule_target(datamodule, root, given, arguments)
+
+
+def split_datamodule(specification: str) -> tuple[str, Path, dict[str, Any]] | None:
+    """Class, root and further arguments of ``DATAMODULE:ROOT[?KEY=VALUE&...]``; none if it is not of this form.
+
+    Raises:
+        ValueError: An argument is no ``KEY=VALUE``.
+    """
+    module = re.fullmatch(r"([A-Za-z][\w.]+):(.+)", specification)  # one letter would be a drive
+    if not module or Path(specification).exists():
+        return None
+    root, _, query = module[2].partition("?")
+    return module[1], Path(root), _parse_arguments(query)
 
 
 def _parse_arguments(query: str) -> dict[str, Any]:
@@ -171,7 +188,8 @@ def datamodule_target(
         categories = tuple(Category(name, partial(_load, cls, given, label), name) for label, name in spoken.items())
     else:
         label = str(arguments.get("class_name") or _plain_name(datamodule).lower())
-        categories = (Category(label, partial(_load, cls, given, None)),)
+        volumes = VolumeSource(partial(cls, **given)) if issubclass(cls, VolumeDataModule) else None
+        categories = (Category(label, partial(_load, cls, given, None), volumes=volumes),)
     # A class that reads whatever it is pointed to says nothing about which set that is.
     is_a_set = cls.__module__.startswith("anomalib.")
     own_name = _plain_name(datamodule) if is_a_set else root.resolve().name
