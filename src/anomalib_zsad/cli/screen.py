@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _EPILOG = f"""\
 For each series a folder under its pseudonym: anomaly_map.nii.gz and lesions.nii.gz on the input's grid, lesions_seg.dcm
-(DICOM SEG, where the source is DICOM), slices.csv, previews, report.json. For the run: summary.json and summary.csv.
+(DICOM SEG, where the source is DICOM), slices.csv, findings.csv, previews, report.json, and report.html to look at. For
+the run: index.html, which links them, summary.json and summary.csv.
 
 For research use only. Scores are uncalibrated unless a calibration is given: then p_value and flagged mean what the
 calibration promises at the false-alarm rate. `uncertain` are slices whose score the sampled prompts do not agree on.
@@ -59,6 +60,7 @@ def _add_screening_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--previews", type=int, default=5, help="number of pictures of top slices")
     add_slicing_arguments(group)
     group.add_argument("--std-map", action="store_true", help="write the map of standard deviations as well")
+    group.add_argument("--no-pages", action="store_true", help="no report.html for series, no index.html for the run")
 
 
 def _add_decision_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,6 +137,7 @@ def _options(args: argparse.Namespace) -> "ScreeningOptions":
         batch_size=args.batch_size,
         score_blank=args.score_blank,
         std_map=args.std_map,
+        pages=not args.no_pages,
     )
     return ScreeningOptions(
         reading=reading_options(args),

@@ -70,6 +70,7 @@ def volume_report(
             "flagged_slices": result.flagged,
             "uncertain_slices": result.uncertain,
             "blank_slices": sum(row.blank for row in result.rows),
+            "findings": _findings(result),
             "slots_without_slice": [index for index, source in enumerate(volume.slices) if source is None],
         },
         "warnings": [finding.as_dict() for finding in volume.findings],
@@ -94,6 +95,15 @@ def _geometry(volume: "Volume") -> dict[str, Any]:
         "evenly_spaced": volume.regular,
         "slice_axis": volume.native_axis,
     }
+
+
+def _findings(result: "VolumeResult") -> dict[str, Any] | None:
+    """Connected regions of the lesion map, all of them together; each is in findings.csv."""
+    if result.regions is None:
+        return None
+    regions = result.regions
+    together = {"voxels": regions.voxels, "volume_mm3": regions.volume_mm3}
+    return {"count": regions.count, "listed": len(regions.listed), **together}
 
 
 def _crop(stack: "SliceStack") -> dict[str, list[int]]:

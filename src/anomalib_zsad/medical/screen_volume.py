@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from anomalib_zsad.medical.decisions import DecisionRule, Thresholds
 from anomalib_zsad.medical.faults import Fault, refuse, warn
 from anomalib_zsad.medical.mapfile import MapFile
 from anomalib_zsad.medical.previews import TopSlices
+from anomalib_zsad.medical.regions import Regions, find_regions, regions_csv
 from anomalib_zsad.medical.report import report_text, versions, volume_report
 from anomalib_zsad.medical.scoring import SliceScorer, SliceScores
 from anomalib_zsad.medical.segmentation import write_segmentation
@@ -22,6 +24,8 @@ from anomalib_zsad.medical.tables import Decision, SliceRow, rows_to_csv
 from anomalib_zsad.medical.volume import Volume
 from anomalib_zsad.medical.windowing import Window, check_window, choose_window
 from anomalib_zsad.medical.writers import as_map, as_mask, write_maps
+from anomalib_zsad.pages import series_page
+from anomalib_zsad.pages.slice_pictures import SlicePictures
 
 OutputType = Literal["nifti", "dicom_seg"]
 
@@ -40,6 +44,7 @@ class VolumeOptions:
         batch_size: Slices per batch.
         score_blank: Let the model score blank slices too.
         std_map: Write the map of standard deviations as well.
+        pages: Write report.html.
     """
 
     output_types: tuple[OutputType, ...] = ("nifti", "dicom_seg")
@@ -53,6 +58,7 @@ class VolumeOptions:
     batch_size: int = 8
     score_blank: bool = False
     std_map: bool = False
+    pages: bool = True
 
     def __post_init__(self) -> None:
         check_window(self.window)
@@ -79,6 +85,7 @@ class VolumeResult:
         thresholds: From which score on slices, pixels and the volume are flagged.
         p_value: Conformal p-value of the volume's score; `None` without a calibration.
         decision: About the volume; `None` without a calibration.
+        regions: Connected regions of the map, once they were looked for.
     """
 
     score: float
@@ -89,6 +96,7 @@ class VolumeResult:
     thresholds: Thresholds
     p_value: float | None = None
     decision: Decision | None = None
+    regions: Regions | None = None
     files: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -144,24 +152,40 @@ def screen_volume(
     stack = _stack(volume, window, options)
     rule.check(volume, stack)
     thresholds = rule.thresholds(options.threshold)
-    maps = MapFile(folder / ".map", volume.shape)
-    deviations = MapFile(folder / ".std", volume.shape) if options.std_map else None
-    try:
-        rows, top = _score(stack, scorer, options, thresholds.mask, maps, deviations, advance or Advance())
+    with ExitStack() as temporary:
+        maps = temporary.enter_context(closing(MapFile(folder / ".map", volume.shape)))
+        deviations = pictures = None
+        if options.std_map:
+            deviations = temporary.enter_context(closing(MapFile(folder / ".std", volume.shape)))
+        if options.pages:
+            pictures = temporary.enter_context(SlicePictures(stack, folder / ".pictures", thresholds.mask))
+        targets = _Targets(maps, deviations, TopSlices(options.previews), pictures)
+        rows = _score(stack, scorer, options, thresholds.mask, targets, advance or Advance())
         _note_blank(volume, rows)
         volume.release_voxels()
         result = _result(rows, window, options.top_k, rule, thresholds)
         result.seconds["scoring"] = time.perf_counter() - started
         writing = time.perf_counter()
-        _write(folder, volume, stack, result, options, scorer, maps, deviations, top)
+        regions = _write(folder, volume, stack, result, options, scorer, targets)
+        if pictures is not None:
+            result.files.append(series_page.NAME)
+            report = volume_report(volume, stack, result, options, rule, scorer.describe(), facts or {})
+            page = series_page.SeriesPage(stack, result.rows, regions, report, pictures)
+            page.write(folder / series_page.NAME)
         result.seconds["writing"] = time.perf_counter() - writing
-    finally:
-        maps.close()
-        if deviations is not None:
-            deviations.close()
     report = volume_report(volume, stack, result, options, rule, scorer.describe(), facts or {})
     write_text(folder / "report.json", report_text(report))
     return result
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Where maps and pictures of slices go while they stream past."""
+
+    maps: MapFile
+    deviations: MapFile | None
+    top: TopSlices
+    pictures: SlicePictures | None
 
 
 def _stack(volume: Volume, window: Window, options: VolumeOptions) -> SliceStack:
@@ -176,25 +200,38 @@ def _score(
     scorer: SliceScorer,
     options: VolumeOptions,
     mask_threshold: float,
-    maps: MapFile,
-    deviations: MapFile | None,
+    targets: _Targets,
     advance: Advance,
-) -> tuple[list[SliceRow], TopSlices]:
+) -> list[SliceRow]:
     rows: list[SliceRow] = []
-    top = TopSlices(options.previews)
     for indices, images, blank, answer in answers(stack, scorer, options):
         rows.extend(_blank_row(stack, index) for index in blank)
+        if targets.pictures is not None:
+            for index in blank:
+                targets.pictures.offer(index)
         if answer is not None:
             for place, index in enumerate(indices):
-                heat = answer.anomaly_map[place].numpy()
-                maps.write(stack.axis, index, stack.to_plane(heat))
-                if deviations is not None and answer.map_std is not None:
-                    deviations.write(stack.axis, index, stack.to_plane(answer.map_std[place].numpy()))
                 rows.append(_row(stack, index, answer, place, mask_threshold))
-                top.offer(index, rows[-1].score, images[place, 1].numpy(), heat)
+                _keep(stack, rows[-1], answer, place, images[place, 1], targets)
         advance(len(indices) + len(blank))
+    if targets.pictures is not None:
+        targets.pictures.finish()
     rows.sort(key=lambda row: row.slice)
-    return rows, top
+    return rows
+
+
+def _keep(
+    stack: SliceStack, row: SliceRow, answer: SliceScores, place: int, image: torch.Tensor, targets: _Targets
+) -> None:
+    """Store what was answered of one slice."""
+    heat = answer.anomaly_map[place].numpy()
+    deviation = None if answer.map_std is None else answer.map_std[place].numpy()
+    targets.maps.write(stack.axis, row.slice, stack.to_plane(heat))
+    if targets.deviations is not None and deviation is not None:
+        targets.deviations.write(stack.axis, row.slice, stack.to_plane(deviation))
+    targets.top.offer(row.slice, row.score, image.numpy(), heat)
+    if targets.pictures is not None:
+        targets.pictures.offer(row.slice, heat, deviation)
 
 
 def answers(
@@ -302,21 +339,23 @@ def _write(
     result: VolumeResult,
     options: VolumeOptions,
     scorer: SliceScorer,
-    maps: MapFile,
-    deviations: MapFile | None,
-    top: TopSlices,
-) -> None:
+    targets: _Targets,
+) -> Regions:
+    """Write everything but the page and the report."""
     if "nifti" in options.output_types:
-        written = write_maps(folder, "anomaly_map", volume, maps, as_map, np.float32)
-        written += write_maps(folder, "lesions", volume, maps, as_mask(result.thresholds.mask), np.uint8)
-        if deviations is not None:
-            written += write_maps(folder, "anomaly_map_std", volume, deviations, as_map, np.float32)
+        written = write_maps(folder, "anomaly_map", volume, targets.maps, as_map, np.float32)
+        written += write_maps(folder, "lesions", volume, targets.maps, as_mask(result.thresholds.mask), np.uint8)
+        if targets.deviations is not None:
+            written += write_maps(folder, "anomaly_map_std", volume, targets.deviations, as_map, np.float32)
         result.files += [path.name for path in written]
     if "dicom_seg" in options.output_types and volume.segmentable:
-        _write_segmentation(folder / "lesions_seg.dcm", volume, result, scorer, maps)
+        _write_segmentation(folder / "lesions_seg.dcm", volume, result, scorer, targets.maps)
     write_text(folder / "slices.csv", rows_to_csv(result.rows))
-    result.files.append("slices.csv")
-    result.files += [f"previews/{name}" for name in top.write(folder / "previews", stack.pixel_spacing)]
+    result.regions = regions = find_regions(targets.maps, result.thresholds.mask, volume)
+    write_text(folder / "findings.csv", regions_csv(regions.listed, stack.axis))
+    result.files += ["slices.csv", "findings.csv"]
+    result.files += [f"previews/{name}" for name in targets.top.write(folder / "previews", stack.pixel_spacing)]
+    return regions
 
 
 def _write_segmentation(path: Path, volume: Volume, result: VolumeResult, scorer: SliceScorer, maps: MapFile) -> None:

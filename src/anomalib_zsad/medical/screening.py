@@ -25,6 +25,7 @@ from anomalib_zsad.medical.report import versions
 from anomalib_zsad.medical.scoring import SliceScorer
 from anomalib_zsad.medical.screen_volume import VolumeOptions, screen_volume
 from anomalib_zsad.medical.summary import DONE, REFUSED, WARNED, Entry, counts, summary_csv
+from anomalib_zsad.pages.run_index import write_index
 
 # Errors after which no further series can be written either.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -223,6 +224,9 @@ class _Run:
         with _disk_errors():
             write_text(self.output / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
             write_text(self.output / "summary.csv", summary_csv(self.entries, with_files=names))
+            if self.options.volume.pages:
+                calibrated = self.options.rule.calibration is not None
+                write_index(self.output, summary, self.entries, calibrated=calibrated, with_files=names)
 
     def try_write_summary(self, state: str) -> None:
         """The same on a disk that may be full: the last whole summary stays where this fails."""
@@ -235,7 +239,7 @@ class _Run:
 def _settings(options: ScreeningOptions, scorer: SliceScorer) -> dict[str, Any]:
     """What decides results, in JSON's types: a run is resumed with equal settings only."""
     model = {name: value for name, value in scorer.describe().items() if name != "device"}
-    volume = {name: value for name, value in asdict(options.volume).items() if name != "batch_size"}
+    volume = {name: value for name, value in asdict(options.volume).items() if name not in ("batch_size", "pages")}
     decisions = options.rule.settings()
     settings = {"reading": asdict(options.reading), "volume": volume, "decisions": decisions, "model": model}
     return json.loads(json.dumps(settings))

@@ -1,0 +1,148 @@
+"""The page of one screened series: `report.html`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anomalib_zsad.medical.regions import Region, Regions, region_record
+from anomalib_zsad.medical.slices import SliceStack
+from anomalib_zsad.medical.tables import SliceRow
+from anomalib_zsad.medical.windowing import CT_PRESETS
+from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
+from anomalib_zsad.pages.document import render
+from anomalib_zsad.pages.encoding import LADDER, MAP_SIDE, MAP_TOLERANCE, reduced_size
+from anomalib_zsad.pages.slice_pictures import Scale, SlicePictures
+
+NAME = "report.html"
+SCRIPTS = ("layers.js", "window.js", "strip.js", "series.js")
+_PLACE = "<!--slices-->"
+_LISTED = 100
+
+
+@dataclass(frozen=True)
+class SeriesPage:
+    """What the page shows.
+
+    Attributes:
+        stack: The screened slices. Their voxels are not touched.
+        rows: One for each slice, in order.
+        regions: Findings.
+        report: The content of report.json.
+        pictures: All slices, finished.
+    """
+
+    stack: SliceStack
+    rows: Sequence[SliceRow]
+    regions: Regions
+    report: Mapping[str, Any]
+    pictures: SlicePictures
+
+    def write(self, path: Path) -> None:
+        """Write the page; pictures are copied piece by piece, so it is never in memory as a whole."""
+        page = render(
+            "series.html.j2",
+            SCRIPTS,
+            report=self.report,
+            rows=self.rows,
+            findings=list(self._findings()),
+            regions=self.regions,
+            data=self._data(),
+            notes=self._notes(),
+            place=_PLACE,
+            presets=CT_PRESETS if self._is_ct else {},
+        )
+        head, _, tail = page.partition(_PLACE)
+        with path.open("xb") as stream:
+            stream.write(head.encode())
+            for block in self.pictures.blocks():
+                stream.write(block)
+            stream.write(tail.encode())
+
+    @property
+    def _is_ct(self) -> bool:
+        return self.report["units"] == "HU"
+
+    def _findings(self) -> Iterator[tuple[dict[str, Any], Region]]:
+        """Record and region of each finding that the page lists."""
+        for number, region in enumerate(self.regions.listed[:_LISTED], 1):
+            yield region_record(number, region, self.stack.axis), region
+
+    def _data(self) -> dict[str, Any]:
+        """What the page's script works with."""
+        spacing = self.stack.pixel_spacing
+        window = self.report["window"]
+        return {
+            "series": self.report.get("series") or "",
+            "size": list(self.stack.shape),
+            "spacing": None if spacing is None else list(spacing),
+            "edges": self.stack.edges(),
+            "values": [round(float(value), 4) for value in self.pictures.codes.values],
+            "units": "HU" if self._is_ct else "",
+            "window": {"width": window["width"], "level": window["level"], "name": window["name"]},
+            "thresholds": {"slice": self.report["thresholds"]["slice"], "mask": self.report["thresholds"]["mask"]},
+            "uncertainty": self.report["uncertainty"],
+            "scales": {
+                "map": _scale(self.pictures.maps, MAP, self.report["thresholds"]["mask"]),
+                "deviation": _scale(self.pictures.deviations, DEVIATION, None),
+            },
+            "rows": [self._row(row) for row in self.rows],
+            "findings": [self._finding(region) for _, region in self._findings()],
+            "empty": self.report["result"]["slots_without_slice"],
+        }
+
+    def _row(self, row: SliceRow) -> dict[str, Any]:
+        return {
+            "slice": row.slice,
+            "score": round(row.score, 6),
+            "std": None if row.score_std is None else round(row.score_std, 6),
+            "p": row.p_value,
+            "decision": row.decision,
+            "flagged": row.flagged,
+            "position": None if row.x_mm is None else [row.x_mm, row.y_mm, row.z_mm],
+            "instance": row.sop_instance_uid,
+            "frame": row.frame,
+            "area": row.area_mm2,
+            "peak": round(row.map_max, 6),
+        }
+
+    def _finding(self, region: Region) -> dict[str, Any]:
+        place = self.stack.pixel(region.peak_voxel)
+        return {"slice": region.peak_voxel[self.stack.axis], "pixel": None if place is None else list(place)}
+
+    def _notes(self) -> list[str]:
+        """What was reduced to keep the page small; said on the page."""
+        quality, account = LADDER[self.pictures.rung], self.pictures.account
+        values = self.pictures.codes.values
+        pictures = (
+            f"All {account.done} slices are in this page, as 8-bit pictures ({quality.words(self.stack.shape)}): good "
+            "for orientation, not for reading. Half of the grey levels lie in the model's window, the others reach to "
+            f"{values[0]:.6g} and {values[-1]:.6g}."
+        )
+        notes = [pictures]
+        if account.reduced:
+            notes.append(f"To bound this page's size, {account.reduced} slices are stored still more coarsely.")
+        if account.small_maps:
+            rows, columns = reduced_size(self.stack.shape, MAP_SIDE)
+            notes.append(
+                f"{account.small_maps} maps are stored with {columns} x {rows} pixels, which changes them by at most "
+                f"{MAP_TOLERANCE}. Outlines of regions and all figures come from the full maps."
+            )
+        if account.rough_maps:
+            notes.append(f"{account.rough_maps} maps are too rough for that and are stored as JPEG in full resolution.")
+        return notes
+
+
+def _scale(scale: Scale, name: str, threshold: float | None) -> dict[str, Any] | None:
+    """Range and colours of an overlay; `None` where there is none.
+
+    Maps are clear at the series' median and in full colour at its highest value, or at the threshold where no pixel
+    reaches it: what is far from the threshold stays faint.
+    """
+    if not scale.middles:
+        return None
+    low = 0.0 if threshold is None else scale.middle
+    high = scale.highest if threshold is None else max(scale.highest, threshold)
+    if high <= low:
+        high = low + 0.01
+    return {"low": low, "high": high, "colours": colour_table(name)}

@@ -1,0 +1,146 @@
+// Scores over slices, with threshold and uncertainty; a click or a key chooses a slice.
+
+const SVG = "http://www.w3.org/2000/svg";
+const MARGIN = { left: 44, right: 12, top: 12, bottom: 20 };
+const SHAPES = {
+  abnormal: (s) => `M0${-1.2 * s} ${1.2 * s} ${s} ${-1.2 * s} ${s}Z`,
+  uncertain: (s) => `M0${-1.35 * s} ${1.35 * s} 0 0 ${1.35 * s} ${-1.35 * s} 0Z`,
+  blank: (s) => `M${-s}${-s} ${s} ${s}M${s}${-s} ${-s} ${s}`,
+  normal: (s) => `M${-0.8 * s} 0a${0.8 * s} ${0.8 * s} 0 1 0 ${1.6 * s} 0a${0.8 * s} ${0.8 * s} 0 1 0 ${-1.6 * s} 0Z`,
+};
+
+function svgElement(name, attributes, text) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+class Strip {
+  // `rows` as in the page's data; `choose` is called with the place of a row.
+  constructor(svg, rows, threshold, uncertainty, choose) {
+    Object.assign(this, { svg, rows, threshold, uncertainty });
+    this.place = 0;
+    svg.addEventListener("pointerdown", (event) => {
+      choose(this.placeAt(event.clientX));
+      svg.setPointerCapture(event.pointerId);
+      this.held = true;
+    });
+    svg.addEventListener("pointermove", (event) => this.held && choose(this.placeAt(event.clientX)));
+    for (const kind of ["pointerup", "pointercancel"]) svg.addEventListener(kind, () => (this.held = false));
+    new ResizeObserver(() => this.draw()).observe(svg);
+  }
+
+  spread(row) {
+    return (row.std ?? 0) * this.uncertainty;
+  }
+
+  // Range of the scores shown: all of them with their band, and the threshold, with room around.
+  range() {
+    const scored = this.rows.filter((row) => row.decision !== "blank");
+    const values = scored.flatMap((row) => [row.score - this.spread(row), row.score + this.spread(row)]);
+    if (this.threshold !== null) values.push(Math.min(1, this.threshold));
+    if (!values.length) return [0, 1];
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const room = Math.max(0.02, 0.08 * (high - low));
+    return [Math.max(0, low - room), Math.min(1, high + room)];
+  }
+
+  measure() {
+    this.width = this.svg.clientWidth || 600;
+    this.height = this.svg.clientHeight || 150;
+    const slices = this.rows.map((row) => row.slice);
+    [this.first, this.last] = [Math.min(...slices), Math.max(...slices)];
+    [this.low, this.high] = this.range();
+  }
+
+  x(slice) {
+    const share = this.last > this.first ? (slice - this.first) / (this.last - this.first) : 0.5;
+    return MARGIN.left + 8 + share * (this.width - MARGIN.left - MARGIN.right - 16);
+  }
+
+  y(score) {
+    const share = (Math.min(this.high, Math.max(this.low, score)) - this.low) / (this.high - this.low);
+    return this.height - MARGIN.bottom - share * (this.height - MARGIN.top - MARGIN.bottom);
+  }
+
+  placeAt(clientX) {
+    const x = clientX - this.svg.getBoundingClientRect().left;
+    const distances = this.rows.map((row) => Math.abs(this.x(row.slice) - x));
+    return distances.indexOf(Math.min(...distances));
+  }
+
+  draw() {
+    if (!this.rows.length) return;
+    this.measure();
+    this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
+    this.cursor = svgElement("line", { class: "cursor", y1: MARGIN.top - 6, y2: this.height - MARGIN.bottom });
+    const parts = [...this.axes(), ...this.runs().flatMap((run) => this.curve(run)), this.cursor];
+    this.svg.replaceChildren(...parts, ...this.rows.map((row) => this.mark(row)));
+    this.select(this.place);
+  }
+
+  // Neighbouring scored slices; a blank slice or an empty place parts them.
+  runs() {
+    const runs = [];
+    this.rows.forEach((row, place) => {
+      if (row.decision === "blank") return;
+      const before = this.rows[place - 1];
+      if (before && before.decision !== "blank" && before.slice === row.slice - 1) runs.at(-1).push(row);
+      else runs.push([row]);
+    });
+    return runs;
+  }
+
+  curve(run) {
+    const points = (value) => run.map((row) => `${this.x(row.slice)},${this.y(value(row))}`);
+    const upper = points((row) => row.score + this.spread(row));
+    const lower = points((row) => row.score - this.spread(row)).reverse();
+    const parts = [svgElement("polyline", { class: "scores", points: points((row) => row.score).join(" ") })];
+    if (run.some((row) => row.std)) parts.unshift(svgElement("polygon", { class: "band", points: [...upper, ...lower].join(" ") }));
+    return parts;
+  }
+
+  // Numbers at the ends and at the threshold, unless they would touch.
+  axes() {
+    const right = this.width - MARGIN.right;
+    const line = (name, y) => svgElement("line", { class: name, x1: MARGIN.left, x2: right, y1: y, y2: y });
+    const number = (name, y, value) => svgElement("text", { class: name, x: MARGIN.left - 6, y: y + 4, "text-anchor": "end" }, value.toFixed(2));
+    const parts = [];
+    const inSight = this.threshold !== null && this.threshold <= 1;
+    for (const value of [this.low, this.high]) {
+      const y = this.y(value);
+      parts.push(line("grid", y));
+      if (!inSight || Math.abs(y - this.y(this.threshold)) > 13) parts.push(number("number", y, value));
+    }
+    for (const [slice, anchor] of [[this.first, "start"], [this.last, "end"]]) {
+      const text = { class: "number", x: this.x(slice), y: this.height - 5, "text-anchor": anchor };
+      parts.push(svgElement("text", text, `${anchor === "start" ? "slice " : ""}${slice}`));
+    }
+    if (!inSight) return parts;
+    const y = this.y(this.threshold);
+    return [...parts, line("threshold", y), number("number here", y, this.threshold)];
+  }
+
+  // Shapes differ as well as colours. Where slices are many, normal ones are just the line.
+  mark(row) {
+    const gap = (this.width - MARGIN.left - MARGIN.right) / this.rows.length;
+    const size = Math.min(5, Math.max(2.2, gap * 0.45));
+    const dense = row.decision === "normal" && gap < 6;
+    const y = row.decision === "blank" ? this.height - MARGIN.bottom - 5 : this.y(row.score);
+    const shape = SHAPES[row.decision](dense ? 0.01 : size);
+    const held = row.flagged && row.decision === "uncertain" ? " flagged" : "";
+    return svgElement("path", {
+      class: `mark ${row.decision}${held}`, d: shape, transform: `translate(${this.x(row.slice)} ${y})`, "data-slice": row.slice,
+    });
+  }
+
+  select(place) {
+    this.place = place;
+    const row = this.rows[place];
+    if (!row || !this.cursor) return;
+    for (const end of ["x1", "x2"]) this.cursor.setAttribute(end, this.x(row.slice));
+    this.svg.setAttribute("aria-valuenow", place);
+    this.svg.setAttribute("aria-valuetext", `slice ${row.slice}, ${row.decision}, score ${formatScore(row.score)}`);
+  }
+}
