@@ -11,13 +11,26 @@ import torch
 from anomalib.data import AnomalibDataset
 from torch import nn
 
+from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, volume_fingerprint
+from anomalib_zsad.evaluation.calibrated_images import check_images
 from anomalib_zsad.evaluation.loading import UnreadableImageError
 from anomalib_zsad.evaluation.names import AuxiliarySet
 from anomalib_zsad.evaluation.progress import Progress, SilentProgress
-from anomalib_zsad.evaluation.protocols import Protocol, make_protocol
+from anomalib_zsad.evaluation.protocols import DEPLOYABLE, Protocol, make_protocol
 from anomalib_zsad.evaluation.results import CategoryResult, ResultStore, Run, fingerprint
 from anomalib_zsad.evaluation.runner import SeededNoise, evaluate_category
 from anomalib_zsad.evaluation.targets import Category, Target
+from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
+    NoVolumeError,
+    RecordStore,
+    evaluate_volumes,
+    make_setup,
+    table_row,
+)
+from anomalib_zsad.evaluation.volumes.score_case import Setup
+from anomalib_zsad.evaluation.volumes.source import Inventory, VolumeSource
+from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
+from anomalib_zsad.medical.decisions import DecisionRule
 
 TRAINED_ON = "the model was trained on this category: not a zero-shot result"
 
@@ -40,6 +53,8 @@ class Subject:
         method: Name of the method, "BayesPFL" or "CoPS".
         checkpoint: Name of the checkpoint's file, or "".
         auxiliary: What it was trained on, where that is known.
+        module: The Lightning module that the model is of; without it volumes have no figures for readers, and no
+            calibration can be checked.
     """
 
     model: Any
@@ -47,6 +62,7 @@ class Subject:
     method: str
     checkpoint: str = ""
     auxiliary: AuxiliarySet | None = None
+    module: Any = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,8 @@ class Settings:
         num_workers: Processes that read images.
         allow_overlap: Evaluate on categories that the model was trained on, with a note in the table.
         overwrite: Compute again what another run left in the output folder.
+        calibration: Scores of normal cases that scores are judged by, under the protocol `deployable`.
+        false_alarm_rate: Share of normal cases that may be flagged with a calibration.
     """
 
     protocols: Sequence[str] = ("deployable",)
@@ -68,6 +86,8 @@ class Settings:
     num_workers: int = 0
     allow_overlap: bool = False
     overwrite: bool = False
+    calibration: Calibration | None = None
+    false_alarm_rate: float = 0.05
 
 
 def evaluate(
@@ -76,10 +96,11 @@ def evaluate(
     output: Path,
     settings: Settings | None = None,
     progress: Progress | None = None,
+    volume_sets: list[VolumeSet] | None = None,
 ) -> list[CategoryResult]:
     """Evaluate models on all categories of all targets.
 
-    A category that an interrupted run has finished is not computed again.
+    A category, or a volume, that an interrupted run has finished is not computed again.
 
     Args:
         subjects: The models; several checkpoints of one method give mean and deviation.
@@ -87,6 +108,7 @@ def evaluate(
         output: Folder for the results of the categories.
         settings: How to evaluate.
         progress: Who is told how far it is.
+        volume_sets: Receives the scored volumes of targets that are volumes, for their figures for readers.
 
     Returns:
         One result for each model, seed, protocol and category.
@@ -95,6 +117,7 @@ def evaluate(
         OverlapError: A target holds categories that a model was trained on.
         ForeignResultsError: The output folder holds results of something else.
         UnreadableTargetError: The images of a category cannot be read.
+        CalibrationMismatchError: The calibration was made with another model or other settings, or of something else.
         OSError: The output folder cannot be written.
         ValueError: A protocol or seed makes no sense for a model.
     """
@@ -109,10 +132,11 @@ def evaluate(
             for seed in settings.seeds:
                 noise.use(seed)
                 identity = model_fingerprint(subject.model)
+                _check_calibration(subject, targets, settings)
                 for target, category, protocol in _combinations(subject, targets, settings.protocols):
                     run = Run(protocol.name, subject.checkpoint, seed)
                     work = _Work(subject, target, category, protocol, run, overlaps, identity)
-                    results.append(work.result(store, settings, progress))
+                    results.append(work.result(store, settings, progress, volume_sets))
             noise.use(0)
     return results
 
@@ -139,20 +163,76 @@ class _Work:
     overlaps: set[tuple[str, str]] = field(default_factory=set)
     identity: str = ""
 
-    def result(self, store: ResultStore, settings: Settings, progress: Progress) -> CategoryResult:
+    def result(
+        self, store: ResultStore, settings: Settings, progress: Progress, volume_sets: list[VolumeSet] | None
+    ) -> CategoryResult:
         """The stored result, or a new one, which is stored."""
-        dataset = self._load()
-        decided_by = fingerprint([self.identity, self.protocol.describe(), _files_of(dataset), self.subject.method])
-        result = store.load(self.target.name, self.category.name, self.run, decided_by)
-        resumed = result is not None
-        if result is None:
-            progress.begin(f"{self.target.name} / {self.category.name} ({self.protocol.name})", len(dataset))
-            result = self._compute(dataset, settings, progress)
-            store.save(result, decided_by)
+        if self._for_readers:
+            result, resumed = self._of_volumes(store, settings, progress, volume_sets)
+        else:
+            result, resumed = self._of_images(store, settings, progress)
         progress.end(result, resumed)
         if (self.target.name, self.category.name) not in self.overlaps:
             return result
         return replace(result, notes=(TRAINED_ON, *result.notes))
+
+    @property
+    def _for_readers(self) -> bool:
+        """Whether whole volumes are scored, as a user screens them; published evaluations know slices only."""
+        known = self.category.volumes is not None and self.subject.module is not None
+        return known and self.protocol.name == DEPLOYABLE
+
+    def _of_images(self, store: ResultStore, settings: Settings, progress: Progress) -> tuple[CategoryResult, bool]:
+        dataset = self._load()
+        decisive = [self.identity, self.protocol.describe(), _files_of(dataset), self.subject.method]
+        if self._calibration(settings) is not None:
+            decisive += self._decided_by_calibration(settings)
+        decided_by = fingerprint(decisive)
+        result = store.load(self.target.name, self.category.name, self.run, decided_by)
+        if result is not None:
+            return result, True
+        progress.begin(f"{self.target.name} / {self.category.name} ({self.protocol.name})", len(dataset))
+        result = self._compute(dataset, settings, progress)
+        store.save(result, decided_by)
+        return result, False
+
+    def _calibration(self, settings: Settings) -> Calibration | None:
+        return settings.calibration if self.protocol.name == DEPLOYABLE else None
+
+    @staticmethod
+    def _decided_by_calibration(settings: Settings) -> list[Any]:
+        return [settings.calibration.sha256 if settings.calibration else None, settings.false_alarm_rate]
+
+    def _of_volumes(
+        self, store: ResultStore, settings: Settings, progress: Progress, volume_sets: list[VolumeSet] | None
+    ) -> tuple[CategoryResult, bool]:
+        inventory = self._inventory()
+        setup = _volume_setup(self.subject, self.category, settings, self.protocol)
+        decided_by = [self.identity, self.protocol.describe(), self.subject.method, setup.decided_by()]
+        folder = store.path(self.target.name, self.category.name, self.run).with_suffix("")
+        records = RecordStore(folder, decided_by + self._decided_by_calibration(settings), settings.overwrite)
+        progress.begin(f"{self.target.name} / {self.category.name} (volumes)", len(inventory.cases))
+        try:
+            found, resumed = evaluate_volumes(
+                inventory,
+                setup,
+                records,
+                target=self.target.name,
+                category=self.category.name,
+                run=self.run,
+                progress=progress.advance,
+            )
+        except NoVolumeError as error:
+            raise self._unreadable(error) from error
+        if volume_sets is not None:
+            volume_sets.append(found)
+        return table_row(found), resumed
+
+    def _inventory(self) -> Inventory:
+        try:
+            return _volumes_of(self.category).inventory()
+        except (ValueError, OSError) as error:
+            raise self._unreadable(error) from error
 
     def _load(self) -> AnomalibDataset:
         try:
@@ -173,6 +253,8 @@ class _Work:
                 batch_size=settings.batch_size,
                 num_workers=settings.num_workers,
                 progress=progress.advance,
+                calibration=self._calibration(settings),
+                false_alarm_rate=settings.false_alarm_rate,
             )
         except UnreadableImageError as error:
             raise self._unreadable(error) from error
@@ -181,6 +263,43 @@ class _Work:
         # A worker process sends its traceback as text; the error itself comes last.
         reason = str(error).strip().rpartition(f"{UnreadableImageError.__name__}: ")[2]
         return UnreadableTargetError(f"{self.target.name} / {self.category.name}, from {self.target.source}: {reason}")
+
+
+def _volumes_of(category: Category) -> VolumeSource:
+    if category.volumes is None:
+        raise ValueError(f"{category.name} is no set of volumes")
+    return category.volumes
+
+
+def _volume_setup(subject: Subject, category: Category, settings: Settings, protocol: Protocol) -> Setup:
+    rule = DecisionRule(settings.calibration, settings.false_alarm_rate)
+    return make_setup(_volumes_of(category), subject.module, settings.batch_size, rule, protocol.resize_mask)
+
+
+def _check_calibration(subject: Subject, targets: Sequence[Target], settings: Settings) -> None:
+    """Refuse a calibration that does not fit, before anything is computed.
+
+    Raises:
+        CalibrationMismatchError: If it does not; says why.
+    """
+    calibration = settings.calibration
+    if calibration is None or DEPLOYABLE not in settings.protocols:
+        return
+    for target in targets:
+        for category in target.categories:
+            kind = "images" if category.volumes is None else "volumes"
+            if calibration.kind != kind:
+                raise CalibrationMismatchError(
+                    f"the calibration is of {calibration.kind}, and {target.name} / {category.name} holds {kind}; give "
+                    "one of the same kind, or evaluate it in a run of its own"
+                )
+            if category.volumes is None:
+                check_images(calibration, subject.module, category.class_name, settings.false_alarm_rate)
+            else:
+                setup = _volume_setup(
+                    subject, category, settings, make_protocol(DEPLOYABLE, subject.method, target.name)
+                )
+                calibration.check(volume_fingerprint(setup.scorer.describe(), setup.options))
 
 
 def _check_overlap(subject: Subject, targets: Sequence[Target], allow: bool) -> set[tuple[str, str]]:

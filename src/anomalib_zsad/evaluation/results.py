@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_zsad.atomic import write_text
+from anomalib_zsad.evaluation.figure import Figure
 
 
 class ForeignResultsError(ValueError):
@@ -45,6 +46,7 @@ class CategoryResult:
         masked: How many of the abnormal ones have a mask.
         seconds: Time spent.
         notes: Why a metric is not defined, or what else a reader must know.
+        calibrated: Shares flagged at the thresholds of a calibration of images, by name; empty without one.
     """
 
     target: str
@@ -56,6 +58,7 @@ class CategoryResult:
     masked: int
     seconds: float
     notes: tuple[str, ...] = field(default=())
+    calibrated: Mapping[str, Figure] = field(default_factory=dict)
 
 
 def defined(value: float) -> float | None:
@@ -138,7 +141,8 @@ def _read_result(path: Path) -> tuple[str, CategoryResult]:
     stored = json.loads(path.read_text(encoding="utf-8"))
     result = stored["result"]
     run, notes = Run(**result["run"]), tuple(result["notes"])
-    return stored["decided_by"], CategoryResult(**{**result, "run": run, "notes": notes})
+    calibrated = {name: Figure(**figure) for name, figure in result.get("calibrated", {}).items()}
+    return stored["decided_by"], CategoryResult(**{**result, "run": run, "notes": notes, "calibrated": calibrated})
 
 
 def _plain(name: str) -> str:

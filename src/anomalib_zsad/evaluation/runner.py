@@ -8,6 +8,8 @@ import torch
 from anomalib.data import AnomalibDataset
 from torch import Tensor, nn
 
+from anomalib_zsad.calibration import Calibration
+from anomalib_zsad.evaluation.calibrated_images import describe_figures, image_figures
 from anomalib_zsad.evaluation.loading import PreparedBatch, PreparedImages, make_loader
 from anomalib_zsad.evaluation.metrics import PIXEL_METRICS, ImageMetrics, PixelMetrics
 from anomalib_zsad.evaluation.protocols import Protocol
@@ -23,12 +25,14 @@ class _Tally:
         self.pixels = PixelMetrics()
         self.parts: dict[str, list[Tensor]] = {}
         self.abnormal: list[Tensor] = []
+        self.peaks: list[Tensor] = []
         self.masked = 0
 
     def add(self, batch: PreparedBatch, maps: Tensor, parts: dict[str, Tensor]) -> None:
         for name, values in parts.items():
             self.parts.setdefault(name, []).append(values.float().cpu())
         self.abnormal.append(batch.abnormal)
+        self.peaks.append(maps.flatten(1).amax(1).cpu())
         self.masked += int((batch.mask_known & batch.abnormal).sum())
         if batch.mask_known.any():
             self.pixels.update(maps[batch.mask_known.to(maps.device)], batch.masks[batch.mask_known])
@@ -50,6 +54,8 @@ def evaluate_category(
     batch_size: int = 1,
     num_workers: int = 0,
     progress: Callable[[int], None] = lambda _: None,
+    calibration: Calibration | None = None,
+    false_alarm_rate: float = 0.05,
 ) -> CategoryResult:
     """Evaluate a model on the test images of one category; the memory used does not depend on their number.
 
@@ -64,6 +70,8 @@ def evaluate_category(
         batch_size: Images at a time; it does not change the answers.
         num_workers: Processes that read images.
         progress: Called with the number of images done since the last call.
+        calibration: Of images, to measure false alarms with; the scores must be the model's own.
+        false_alarm_rate: Share of normal images that may be flagged.
 
     Returns:
         The metrics, those that are not defined as none.
@@ -78,6 +86,10 @@ def evaluate_category(
         progress(len(batch.abnormal))
     metrics, notes = _metrics(tally, protocol)
     labels = tally.labels()
+    calibrated = {}
+    if calibration is not None:
+        scores = protocol.scores({name: torch.cat(values) for name, values in tally.parts.items()}, tally.masked > 0)
+        calibrated = image_figures(calibration, false_alarm_rate, scores, torch.cat(tally.peaks), labels)
     return CategoryResult(
         target=target,
         category=category.name,
@@ -87,7 +99,8 @@ def evaluate_category(
         abnormal=int(labels.sum()),
         masked=tally.masked,
         seconds=round(time.perf_counter() - start, 3),
-        notes=tuple(notes),
+        notes=(*notes, *describe_figures(calibrated, false_alarm_rate)),
+        calibrated=calibrated,
     )
 
 

@@ -70,6 +70,7 @@ def build_subject(
         method=cls.__name__,
         checkpoint="" if checkpoint is None else checkpoint.name,
         auxiliary=auxiliary,
+        module=module,
     )
 
 

@@ -1,0 +1,1 @@
+"""Evaluation of volumes for readers: patients, volumes, slices and lesions instead of pixels."""

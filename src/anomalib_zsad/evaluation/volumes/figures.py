@@ -1,0 +1,171 @@
+"""The figures of a set of volumes that readers understand, each with its counts, its interval and its reservations."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from anomalib_zsad.evaluation.figure import Figure, not_defined, share
+from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, area_interval
+from anomalib_zsad.evaluation.volumes.calibrated import calibrated_figures
+from anomalib_zsad.evaluation.volumes.dice import mean_dice
+from anomalib_zsad.evaluation.volumes.froc import RATES
+from anomalib_zsad.evaluation.volumes.lesions import size_class, size_classes, sphere_diameter
+from anomalib_zsad.evaluation.volumes.record import VolumeRecord
+from anomalib_zsad.evaluation.volumes.roc import (
+    RocCurve,
+    area,
+    sensitivity_at_specificity,
+    specificity_at_sensitivity,
+)
+from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
+
+RATE_OF_RECALL = 1.0
+"""False positives per volume at which recall by size is read off."""
+
+NO_LESIONS = "there is no lesion"
+
+Figures = dict[str, dict[str, Figure]]
+
+
+def counts(volumes: VolumeSet) -> dict[str, int]:
+    """How many of what there are; failures are counted, never dropped."""
+    abnormal = sum(record.abnormal for record in volumes.records)
+    slices = [record.slices for record in volumes.records]
+    return {
+        "volumes found": volumes.found,
+        "volumes failed": len(volumes.failures),
+        "volumes scored": len(volumes.records),
+        "volumes with a lesion": abnormal,
+        "volumes without": len(volumes.records) - abnormal,
+        "volumes left out for lack of a mask": volumes.unlabelled,
+        "patients": volumes.patients,
+        "slices": sum(int(part.counted.sum()) for part in slices),
+        "slices with a lesion": sum(int(part.abnormal.sum()) for part in slices),
+        "blank slices left out": sum(int((~part.counted).sum()) for part in slices),
+        "lesions": sum(len(record.lesions) for record in volumes.records),
+    }
+
+
+def figures(volumes: VolumeSet) -> Figures:
+    """All figures, by group and name; groups are slices, volumes, lesions, segmentation and calibrated."""
+    result: Figures = {
+        "slices": _ranking(volumes.slices, volumes.slice_curve),
+        "volumes": _ranking(volumes.volumes, volumes.volume_curve),
+        "lesions": _lesions(volumes),
+        "segmentation": {"best Dice (oracle)": oracle_dice(volumes)},
+    }
+    if volumes.rule.calibration is not None:
+        result["calibrated"] = calibrated_figures(volumes)
+    return result
+
+
+def _ranking(members: Clusters, curve: RocCurve) -> dict[str, Figure]:
+    value = area(curve)
+    if value is None:
+        auroc = not_defined(curve.lacking)
+    else:
+        interval, note = area_interval(members)
+        low, high = interval or (None, None)
+        auroc = Figure(value, low, high, note=note)
+    return {
+        "AUROC": auroc,
+        "sensitivity at 90 % specificity": sensitivity_at_specificity(curve, 0.90),
+        "sensitivity at 95 % specificity": sensitivity_at_specificity(curve, 0.95),
+        "specificity at 90 % sensitivity": specificity_at_sensitivity(curve, 0.90),
+        "specificity at 95 % sensitivity": specificity_at_sensitivity(curve, 0.95),
+    }
+
+
+def rate_name(rate: float) -> str:
+    """A number of false positives per volume as text: 1/8, 1/4, 1/2, 1, 2, ..."""
+    return f"1/{1 / rate:g}" if rate < 1 else f"{rate:g}"
+
+
+def _lesions(volumes: VolumeSet) -> dict[str, Figure]:
+    curve = volumes.froc
+    result = {}
+    for rate in RATES:
+        name = f"lesions found at {rate_name(rate)} false positives per volume"
+        if not curve.lesions:
+            result[name] = not_defined(NO_LESIONS)
+        elif not curve.reaches(rate):
+            result[name] = not_defined("a volume has more candidates than are kept; the curve ends before this rate")
+        else:
+            place = curve.place(rate)
+            threshold = float(curve.thresholds[place])
+            note = f"false positives per volume reached: {curve.false_positives[place]:.3g}"
+            at = None if np.isinf(threshold) else threshold
+            result[name] = share(int(curve.found[place]), curve.lesions, interval=False, threshold=at, note=note)
+    mean = curve.mean_sensitivity
+    reason = NO_LESIONS if not curve.lesions else "the curve ends before the last rate"
+    result["mean over these rates"] = not_defined(reason) if mean is None else Figure(mean)
+    return result
+
+
+def recall_threshold(volumes: VolumeSet) -> float | None:
+    """The threshold with about one false positive per volume; infinite where only no mark at all stays below."""
+    curve = volumes.froc
+    if not curve.lesions or not curve.reaches(RATE_OF_RECALL):
+        return None
+    return float(curve.thresholds[curve.place(RATE_OF_RECALL)])
+
+
+def recall_by_size(volumes: VolumeSet) -> list[dict[str, object]]:
+    """For each class of size: the lesions and the shares found; empty classes are kept, with the count 0."""
+    rules = recall_rules(volumes)
+    rows: list[dict[str, object]] = []
+    for number, label in enumerate(size_classes()):
+        chosen = [_of_class(record, number) for record in volumes.records]
+        rows.append(_recall_row(label, volumes, chosen, rules))
+    unknown = [np.full(len(record.lesions), record.voxel_mm3 is None) for record in volumes.records]
+    if any(part.any() for part in unknown):
+        rows.append(_recall_row("size unknown", volumes, unknown, rules))
+    return rows
+
+
+def recall_rules(volumes: VolumeSet) -> dict[str, Callable[[VolumeRecord], np.ndarray]]:
+    """By name, what tells which lesions of a volume are found."""
+    rules: dict[str, Callable[[VolumeRecord], np.ndarray]] = {}
+    threshold = recall_threshold(volumes)
+    if threshold is not None:
+        rules["pointed to at 1 false positive per volume"] = lambda record: record.lesions.scores >= threshold
+    if volumes.rule.calibration is not None:
+        mask = np.float32(volumes.rule.thresholds(0.5).mask)
+        rules["pointed to at the calibrated threshold"] = lambda record: record.lesions.scores >= mask
+        rules["touched at the calibrated threshold"] = lambda record: record.lesions.map_max >= mask
+    return rules
+
+
+def _of_class(record: VolumeRecord, number: int) -> np.ndarray:
+    if record.voxel_mm3 is None:
+        return np.zeros(len(record.lesions), bool)
+    return size_class(sphere_diameter(record.lesions.voxels * record.voxel_mm3)) == number
+
+
+def _recall_row(
+    label: str, volumes: VolumeSet, chosen: list[np.ndarray], rules: dict[str, Callable[[VolumeRecord], np.ndarray]]
+) -> dict[str, object]:
+    total = sum(int(part.sum()) for part in chosen)
+    found = {
+        name: sum(int((rule(record) & part).sum()) for record, part in zip(volumes.records, chosen, strict=True))
+        for name, rule in rules.items()
+    }
+    recall = {
+        name: share(count, total, interval=False) if total else not_defined("no lesion of this size")
+        for name, count in found.items()
+    }
+    return {"size": label, "lesions": total, "recall": recall}
+
+
+def oracle_dice(volumes: VolumeSet) -> Figure:
+    """The highest mean Dice over the volumes with lesions at one threshold for all, chosen with the masks in view."""
+    curves = [record.dice for record in volumes.records if record.dice is not None]
+    if not curves:
+        return not_defined(NO_LESIONS)
+    thresholds, means = mean_dice(curves)
+    best = int(means.argmax())
+    note = (
+        f"an oracle: one threshold for the whole set, chosen with its masks in view; mean over {len(curves)} volumes "
+        "with lesions"
+    )
+    return Figure(float(means[best]), threshold=float(thresholds[best]), note=note)

@@ -1,0 +1,84 @@
+"""Scored volumes of one set in one run, and their figures for readers."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from anomalib_zsad.evaluation.results import Run
+from anomalib_zsad.evaluation.volumes.bootstrap import Clusters
+from anomalib_zsad.evaluation.volumes.froc import FrocCurve, froc_curve
+from anomalib_zsad.evaluation.volumes.record import VolumeRecord
+from anomalib_zsad.evaluation.volumes.roc import RocCurve, roc_curve
+from anomalib_zsad.evaluation.volumes.source import Failure
+from anomalib_zsad.medical.decisions import DecisionRule
+
+
+@dataclass(frozen=True)
+class VolumeSet:
+    """Volumes of one category, one model and seed.
+
+    Attributes:
+        target, category: Which set.
+        run: Which model, protocol and seed.
+        records: The volumes that were scored.
+        failures: Those that could not be read or scored.
+        unlabelled: How many were left out because they have no mask.
+        rule: With the calibration, if there is one.
+        sources: Name in the data set of each volume, by pseudonym; may hold patient data.
+    """
+
+    target: str
+    category: str
+    run: Run
+    records: tuple[VolumeRecord, ...]
+    failures: tuple[Failure, ...] = ()
+    unlabelled: int = 0
+    rule: DecisionRule = field(default_factory=DecisionRule)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def volumes(self) -> Clusters:
+        """Volume scores with labels, by patient."""
+        return Clusters.of(
+            np.array([record.score for record in self.records]),
+            np.array([record.abnormal for record in self.records], bool),
+            [record.patient for record in self.records],
+        )
+
+    @cached_property
+    def slices(self) -> Clusters:
+        """Slice scores with labels, by patient; without blank slices that show no lesion."""
+        chosen = [record.slices.counted for record in self.records]
+        parts = [(r.slices.score[c], r.slices.abnormal[c]) for r, c in zip(self.records, chosen, strict=True)]
+        patients = [record.patient for record, c in zip(self.records, chosen, strict=True) for _ in range(int(c.sum()))]
+        scores, abnormal = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        return Clusters.of(scores, abnormal, patients)
+
+    @cached_property
+    def volume_curve(self) -> RocCurve:
+        """ROC of the volumes."""
+        return roc_curve(self.volumes.scores, self.volumes.abnormal)
+
+    @cached_property
+    def slice_curve(self) -> RocCurve:
+        """ROC of the slices."""
+        return roc_curve(self.slices.scores, self.slices.abnormal)
+
+    @cached_property
+    def froc(self) -> FrocCurve:
+        """Free-response ROC of the lesions."""
+        lesions = np.concatenate([record.lesions.scores for record in self.records])
+        wrong = np.concatenate([record.candidates.scores[record.hits == 0] for record in self.records])
+        cut = [float(r.candidates.scores[-1]) for r in self.records if not r.candidates.complete]
+        return froc_curve(lesions, wrong, len(self.records), max(cut) if cut else None)
+
+    @property
+    def patients(self) -> int:
+        """How many patients the scored volumes are of."""
+        return len({record.patient for record in self.records})
+
+    @property
+    def found(self) -> int:
+        """How many volumes there are to evaluate: scored and failed."""
+        return len(self.records) + len(self.failures)
