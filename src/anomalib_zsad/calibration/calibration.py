@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -217,7 +217,7 @@ class Calibration:
     def _content(self) -> dict[str, Any]:
         """What the file says, beside its format; no names, no identifiers, and no order that could tell of any."""
         volumes = self.levels[0]
-        order = sorted(range(self.units), key=lambda unit: sorted(self.scores[volumes][unit], reverse=True))
+        order = sorted(range(self.units), key=lambda unit: _shortest(self.scores[volumes][unit])[::-1])
         return {
             "kind": self.kind,
             "units": self.units,
@@ -225,7 +225,7 @@ class Calibration:
             "population": {name: dict(values) for name, values in self.population.items()},
             "left_out": dict(self.left_out),
             "cases": sorted(self.cases),
-            "scores": {level: [sorted(self.scores[level][unit]) for unit in order] for level in self.levels},
+            "scores": {level: [_shortest(self.scores[level][unit]) for unit in order] for level in self.levels},
         }
 
 
@@ -252,6 +252,11 @@ _STATEMENTS = {
         "all (on average over calibrations)."
     ),
 }
+
+
+def _shortest(scores: Sequence[float]) -> list[float]:
+    """Scores in ascending order, with the digits that float32 needs."""
+    return [float(str(score)) for score in np.sort(np.asarray(scores, np.float32))]
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Items and batches that carry a class name and the model's uncertainty beside anomalib's own fields.
+"""Items and batches that carry a class name, the model's uncertainty and p-values beside anomalib's own fields.
 
 A zero-shot model builds its prompts from the name of what it looks at, so the name has to travel with each image.
 anomalib's :class:`~anomalib.data.ImageItem` has no place for it; the classes here add it, and they add the standard
@@ -60,6 +60,26 @@ def _without_channel(values: Any, spatial: int, leading: int) -> Any:
     return values
 
 
+def _one_number(name: str, value: Any) -> torch.Tensor | None:
+    """A scalar of float32, or None."""
+    if value is None:
+        return None
+    number = torch.as_tensor(value, dtype=torch.float32)
+    if number.numel() != 1:
+        raise ValueError(f"{name} of one image must be one number, got shape {tuple(number.shape)}.")
+    return number.reshape(())
+
+
+def _one_an_image(name: str, values: Any) -> torch.Tensor | None:
+    """Numbers (n,) of float32, or None."""
+    if values is None:
+        return None
+    numbers = torch.as_tensor(values, dtype=torch.float32)
+    if numbers.ndim != 1:
+        raise ValueError(f"{name} of a batch must have shape (n,), got {tuple(numbers.shape)}.")
+    return numbers
+
+
 class _TorchItemValidator:
     """Checks of the added fields of one item."""
 
@@ -71,12 +91,12 @@ class _TorchItemValidator:
     @staticmethod
     def validate_score_std(score_std: torch.Tensor | float | None) -> torch.Tensor | None:
         """Check the standard deviation of the score: one number, as float32."""
-        if score_std is None:
-            return None
-        value = torch.as_tensor(score_std, dtype=torch.float32)
-        if value.numel() != 1:
-            raise ValueError(f"score_std of one image must be one number, got shape {tuple(value.shape)}.")
-        return value.reshape(())
+        return _one_number("score_std", score_std)
+
+    @staticmethod
+    def validate_p_value(p_value: torch.Tensor | float | None) -> torch.Tensor | None:
+        """Check the p-value: one number, as float32."""
+        return _one_number("p_value", p_value)
 
     @staticmethod
     def validate_map_std(map_std: torch.Tensor | None) -> Mask | None:
@@ -95,12 +115,12 @@ class _TorchBatchValidator:
     @staticmethod
     def validate_score_std(score_std: torch.Tensor | Sequence[float] | None) -> torch.Tensor | None:
         """Check the standard deviations of the scores: (n,), as float32."""
-        if score_std is None:
-            return None
-        values = torch.as_tensor(score_std, dtype=torch.float32)
-        if values.ndim != 1:
-            raise ValueError(f"score_std of a batch must have shape (n,), got {tuple(values.shape)}.")
-        return values
+        return _one_an_image("score_std", score_std)
+
+    @staticmethod
+    def validate_p_value(p_value: torch.Tensor | Sequence[float] | None) -> torch.Tensor | None:
+        """Check the p-values: (n,), as float32."""
+        return _one_an_image("p_value", p_value)
 
     @staticmethod
     def validate_map_std(map_std: torch.Tensor | None) -> Mask | None:
@@ -122,6 +142,11 @@ class _NumpyItemValidator:
         return None if score_std is None else np.asarray(score_std, dtype=np.float32).reshape(())
 
     @staticmethod
+    def validate_p_value(p_value: np.ndarray | float | None) -> np.ndarray | None:
+        """Check the p-value: one number."""
+        return None if p_value is None else np.asarray(p_value, dtype=np.float32).reshape(())
+
+    @staticmethod
     def validate_map_std(map_std: np.ndarray | None) -> np.ndarray | None:
         """Check the standard deviation of the anomaly map: (h, w)."""
         return None if map_std is None else _without_channel(np.asarray(map_std, dtype=np.float32), 2, 0)
@@ -141,6 +166,11 @@ class _NumpyBatchValidator:
         return None if score_std is None else np.asarray(score_std, dtype=np.float32)
 
     @staticmethod
+    def validate_p_value(p_value: np.ndarray | None) -> np.ndarray | None:
+        """Check the p-values: (n,)."""
+        return None if p_value is None else np.asarray(p_value, dtype=np.float32)
+
+    @staticmethod
     def validate_map_std(map_std: np.ndarray | None) -> np.ndarray | None:
         """Check the standard deviations of the maps: (n, h, w)."""
         return None if map_std is None else _without_channel(np.asarray(map_std, dtype=np.float32), 2, 1)
@@ -157,6 +187,7 @@ class _ClassNamedFields(Generic[NameT, ArrayT, MapT]):
     class_name: FieldDescriptor[NameT | None] = FieldDescriptor(validator_name="validate_class_name")
     score_std: FieldDescriptor[ArrayT | None] = FieldDescriptor(validator_name="validate_score_std")
     map_std: FieldDescriptor[MapT | None] = FieldDescriptor(validator_name="validate_map_std")
+    p_value: FieldDescriptor[ArrayT | None] = FieldDescriptor(validator_name="validate_p_value")
 
 
 @dataclass
@@ -179,6 +210,7 @@ class ClassNamedItem(_TorchItemValidator, _ClassNamedFields[str, torch.Tensor, M
         class_name: Name of the category, as the data set spells it ("metal_nut"), or None.
         score_std: Standard deviation of ``pred_score`` over a model's Monte Carlo samples, a scalar, or None.
         map_std: Standard deviation of ``anomaly_map`` over the samples, (h, w), or None.
+        p_value: Conformal p-value of ``pred_score`` by a calibration on normal images, a scalar, or None.
 
     Example:
         >>> item = ClassNamedItem(image=torch.rand(3, 8, 8), class_name="hazelnut")
@@ -197,6 +229,7 @@ class ClassNamedBatch(_TorchBatchValidator, _ClassNamedFields[list[str], torch.T
         class_name: Names of the categories, one an image, or None where the data carries none.
         score_std: Standard deviations of ``pred_score``, (n,), or None.
         map_std: Standard deviations of ``anomaly_map``, (n, h, w), or None.
+        p_value: Conformal p-values of ``pred_score``, (n,), or None.
 
     Example:
         >>> items = [ClassNamedItem(image=torch.rand(3, 8, 8), class_name=name) for name in ("hazelnut", "tile")]

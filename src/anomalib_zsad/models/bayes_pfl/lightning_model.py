@@ -56,6 +56,9 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         learning_rate: Learning rate of prompts and flows; temperatures learn 10 times faster, all else 10 times slower.
         schedule_epochs: Epochs of the cosine schedule, whose first tenth warms up; a shorter run shortens it.
         patience: Epochs without a better validation AP after which a training stage ends.
+        calibration: A file that ``anomalib-zsad calibrate`` made of normal images with this model: labels, masks and
+            p-values then follow it.
+        false_alarm_rate: With a calibration, the share of normal images that may be flagged.
         pre_processor: As in anomalib.
         post_processor: As in anomalib.
         evaluator: As in anomalib.
@@ -65,6 +68,7 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         ValueError: An argument does not fit the backbone.
         WeightsUnavailableError: The backbone's weights are not to be had; the message names three remedies.
         CheckpointError: The checkpoint is damaged, of another method, or of another backbone.
+        CalibrationMismatchError: The calibration was made with another model or other settings.
 
     Example:
         >>> from anomalib_zsad import BayesPFL
@@ -91,6 +95,8 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         learning_rate: float = 1e-3,
         schedule_epochs: int = 30,
         patience: int = 3,
+        calibration: str | None = None,
+        false_alarm_rate: float = 0.05,
         pre_processor: nn.Module | bool = True,
         post_processor: nn.Module | bool = True,
         evaluator: Evaluator | bool = True,
@@ -127,6 +133,7 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         )
         if saved is not None:
             self._load(saved)
+        self.use_calibration(calibration, false_alarm_rate)
 
     def _load(self, saved: Checkpoint) -> None:
         frozen = self.model.backbone

@@ -5,6 +5,7 @@ A mixin and not a base class: anomalib lists direct subclasses of ``AnomalibModu
 
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from anomalib_zsad.data.items import ClassNamedBatch
 from anomalib_zsad.data.visualizer import CategoryVisualizer
 from anomalib_zsad.evaluation.metrics.collection import streaming_metrics
 
+from .calibrated import ImageCalibration
 from .checkpoint import STAMP
 from .global_batch import Share, global_sum
 from .plain_use import Finding, examine_image
@@ -46,6 +48,7 @@ class ZeroShotMixin:
     class_name: str | None
     trained: bool
     run_seed: int
+    calibration: ImageCalibration | None = None
 
     @property
     def learning_type(self) -> LearningType:
@@ -72,8 +75,68 @@ class ZeroShotMixin:
         """Streaming image and pixel metrics in bounded memory, in validation and test."""
         return Evaluator(val_metrics=_metrics(), test_metrics=_metrics())
 
+    def use_calibration(self, path: str | Path | None, rate: float) -> None:
+        """Judge images by a calibration: labels, masks and p-values follow it in test, prediction and export.
+
+        A model that was built from a checkpoint is compared with the calibration now, one whose weights are still to
+        come (``ckpt_path``) when it is used.
+
+        Args:
+            path: A calibration file; ``None`` for none.
+            rate: The false-alarm rate, between 0 and 1.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            CalibrationMismatchError: It was made with another model or other settings.
+            ValueError: It is no calibration of images, or this model has no post-processor that could use one.
+        """
+        self.calibration = None if path is None else ImageCalibration.load(path, rate)
+        if self.calibration is None:
+            return
+        if not isinstance(self._post_processor, ZeroShotPostProcessor):
+            msg = f"A calibration needs a ZeroShotPostProcessor, and the model has {self._post_processor!r}."
+            raise ValueError(msg)
+        if self.trained:
+            self.apply_calibration()
+
+    @property
+    def _post_processor(self) -> Any:
+        return getattr(self, "post_processor", None)
+
+    def apply_calibration(self) -> None:
+        """Make sure that the calibration, if any, fits the model as it is now, and use its thresholds.
+
+        Raises:
+            CalibrationMismatchError: It was made with another model or other settings.
+        """
+        if self.calibration is None:
+            return
+        self.calibration.check(self)
+        self._post_processor.use((self.calibration.image_threshold, self.calibration.mask_threshold))
+
+    def on_test_start(self) -> None:
+        """Look at the calibration again: weights may have come from a checkpoint."""
+        self.apply_calibration()
+
+    def on_predict_start(self) -> None:
+        """Look at the calibration again: weights may have come from a checkpoint."""
+        self.apply_calibration()
+
+    def forward(self, batch: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """As in anomalib, with the thresholds of a calibration that was not looked at yet."""
+        pending = self.calibration is not None and self._post_processor.calibrated is None
+        if pending and not torch.compiler.is_compiling():
+            self.apply_calibration()
+        return super().forward(batch, *args, **kwargs)  # type: ignore[misc]
+
+    def to_torch(self, *args: Any, **kwargs: Any) -> Path:
+        """As in anomalib; a calibration goes with the model."""
+        self.apply_calibration()
+        return super().to_torch(*args, **kwargs)  # type: ignore[misc]
+
     def to_onnx(self, *args: Any, **kwargs: Any) -> Path:
         """As in anomalib, with the operator set that the exporter writes; anomalib asks for an older one in vain."""
+        self.apply_calibration()
         return super().to_onnx(*args, **{"opset_version": 18, **kwargs})  # type: ignore[misc]
 
     def setup(self, stage: str) -> None:
@@ -116,16 +179,22 @@ class ZeroShotMixin:
     def test_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Batch:
         """Add the answers to a test batch."""
         del args, kwargs
-        return self._answer(batch)
+        return self._judge(self._answer(batch))
 
     def predict_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Batch:
         """Add the answers to a batch of images."""
         del args, kwargs
-        return self._answer(batch)
+        return self._judge(self._answer(batch))
 
     def _answer(self, batch: Batch) -> Batch:
         prediction: ZeroShotPrediction = self.model(batch.image, self.class_names_of(batch))
         return batch.update(**{name: value for name, value in prediction._asdict().items() if value is not None})
+
+    def _judge(self, batch: Any) -> Any:
+        """Add p-values, where there is a calibration."""
+        if self.calibration is None:
+            return batch
+        return batch.update(p_value=self.calibration.p_values(batch.pred_score, self.class_names_of(batch)))
 
     def on_fit_start(self) -> None:
         """Agree on the seed of the training steps' draws, which is torch's, and make sure that all backbones are one.
@@ -133,6 +202,8 @@ class ZeroShotMixin:
         Raises:
             ValueError: This process has another backbone than the first one.
         """
+        if self.calibration is not None:
+            self._post_processor.use(None)  # what is trained now has other scores
         own = self.model.backbone.fingerprint
         self.run_seed, first = self.trainer.strategy.broadcast((torch.initial_seed(), own))
         if own != first:
@@ -180,8 +251,15 @@ class ZeroShotMixin:
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: It cannot be read as an image.
+            CalibrationMismatchError: The calibration was made with another model, other settings, or another class.
         """
-        return examine_image(self.model, self.pre_processor, Path(image), class_name)  # type: ignore[attr-defined]
+        finding = examine_image(self.model, self.pre_processor, Path(image), class_name)  # type: ignore[attr-defined]
+        if self.calibration is None:
+            return finding
+        self.apply_calibration()
+        name = class_name or self.class_name or DEFAULT_CLASS_NAME
+        p_value = float(self.calibration.p_values(torch.tensor([finding.score]), [name])[0])
+        return replace(finding, p_value=p_value, flagged=finding.score >= self.calibration.image_threshold)
 
     # Data used where a run brings none -----------------------------------------------------------------------------
 
@@ -213,7 +291,9 @@ class ZeroShotMixin:
         """Stamp a checkpoint with what is needed to use it, or to refuse it, later."""
         super().on_save_checkpoint(checkpoint)  # type: ignore[misc]
         # A model that was built from a checkpoint has its weights now; the file it came from may be gone.
-        checkpoint.get("hyper_parameters", {}).pop("checkpoint", None)
+        # A calibration is of other weights.
+        for name in ("checkpoint", "calibration", "false_alarm_rate"):
+            checkpoint.get("hyper_parameters", {}).pop(name, None)
         checkpoint[STAMP] = self.stamp()
 
     def stamp(self) -> dict[str, Any]:

@@ -20,6 +20,8 @@ class Finding:
         anomaly_map: Map (h, w) in [0, 1], on the image's own pixels.
         map_std: Its standard deviation over the sampled prompts, (h, w).
         image: The image (h, w, 3), 8 bit.
+        p_value: Conformal p-value of the score; ``None`` without a calibration.
+        flagged: Whether the p-value is at most the false-alarm rate; likewise.
     """
 
     score: float
@@ -27,6 +29,8 @@ class Finding:
     anomaly_map: np.ndarray
     map_std: np.ndarray
     image: np.ndarray
+    p_value: float | None = None
+    flagged: bool | None = None
 
     def overlay(self, opacity: float = 0.7, limits: tuple[float, float] | None = None) -> Image.Image:
         """The image with the map over it, to look at or save.

@@ -10,6 +10,8 @@ from torch import Tensor
 from anomalib_zsad.evaluation.metrics.streaming import ScoreSummary
 from anomalib_zsad.evaluation.metrics.summary import ABNORMAL, NORMAL, SCORE, join_ties, sort
 
+from .calibrated import below
+
 DEFAULT_THRESHOLD = 0.5
 
 
@@ -44,7 +46,7 @@ class ZeroShotPostProcessor(PostProcessor):
 
     anomalib's default rescales and clamps scores with the minimum and maximum of validation data, which are other data
     here. The thresholds are those of the best F1 on validation data, where a run has some (held-out auxiliary
-    categories), else 0.5.
+    categories), else 0.5; or those of a calibration, see :meth:`use`.
 
     Args:
         enable_thresholding: Whether labels and masks are given at all.
@@ -66,16 +68,41 @@ class ZeroShotPostProcessor(PostProcessor):
         image_fields, pixel_fields = ["pred_score", "gt_label"], ["anomaly_map", "gt_mask"]
         self._image_threshold_metric = F1Threshold(fields=image_fields, **options)  # type: ignore[assignment]
         self._pixel_threshold_metric = F1Threshold(fields=pixel_fields, **options)  # type: ignore[assignment]
+        # Not buffers: a calibration belongs to a use of the model and never to its checkpoint.
+        self.calibrated: tuple[float, float] | None = None
+
+    def use(self, calibrated: tuple[float, float] | None) -> None:
+        """Use the image and the pixel threshold of a calibration: what reaches them is abnormal; ``None`` for none.
+
+        Raises:
+            ValueError: A sensitivity would shift them.
+        """
+        if calibrated is not None and (self.image_sensitivity, self.pixel_sensitivity) != (0.5, 0.5):
+            msg = (
+                f"The sensitivities are {self.image_sensitivity} and {self.pixel_sensitivity}, and would shift the "
+                "thresholds of the calibration; leave them at 0.5 and choose another false-alarm rate."
+            )
+            raise ValueError(msg)
+        self.calibrated = calibrated
 
     @property
     def normalized_image_threshold(self) -> Tensor:
-        """The image threshold in use, shifted by the sensitivity."""
+        """The image threshold in use: the calibration's, or the other shifted by the sensitivity."""
+        if self.calibrated is not None:
+            return torch.full_like(self.image_threshold, below(self.calibrated[0]))
         return _shift(self.image_threshold, self.image_sensitivity)
 
     @property
     def normalized_pixel_threshold(self) -> Tensor:
-        """The pixel threshold in use, shifted by the sensitivity."""
+        """The pixel threshold in use: the calibration's, or the other shifted by the sensitivity."""
+        if self.calibrated is not None:
+            return torch.full_like(self.pixel_threshold, below(self.calibrated[1]))
         return _shift(self.pixel_threshold, self.pixel_sensitivity)
+
+    @staticmethod
+    def _apply_threshold(preds: Tensor | None, threshold: Tensor) -> Tensor | None:
+        """Compare in float32: a threshold rounded to half precision is another one."""
+        return PostProcessor._apply_threshold(None if preds is None else preds.float(), threshold)  # noqa: SLF001
 
 
 def _shift(threshold: Tensor, sensitivity: float) -> Tensor:

@@ -76,6 +76,9 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             augmentation.
         keep_features_limit: Most gigabytes to keep; images beyond that are computed in each epoch.
         keep_features_folder: Existing folder for the file of ``"disk"``; ``None`` for the system's temporary folder.
+        calibration: A file that ``anomalib-zsad calibrate`` made of normal images with this model: labels, masks and
+            p-values then follow it.
+        false_alarm_rate: With a calibration, the share of normal images that may be flagged.
         pre_processor: As in anomalib.
         post_processor: As in anomalib.
         evaluator: As in anomalib.
@@ -85,6 +88,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         ValueError: An argument is out of its range or does not fit the backbone.
         WeightsUnavailableError: The backbone's weights are not to be had; the message names three remedies.
         CheckpointError: The checkpoint is damaged, of another method, or of another backbone.
+        CalibrationMismatchError: The calibration was made with another model or other settings.
 
     Example:
         >>> from anomalib_zsad import CoPS
@@ -118,6 +122,8 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         keep_features: Literal["memory", "disk"] | None = None,
         keep_features_limit: float = 8.0,
         keep_features_folder: str | None = None,
+        calibration: str | None = None,
+        false_alarm_rate: float = 0.05,
         pre_processor: nn.Module | bool = True,
         post_processor: nn.Module | bool = True,
         evaluator: Evaluator | bool = True,
@@ -175,6 +181,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             # What the checkpoint decided is what rebuilds this model from a checkpoint of its own.
             self.hparams.update(self._shape, image_size=frozen.image_size)
             self._load(saved)
+        self.use_calibration(calibration, false_alarm_rate)
 
     def _load(self, saved: Checkpoint) -> None:
         frozen = self.model.backbone
