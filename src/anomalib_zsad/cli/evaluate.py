@@ -1,22 +1,27 @@
 """``anomalib-zsad evaluate``: a model over one or many sets, all categories, resumable."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anomalib_zsad.cli.calibration_arguments import add_calibration_arguments, load_calibration
+from anomalib_zsad.cli.evaluation_reports import model_arguments_of, report
+
 if TYPE_CHECKING:
     from anomalib_zsad.evaluation.evaluate import Settings, Subject
-    from anomalib_zsad.evaluation.results import CategoryResult
     from anomalib_zsad.evaluation.targets import Target
+    from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 
 _EPILOG = """\
 A target is DATAMODULE:ROOT for one of anomalib's datamodules (MVTecAD:datasets/MVTecAD, Visa:datasets/visa) or a class
 path, with further arguments as in 'FolderTree:data/steel?mask_threshold=0&class_name=steel'; or a meta.json file or a
 folder that holds one; or a folder of images sorted by kind. NAME= in front says which set it is
 (VisA=data/meta_visa.json), for the published figures and the check against the auxiliary set. Nothing is downloaded.
+
+Volumes (VolumeDataModule:data/ms?class_name=brain) are also evaluated for readers: readers.json, readers.md,
+volumes.csv, lesions.csv and curves (docs/protocol.md, "For readers").
 
 An interrupted run goes on where it stopped when it is started again with the same output folder.
 """
@@ -33,6 +38,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     _add_model_arguments(parser)
     _add_evaluation_arguments(parser)
+    add_calibration_arguments(parser)
     return parser
 
 
@@ -72,15 +78,23 @@ def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num-workers", type=int, default=0, help="processes that read images")
     group.add_argument("--allow-overlap", action="store_true", help="evaluate on what was trained on, and say so")
     group.add_argument("--overwrite", action="store_true", help="compute again what another run left in the folder")
+    group.add_argument(
+        "--source-names",
+        action="store_true",
+        help="put the names of volumes, which may hold patient data, into volumes.csv; else they have pseudonyms only",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the reports; 0 on success, 2 where the user must act."""
+    from anomalib_zsad.calibration import CalibrationMismatchError, TooFewNormalsError
     from anomalib_zsad.evaluation.evaluate import OverlapError, Settings, UnreadableTargetError
     from anomalib_zsad.evaluation.results import ForeignResultsError
 
     try:
-        model_arguments = _model_arguments(args)
+        _check(args)
+        model_arguments = model_arguments_of(args)
+        calibration, rate = load_calibration(args)
         targets = _targets(args)
         settings = Settings(
             protocols=tuple(dict.fromkeys(args.protocol)),
@@ -89,13 +103,17 @@ def run(args: argparse.Namespace) -> int:
             num_workers=args.num_workers,
             allow_overlap=args.allow_overlap,
             overwrite=args.overwrite,
+            calibration=calibration,
+            false_alarm_rate=rate,
         )
-        _check(args)
     except (ValueError, OSError) as error:
         return _fail(error)
     try:
         _evaluate(args, model_arguments, targets, settings)
-    except (OverlapError, ForeignResultsError, UnreadableTargetError, OSError, _UserError) as error:
+    except (
+        *(OverlapError, ForeignResultsError, UnreadableTargetError, CalibrationMismatchError, TooFewNormalsError),
+        *(OSError, _UserError),
+    ) as error:
         return _fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Start the same command again to go on with the category it was in.\n")
@@ -118,26 +136,16 @@ def _check(args: argparse.Namespace) -> None:
             f"--batch-size must be at least 1 and --num-workers at least 0, got {args.batch_size}, {args.num_workers}."
         )
         raise ValueError(msg)
+    if args.calibration is not None and (len(args.checkpoint) > 1 or set(args.seed) != {0}):
+        msg = "--calibration goes with one checkpoint and --seed 0: it was made with one model and its own noise."
+        raise ValueError(msg)
+    if args.calibration is not None and "deployable" not in args.protocol:
+        msg = "--calibration goes with --protocol deployable: the published protocol has other scores."
+        raise ValueError(msg)
     names = [path.name for path in args.checkpoint]
     if len(set(names)) < len(names):
         msg = f"Checkpoints of the same file name cannot be told apart in the results: {', '.join(names)}. Rename them."
         raise ValueError(msg)
-
-
-def _model_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of the model's class."""
-    given = {"backbone": args.backbone, "pretrained": args.pretrained, "image_size": args.image_size}
-    arguments = {key: value for key, value in given.items() if value is not None}
-    for pair in args.model_arguments:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            msg = f"--set takes KEY=VALUE, got {pair!r}."
-            raise ValueError(msg)
-        try:
-            arguments[key] = json.loads(value)
-        except json.JSONDecodeError:
-            arguments[key] = value
-    return arguments
 
 
 def _targets(args: argparse.Namespace) -> "list[Target]":
@@ -158,9 +166,10 @@ def _evaluate(
     from anomalib_zsad.evaluation.progress import RichProgress
 
     seen: list[Subject] = []
+    volume_sets: list[VolumeSet] = []
     with RichProgress() as progress:
-        results = evaluate(_subjects(args, arguments, seen), targets, args.output, settings, progress)
-    _report(args, results, seen, targets)
+        results = evaluate(_subjects(args, arguments, seen), targets, args.output, settings, progress, volume_sets)
+    report(args, results, seen, targets, volume_sets)
 
 
 def _subjects(args: argparse.Namespace, arguments: dict[str, Any], seen: "list[Subject]") -> "Iterator[Subject]":
@@ -183,60 +192,5 @@ def _subjects(args: argparse.Namespace, arguments: dict[str, Any], seen: "list[S
                 "warning: it is not known what the model was trained on, so an overlap with a target cannot be seen; "
                 "say it with --auxiliary.\n"
             )
-        seen.append(replace(subject, model=None))
+        seen.append(replace(subject, model=None, module=None))
         yield subject
-
-
-def _report(
-    args: argparse.Namespace,
-    results: "Sequence[CategoryResult]",
-    subjects: "Sequence[Subject]",
-    targets: "Sequence[Target]",
-) -> None:
-    from rich.console import Console
-
-    from anomalib_zsad.evaluation.report import make_rows, rich_tables, write_reports
-
-    method, auxiliary = subjects[0].method, subjects[0].auxiliary
-    rows = make_rows(results, method, auxiliary.name if auxiliary else None)
-    title = f"{method}, {', '.join(subject.checkpoint or 'untrained' for subject in subjects)}"
-    files = write_reports(args.output, results, rows, title, _provenance(args, subjects, targets))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(f"{title}; in percent, - is not defined", markup=False, highlight=False)
-    for table in rich_tables(rows):
-        console.print(table)
-    for row in rows:
-        for note in row.notes:
-            console.print(f"{row.target} / {row.category} ({row.protocol}): {note}", markup=False, highlight=False)
-    console.print("written: " + ", ".join(str(file) for file in files), markup=False, highlight=False)
-
-
-def _provenance(args: argparse.Namespace, subjects: "Sequence[Subject]", targets: "Sequence[Target]") -> dict[str, Any]:
-    """What made the figures."""
-    from importlib.metadata import version
-
-    from anomalib_zsad.evaluation.protocols import make_protocol
-    from anomalib_zsad.evaluation.registry import sha256_of
-
-    auxiliary = subjects[0].auxiliary
-    described = [
-        {
-            "target": target.name,
-            "source": target.source,
-            **make_protocol(name, subjects[0].method, target.name).describe(),
-        }
-        for target in targets
-        for name in dict.fromkeys(args.protocol)
-    ]
-    return {
-        "model": subjects[0].method,
-        "arguments": _model_arguments(args),
-        "checkpoints": {path.name: sha256_of(path) for path in args.checkpoint},
-        "auxiliary set": (auxiliary.name if auxiliary else None) or "unknown",
-        "auxiliary categories": list(auxiliary.categories or ()) if auxiliary else [],
-        "seeds": " ".join(map(str, dict.fromkeys(args.seed))),
-        "protocols": described,
-        **{f"version of {name}": version(name) for name in ("anomalib-zsad", "anomalib", "torch")},
-    }

@@ -1,6 +1,7 @@
 """The figures of a set of volumes that readers understand, each with its counts, its interval and its reservations."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 RATE_OF_RECALL = 1.0
 """False positives per volume at which recall by size is read off."""
 
+_CHANCE = 0.5
 NO_LESIONS = "there is no lesion"
 
 Figures = dict[str, dict[str, Figure]]
@@ -66,6 +68,10 @@ def _ranking(members: Clusters, curve: RocCurve) -> dict[str, Figure]:
     else:
         interval, note = area_interval(members)
         low, high = interval or (None, None)
+        if value < _CHANCE:
+            note = "; ".join(
+                [*([note] if note else []), "below 50 %: normal ones score higher than those with a lesion"]
+            )
         auroc = Figure(value, low, high, note=note)
     return {
         "AUROC": auroc,
@@ -85,7 +91,7 @@ def _lesions(volumes: VolumeSet) -> dict[str, Figure]:
     curve = volumes.froc
     result = {}
     for rate in RATES:
-        name = f"lesions found at {rate_name(rate)} false positives per volume"
+        name = f"lesions found at {rate_name(rate)} false positive{'s' * (rate != 1)} per volume"
         if not curve.lesions:
             result[name] = not_defined(NO_LESIONS)
         elif not curve.reaches(rate):
@@ -110,10 +116,25 @@ def recall_threshold(volumes: VolumeSet) -> float | None:
     return float(curve.thresholds[curve.place(RATE_OF_RECALL)])
 
 
-def recall_by_size(volumes: VolumeSet) -> list[dict[str, object]]:
-    """For each class of size: the lesions and the shares found; empty classes are kept, with the count 0."""
+@dataclass(frozen=True)
+class RecallRow:
+    """Lesions of one class of size.
+
+    Attributes:
+        size: Name of the class.
+        lesions: How many there are.
+        recall: For each rule of `recall_rules` the share of them that is found.
+    """
+
+    size: str
+    lesions: int
+    recall: dict[str, Figure]
+
+
+def recall_by_size(volumes: VolumeSet) -> list[RecallRow]:
+    """The lesions found of each class of size; empty classes are kept, with the count 0."""
     rules = recall_rules(volumes)
-    rows: list[dict[str, object]] = []
+    rows = []
     for number, label in enumerate(size_classes()):
         chosen = [_of_class(record, number) for record in volumes.records]
         rows.append(_recall_row(label, volumes, chosen, rules))
@@ -144,7 +165,7 @@ def _of_class(record: VolumeRecord, number: int) -> np.ndarray:
 
 def _recall_row(
     label: str, volumes: VolumeSet, chosen: list[np.ndarray], rules: dict[str, Callable[[VolumeRecord], np.ndarray]]
-) -> dict[str, object]:
+) -> RecallRow:
     total = sum(int(part.sum()) for part in chosen)
     found = {
         name: sum(int((rule(record) & part).sum()) for record, part in zip(volumes.records, chosen, strict=True))
@@ -154,7 +175,7 @@ def _recall_row(
         name: share(count, total, interval=False) if total else not_defined("no lesion of this size")
         for name, count in found.items()
     }
-    return {"size": label, "lesions": total, "recall": recall}
+    return RecallRow(label, total, recall)
 
 
 def oracle_dice(volumes: VolumeSet) -> Figure:
