@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from anomalib_zsad.calibration.calibration import Calibration
 from anomalib_zsad.calibration.conformal import TooFewNormalsError, benjamini_hochberg, check_rate
+from anomalib_zsad.calibration.uncertainty import is_uncertain
 from anomalib_zsad.medical.faults import Fault, refuse
 from anomalib_zsad.medical.slices import SliceStack
 from anomalib_zsad.medical.tables import Decision, SliceRow
@@ -130,11 +131,9 @@ class DecisionRule:
         return replace(row, p_value=p_value, flagged=flagged, decision=decision)
 
     def _decision(self, score: float, deviation: float | None, threshold: float | None) -> Decision:
-        """Uncertain where score - deviation and score + deviation fall on different sides of the threshold."""
         if threshold is None:
             return "normal"
-        spread = self.uncertainty * (deviation or 0.0)
-        if (score - spread >= threshold) != (score + spread >= threshold):
+        if is_uncertain(score, deviation or 0.0, threshold, self.uncertainty):
             return "uncertain"
         return "abnormal" if score >= threshold else "normal"
 
