@@ -8,10 +8,17 @@ import warnings
 from collections.abc import Sequence
 
 from anomalib_zsad import __version__
-from anomalib_zsad.cli import calibrate, evaluate, info, screen, weights
+from anomalib_zsad.cli import calibrate, evaluate, info, inspect, screen, weights
 
 BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
-COMMANDS = {"screen": screen, "calibrate": calibrate, "info": info, "evaluate": evaluate, "weights": weights}
+COMMANDS = {
+    "screen": screen,
+    "inspect": inspect,
+    "calibrate": calibrate,
+    "info": info,
+    "evaluate": evaluate,
+    "weights": weights,
+}
 
 
 def build_parser() -> argparse.ArgumentParser:

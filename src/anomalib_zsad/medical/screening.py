@@ -197,7 +197,7 @@ class _Run:
             "seconds": {"reading": time.perf_counter() - started},
         }
         progress.start_slices(job.key, len(volume.slices))
-        with _disk_errors(*_DISK_FULL), whole_folder(target) as folder:
+        with disk_errors(*_DISK_FULL), whole_folder(target) as folder:
             rule = self.options.rule
             if rule.calibration is not None and job.images in rule.calibration.cases:
                 volume.findings.append(warn(Fault.CALIBRATION, _CALIBRATED_ON))
@@ -221,7 +221,7 @@ class _Run:
             "counts": counts(self.entries),
             "series": [entry.as_dict(with_files=names) for entry in self.entries],
         }
-        with _disk_errors():
+        with disk_errors():
             write_text(self.output / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
             write_text(self.output / "summary.csv", summary_csv(self.entries, with_files=names))
             if self.options.volume.pages:
@@ -254,7 +254,7 @@ def _prepare_output(location: Path, run: _Run) -> None:
     output = run.output
     if location.is_dir() and Path(os.path.realpath(output)).is_relative_to(location.resolve()):
         raise OutputInUseError("the output folder lies inside the input folder; choose another place")
-    with _disk_errors():
+    with disk_errors():
         output.mkdir(parents=True, exist_ok=True)
         if all(is_partial_file(path) for path in output.iterdir()):  # empty, or killed before its first summary
             remove_partial(output)
@@ -270,7 +270,7 @@ def _prepare_output(location: Path, run: _Run) -> None:
         raise OutputInUseError(
             f"{output} holds a run with other settings ({', '.join(changed)}); choose a new folder, or repeat them"
         )
-    with _disk_errors():
+    with disk_errors():
         remove_partial(output)
 
 
@@ -316,7 +316,7 @@ def guarded(work: Callable[[], None]) -> Finding | None:
 
 
 @contextmanager
-def _disk_errors(*numbers: int) -> Iterator[None]:
+def disk_errors(*numbers: int) -> Iterator[None]:
     """Turn errors of the file system (all, or those of some numbers) into one that ends the run; names no path."""
     try:
         yield

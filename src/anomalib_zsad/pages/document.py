@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 _STATIC = Path(__file__).with_name("static")
-_STYLES = ("base.css", "viewer.css", "lists.css")
+_STYLES = ("base.css", "viewer.css", "lists.css", "gallery.css")
 NOTHING = "\N{EN DASH}"
 # Characters that could end a script element or be taken for markup inside it; JSON knows them by number as well.
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}

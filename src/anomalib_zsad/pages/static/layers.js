@@ -5,6 +5,10 @@
 const KEPT = 48; // decoded slices
 const SMALLEST_OVERLAY = 512; // coarse maps are drawn on at least this many pixels, so that their colours run smoothly
 
+function byId(name) {
+  return document.getElementById(name);
+}
+
 async function decode(source) {
   const image = new Image();
   image.src = source;
@@ -93,14 +97,14 @@ function windowTable(values, width, level) {
   });
 }
 
-// Colour table of a stored map: clear at the scale's low end, opaque from its middle on.
+// Colour table of a stored map: clear at the scale's low end, nearly opaque from about three quarters of it on.
 function colourTable(stored, scale) {
   const table = new Uint32Array(256);
   for (let code = 0; code < 256; code++) {
     const value = stored.low + ((stored.high - stored.low) * code) / 255;
     const place = Math.min(1, Math.max(0, (value - scale.low) / (scale.high - scale.low)));
     const colour = parseInt(scale.colours[Math.round(255 * place)].slice(1), 16);
-    const alpha = Math.round(255 * Math.min(1, 2 * place));
+    const alpha = Math.round(255 * Math.min(1, 1.6 * place ** 1.5));
     table[code] = pack(colour >> 16, (colour >> 8) & 255, colour & 255, alpha);
   }
   return table;

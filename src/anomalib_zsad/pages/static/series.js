@@ -23,7 +23,7 @@ function go(place, ring = null) {
   byId("slice").value = chosen.place;
   byId("slice-number").value = row.slice;
   byId("slice").setAttribute("aria-valuetext", `slice ${row.slice}`);
-  byId("corner-slice").textContent = `${row.slice} (${chosen.place + 1} of ${page.rows.length})`;
+  byId("corner-slice").textContent = `Slice ${row.slice} (${chosen.place + 1} of ${page.rows.length})`;
   stage.setAttribute("aria-label", `Slice ${row.slice}, ${row.decision}, score ${formatScore(row.score)}`);
   for (const button of document.querySelectorAll("[data-finding]")) {
     const here = page.findings[button.dataset.finding].slice === row.slice;

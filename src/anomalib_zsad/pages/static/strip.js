@@ -17,9 +17,9 @@ function svgElement(name, attributes, text) {
 }
 
 class Strip {
-  // `rows` as in the page's data; `choose` is called with the place of a row.
-  constructor(svg, rows, threshold, uncertainty, choose) {
-    Object.assign(this, { svg, rows, threshold, uncertainty });
+  // `rows` as in the page's data; `choose` is called with the place of a row; `word` says what a row is.
+  constructor(svg, rows, threshold, uncertainty, choose, word = "slice") {
+    Object.assign(this, { svg, rows, threshold, uncertainty, word });
     this.place = 0;
     svg.addEventListener("pointerdown", (event) => {
       choose(this.placeAt(event.clientX));
@@ -115,7 +115,7 @@ class Strip {
     }
     for (const [slice, anchor] of [[this.first, "start"], [this.last, "end"]]) {
       const text = { class: "number", x: this.x(slice), y: this.height - 5, "text-anchor": anchor };
-      parts.push(svgElement("text", text, `${anchor === "start" ? "slice " : ""}${slice}`));
+      parts.push(svgElement("text", text, `${anchor === "start" ? `${this.word} ` : ""}${slice}`));
     }
     if (!inSight) return parts;
     const y = this.y(this.threshold);
@@ -141,6 +141,6 @@ class Strip {
     if (!row || !this.cursor) return;
     for (const end of ["x1", "x2"]) this.cursor.setAttribute(end, this.x(row.slice));
     this.svg.setAttribute("aria-valuenow", place);
-    this.svg.setAttribute("aria-valuetext", `slice ${row.slice}, ${row.decision}, score ${formatScore(row.score)}`);
+    this.svg.setAttribute("aria-valuetext", `${this.word} ${row.slice}, ${row.decision}, score ${formatScore(row.score)}`);
   }
 }

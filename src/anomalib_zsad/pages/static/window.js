@@ -66,10 +66,6 @@ class WindowControl {
   }
 }
 
-function byId(name) {
-  return document.getElementById(name);
-}
-
 function readable(value) {
   return Number(value.toPrecision(4)).toString();
 }

@@ -1,0 +1,1 @@
+"""Score every image below a folder, and show them sorted by score."""

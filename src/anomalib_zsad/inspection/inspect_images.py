@@ -1,0 +1,291 @@
+"""Inspect images: read ahead, score in batches, encode pictures beside, and write everything once all is done."""
+
+import json
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomalib_zsad.atomic import is_partial_file, remove_partial, write_text
+from anomalib_zsad.data.images import read_image
+from anomalib_zsad.inspection import journal as journals
+from anomalib_zsad.inspection.journal import Journal, file_state
+from anomalib_zsad.inspection.records import ImageRecord, by_score, find_images, records_csv
+from anomalib_zsad.inspection.rule import ImageRule
+from anomalib_zsad.inspection.scoring import ImageScorer
+from anomalib_zsad.medical.report import versions
+from anomalib_zsad.medical.scoring import SliceScores
+from anomalib_zsad.medical.screening import OutputInUseError, disk_errors
+from anomalib_zsad.pages import gallery
+
+_READERS = 2
+
+
+@dataclass(frozen=True)
+class InspectionOptions:
+    """An inspection.
+
+    Attributes:
+        rule: How scores become decisions.
+        batch_size: Images scored at a time.
+        pages: Write report.html.
+        pictures: How many images get pictures there, those with the highest scores.
+        resume: Go on with an interrupted run in the same output folder.
+        advance: Told about progress: how many images are done since the last call.
+    """
+
+    rule: ImageRule = field(default_factory=ImageRule)
+    batch_size: int = 8
+    pages: bool = True
+    pictures: int = gallery.MOST_PICTURES
+    resume: bool = False
+    advance: Callable[[int], None] = lambda _: None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.pictures < 1:
+            raise ValueError("batch size and number of pictures are at least 1")
+
+
+class _Read(NamedTuple):
+    """An image that was read: its name, the state of its file, and either the image twice or why it cannot be read."""
+
+    name: str
+    state: str
+    picture: NDArray[np.uint8] | None
+    prepared: torch.Tensor | None
+    reason: str
+
+
+def inspect_images(
+    location: Path, output: Path, scorer: ImageScorer, options: InspectionOptions | None = None
+) -> list[ImageRecord]:
+    """Score every image below a folder, or one image, and write images.csv, report.json and report.html.
+
+    An interrupt leaves a journal in `output`, with which `resume` goes on; the outputs appear at the end.
+
+    Args:
+        location: A folder or an image. It is only read.
+        output: A new or empty folder, outside the input; or that of an interrupted run, with `resume`.
+        scorer: The model.
+        options: How.
+
+    Returns:
+        A record of each image, highest score first.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `location`.
+        OutputInUseError: If `output` cannot be used; says what to do.
+        JournalError: If `output` holds an interrupted run with other settings.
+        CalibrationMismatchError: If the calibration was made with another model or other settings.
+        DiskError: If `output` cannot be written.
+    """
+    options = options or InspectionOptions()
+    if options.rule.calibration is not None:
+        options.rule.calibration.check(scorer.fingerprint())
+    images = find_images(Path(location))
+    output = Path(output)
+    _prepare_output(Path(location), output, resume=options.resume)
+    settings = _settings(scorer, options)
+    with disk_errors():
+        journal = Journal(output / journals.NAME, settings)
+    finished = False
+    try:
+        with disk_errors():
+            run = _Run(scorer, options, journal, len(images))
+            records = run.score(images)
+            _write(output, records, run, settings)
+        finished = True
+    finally:
+        journal.close(remove=finished)
+    return records
+
+
+class _Run:
+    """State of one run."""
+
+    def __init__(self, scorer: ImageScorer, options: InspectionOptions, journal: Journal, images: int) -> None:
+        self.scorer, self.options, self.journal = scorer, options, journal
+        self.rule = options.rule
+        self.shown = gallery.Shown(options.pictures if options.pages else 0)
+        self.encoder = gallery.Encoder.for_images(images, options.pictures, self.rule.thresholds["mask"])
+        self.records: list[ImageRecord] = []
+
+    def score(self, images: Sequence[tuple[str, Path]]) -> list[ImageRecord]:
+        """Score all images; those that an earlier run had done are taken from the journal."""
+        left = [pair for pair in images if not self._known(*pair)]
+        self.options.advance(len(images) - len(left))
+        with ThreadPoolExecutor(1, thread_name_prefix="pages") as thread:
+            pending: deque[Future[None]] = deque()
+            for batch in self._batches(left):
+                pending.append(thread.submit(self._keep, batch, self._answer(batch)))
+                while len(pending) > 2 or (pending and pending[0].done()):
+                    pending.popleft().result()
+                self.options.advance(len(batch))
+            for future in pending:
+                future.result()
+        self.journal.flush()
+        return by_score(self.records)
+
+    def _known(self, name: str, path: Path) -> bool:
+        """Take over what an earlier run found, unless its pictures are wanted and were not kept."""
+        try:
+            found = self.journal.find(name, file_state(path))
+        except OSError:  # it cannot even be looked at; reading it will say why
+            return False
+        if found is None:
+            return False
+        record, place, has_pictures = found
+        if record.score is not None and self.shown.wants(record.score):
+            if not has_pictures:
+                return False
+            self.shown.add(name, record.score, place)
+        self.records.append(record)
+        return True
+
+    def _batches(self, images: Sequence[tuple[str, Path]]) -> Iterator[list[_Read]]:
+        """Images in batches, read ahead by threads; at most three batches are in memory."""
+        size = self.options.batch_size
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as threads:
+            ahead: deque[Future[_Read]] = deque()
+            batch: list[_Read] = []
+            for pair in images:
+                ahead.append(threads.submit(self._read, *pair))
+                if len(ahead) >= 2 * size:
+                    batch.append(ahead.popleft().result())
+                if len(batch) == size:
+                    yield batch
+                    batch = []
+            batch += [future.result() for future in ahead]
+        for start in range(0, len(batch), size):
+            yield batch[start : start + size]
+
+    def _read(self, name: str, path: Path) -> _Read:
+        """Read and prepare an image; whatever is wrong with the file becomes a reason."""
+        try:
+            state = file_state(path)
+            image = read_image(path)
+            picture = (image * 255).round().byte().permute(1, 2, 0).numpy()
+            return _Read(name, state, picture, torch.as_tensor(self.scorer.prepare(image)), "")
+        except (OSError, ValueError, MemoryError) as error:
+            reason = str(error).replace(str(path), "the file") if not isinstance(error, OSError) else error.strerror
+            return _Read(name, "", None, None, reason or type(error).__name__)
+
+    def _answer(self, batch: Sequence[_Read]) -> SliceScores | None:
+        prepared = [item.prepared for item in batch if item.prepared is not None]
+        if not prepared:
+            return None
+        images = torch.stack(prepared)
+        answer = self.scorer(images)
+        side = (int(answer.anomaly_map.shape[-2]), int(answer.anomaly_map.shape[-1]))
+        answer.check(len(prepared), side)
+        return answer
+
+    def _keep(self, batch: Sequence[_Read], answer: SliceScores | None) -> None:
+        """Note the images of a batch, with pictures where they will be shown."""
+        p_values = iter([] if answer is None else self.rule.p_values(answer.score.numpy()))
+        place = 0
+        for item in batch:
+            if item.picture is None or answer is None:
+                record = ImageRecord(item.name, reason=item.reason)
+                self.journal.add(record, item.state)
+            else:
+                record = self._record(item.name, item.picture, answer, place, next(p_values))
+                pictures = self._pictures(record, item.picture, answer, place)
+                entry = self.journal.add(record, item.state, pictures)
+                if pictures is not None:
+                    self.shown.add(record.image, record.score or 0.0, entry)
+                place += 1
+            self.records.append(record)
+
+    def _pictures(
+        self, record: ImageRecord, picture: NDArray[np.uint8], answer: SliceScores, place: int
+    ) -> dict[str, Any] | None:
+        if record.score is None or not self.shown.wants(record.score):
+            return None
+        deviation = None if answer.map_std is None else answer.map_std[place].numpy()
+        return self.encoder(picture, answer.anomaly_map[place].numpy(), deviation)
+
+    def _record(
+        self, name: str, picture: NDArray[np.uint8], answer: SliceScores, place: int, p_value: float | None
+    ) -> ImageRecord:
+        heat = answer.anomaly_map[place].numpy()
+        height, width = picture.shape[:2]
+        row, column = (int(number) for number in np.unravel_index(int(heat.argmax()), heat.shape))
+        score = float(answer.score[place])
+        deviation = None if answer.score_std is None else float(answer.score_std[place])
+        flagged, decision = self.rule.decide(score, deviation)
+        return ImageRecord(
+            image=name,
+            width=width,
+            height=height,
+            score=score,
+            score_std=deviation,
+            p_value=p_value,
+            flagged=flagged,
+            decision=decision,
+            map_max=float(heat.max()),
+            peak_x=(column + 0.5) / heat.shape[1] * width,
+            peak_y=(row + 0.5) / heat.shape[0] * height,
+            area_share=float(np.mean(heat >= self.rule.thresholds["mask"])),
+        )
+
+
+def _prepare_output(location: Path, output: Path, *, resume: bool) -> None:
+    """Make the output folder, or take up an interrupted run's.
+
+    Raises:
+        OutputInUseError: If it holds something else, or lies inside the input.
+    """
+    if location.is_dir() and Path(os.path.realpath(output)).is_relative_to(location.resolve()):
+        raise OutputInUseError("the output folder lies inside the input folder; choose another place")
+    with disk_errors():
+        output.mkdir(parents=True, exist_ok=True)
+        remove_partial(output)
+        held = [path.name for path in output.iterdir() if not is_partial_file(path)]
+    if not held:
+        return
+    if held != [journals.NAME]:
+        raise OutputInUseError(f"{output} is not empty and holds no interrupted run; choose a new folder")
+    if not resume:
+        raise OutputInUseError(f"{output} holds an interrupted run; give --resume to go on, or choose a new folder")
+
+
+def _settings(scorer: ImageScorer, options: InspectionOptions) -> dict[str, Any]:
+    """What decides results, in JSON's types: a run is resumed with equal settings only."""
+    model = {name: value for name, value in scorer.describe().items() if name != "device"}
+    pages = {"pages": options.pages, "pictures": options.pictures}
+    return json.loads(json.dumps({"model": model, "decisions": options.rule.settings(), **pages}))
+
+
+def _write(output: Path, records: Sequence[ImageRecord], run: _Run, settings: Mapping[str, Any]) -> None:
+    """Write all outputs, each whole; the report last."""
+    rule = run.rule
+    decisions: Counter[str] = Counter(record.decision for record in records)
+    names = ("abnormal", "uncertain", "normal", "unreadable")
+    report: dict[str, Any] = {
+        "format": 1,
+        "statement": rule.statement,
+        "calibrated": rule.calibration is not None,
+        "thresholds": rule.thresholds,
+        **settings,
+        "device": run.scorer.describe().get("device"),
+        "images": len(records),
+        "flagged": sum(bool(record.flagged) for record in records),
+        "counts": {name: decisions.get(name, 0) for name in names},
+        "versions": versions(),
+        "files": ["images.csv", *([gallery.NAME] if run.options.pages else [])],
+    }
+    write_text(output / "images.csv", records_csv(records))
+    if run.options.pages:
+        partial = output / f".partial-{gallery.NAME}"
+        partial.unlink(missing_ok=True)
+        gallery.write_gallery(partial, records, run.shown, report, run.journal.pictures)
+        partial.replace(output / gallery.NAME)
+    write_text(output / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,107 @@
+"""What is done so far, on disk: an interrupted inspection goes on from it, and pictures wait in it for the page."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from anomalib_zsad.inspection.records import ImageRecord
+
+NAME = ".inspection-journal"
+
+
+class JournalError(ValueError):
+    """A journal belongs to another run."""
+
+
+class Journal:
+    """A file with the run's settings in its first line and an image in each further one.
+
+    Args:
+        path: Of the file.
+        settings: What decides results, in JSON's types.
+
+    Raises:
+        JournalError: If there is a journal of a run with other settings.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        self.done: dict[str, tuple[ImageRecord, int, bool]] = {}
+        exists = path.is_file()
+        self._stream = path.open("r+b" if exists else "x+b")
+        if not exists or not self._take_up(settings):
+            self._stream.seek(0)
+            self._stream.truncate()
+            self._write(dict(settings))
+
+    def _take_up(self, settings: Mapping[str, Any]) -> bool:
+        """Read what an earlier run left; whether there was anything. A line that was cut off is dropped."""
+        first = self._stream.readline()
+        if not first.endswith(b"\n"):
+            return False
+        if json.loads(first) != json.loads(json.dumps(settings)):
+            raise JournalError("the output holds an interrupted run with other settings; choose a new folder")
+        place = len(first)
+        for line in iter(self._stream.readline, b""):
+            if not line.endswith(b"\n"):
+                break
+            entry = json.loads(line)
+            record = ImageRecord(**entry["record"])
+            self.done[f"{record.image}\n{entry['state']}"] = (record, place, "pictures" in entry)
+            place += len(line)
+        self._stream.seek(place)
+        self._stream.truncate()
+        return True
+
+    def add(self, record: ImageRecord, state: str, pictures: Mapping[str, Any] | None = None) -> int:
+        """Note an image.
+
+        Args:
+            record: What is said of it.
+            state: Size and time of its file: a file that was changed since is looked at again.
+            pictures: For the page.
+
+        Returns:
+            Where its entry lies.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        entry: dict[str, Any] = {"state": state, "record": asdict(record)}
+        if pictures is not None:
+            entry["pictures"] = pictures
+        return self._write(entry)
+
+    def pictures(self, place: int) -> dict[str, Any]:
+        """The pictures of the entry at a place."""
+        with self.path.open("rb") as stream:
+            stream.seek(place)
+            return json.loads(stream.readline())["pictures"]
+
+    def find(self, image: str, state: str) -> tuple[ImageRecord, int, bool] | None:
+        """Record, place, and whether there are pictures, of an image that an earlier run had done."""
+        return self.done.get(f"{image}\n{state}")
+
+    def flush(self) -> None:
+        """Make everything readable for `pictures`."""
+        self._stream.flush()
+
+    def close(self, *, remove: bool) -> None:
+        """Close the file; remove it once everything is written."""
+        self._stream.close()
+        if remove:
+            self.path.unlink(missing_ok=True)
+
+    def _write(self, entry: Mapping[str, Any]) -> int:
+        place = self._stream.tell()
+        self._stream.write(json.dumps(entry, allow_nan=False).encode("ascii") + b"\n")
+        self._stream.flush()
+        return place
+
+
+def file_state(path: Path) -> str:
+    """Size and time of a file."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
