@@ -33,6 +33,7 @@ from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.medical.decisions import DecisionRule
 
 TRAINED_ON = "the model was trained on this category: not a zero-shot result"
+SLICES_ONLY = "no figures for readers: they are made of the scores a user gets, under the protocol deployable"
 
 
 class OverlapError(ValueError):
@@ -172,6 +173,8 @@ class _Work:
         else:
             result, resumed = self._of_images(store, settings, progress)
         progress.end(result, resumed)
+        if self.category.volumes is not None and not self._for_readers:
+            result = replace(result, notes=(*result.notes, SLICES_ONLY))
         if (self.target.name, self.category.name) not in self.overlaps:
             return result
         return replace(result, notes=(TRAINED_ON, *result.notes))

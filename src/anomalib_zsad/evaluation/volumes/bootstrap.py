@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 _SEED = 0
+_FEWEST_PATIENTS = 5
 _FEW_PATIENTS = 10
 # Resamples whose curves are in memory at the same time hold about this many numbers.
 _CHUNK = 20_000_000
@@ -97,12 +98,15 @@ def area_interval(clusters: Clusters, seed: int = _SEED) -> tuple[tuple[float, f
     """95 % percentile interval of the area under the ROC curve, and what must be said of it.
 
     Returns:
-        The interval, or `None` where fewer than two patients have members of a class; and a note, or "".
+        The interval, or `None` where fewer than `_FEWEST_PATIENTS` patients have members of a class: there are too few
+        ways to draw them; and a note, or "".
     """
     normal, abnormal = (int((clusters.per_patient(part) > 0).sum()) for part in (~clusters.abnormal, clusters.abnormal))
-    if min(normal, abnormal) < 2:
-        lacking = "normal" if normal < abnormal else "abnormal"
-        return None, f"no interval: fewer than two patients have {lacking} ones, and patients are what is resampled"
+    if min(normal, abnormal) < _FEWEST_PATIENTS:
+        return None, (
+            f"no interval: patients are what is resampled, and {normal} have normal ones and {abnormal} have ones with "
+            f"a lesion; at least {_FEWEST_PATIENTS} of each are needed"
+        )
     areas = resampled_areas(clusters, draw_patients(clusters, seed=seed))
     low, high = (float(value) for value in np.percentile(areas, (2.5, 97.5)))
     notes = []

@@ -17,12 +17,12 @@ DEFINITIONS = {
         "Share of those with a lesion that are flagged at the lowest threshold at which at least 90 % of those without "
         "are not. Nothing is interpolated. The threshold was chosen on these data: on new data it does less well."
     ),
-    "sensitivity at 95 % specificity": "The same for at least 95 %.",
+    "sensitivity at 95 % specificity": "The same for at least 95 % of those without.",
     "specificity at 90 % sensitivity": (
         "Share of those without a lesion that are not flagged at the highest threshold at which at least 90 % of those "
         "with one are."
     ),
-    "specificity at 95 % sensitivity": "The same for at least 95 %.",
+    "specificity at 95 % sensitivity": "The same for at least 95 % of those with one.",
     "lesions found at": (
         "Share of all lesions that a mark lies in, at the lowest threshold with at most this many marks outside "
         "lesions in a volume on average, volumes without lesions included."

@@ -118,8 +118,8 @@ def _markdown(volumes: VolumeSet, values: Figures, recall: Sequence[RecallRow], 
     for group, part in values.items():
         lines += [f"## {GROUPS[group]}", "", "| figure | value | threshold | remarks |", "| --- | --- | ---: | --- |"]
         lines += [f"| {name} | {one.text()} | {_threshold(one)} | {one.note} |" for name, one in part.items()]
-        meanings = {definition(name): _short(name) for name in reversed(part)}
-        lines += ["", *(f"- {name}: {meaning}" for meaning, name in reversed(meanings.items())), ""]
+        meanings = {_short(name): definition(name) for name in part}
+        lines += ["", *(f"- {name}: {meaning}" for name, meaning in meanings.items()), ""]
     lines += _recall_table(recall)
     lines += [f"![{Path(name).stem}]({name})" for name in curves]
     return [*lines, ""]
