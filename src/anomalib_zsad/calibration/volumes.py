@@ -133,7 +133,7 @@ class _Scoring:
 
     def _use(self, normal: NormalVolume) -> None:
         volume = normal.read()
-        images = normal.images or _images_of(volume)
+        images = normal.images or images_of(volume)
         if is_mask(volume):
             self.normals.leave_out(normal.name, "not-an-image", MASK_REASON)
         elif images in self.cases:
@@ -156,7 +156,7 @@ class _Scoring:
         self.measured.setdefault(normal.patient, []).append(measured)
 
 
-def _images_of(volume: Volume) -> str:
+def images_of(volume: Volume) -> str:
     """What screening knows the images of a DICOM volume by: `Job.images`."""
     frames = [(source.sop_instance_uid, source.frame_number) for source in volume.slices if source is not None]
     return pseudonym("images", *sorted(f"{uid}/{None if number is None else number - 1}" for uid, number in frames))

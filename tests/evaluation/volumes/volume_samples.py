@@ -55,7 +55,7 @@ class BrightScorer:
 
 def same(mask: torch.Tensor, side: int) -> torch.Tensor:
     """Masks are as large as the maps already."""
-    assert mask.shape == (side, side)
+    assert mask.shape[-1] == side
     return mask
 
 
@@ -115,6 +115,7 @@ def record(
     return VolumeRecord(
         name=name,
         patient=patient or name,
+        images=name,
         modality="MR",
         window="custom",
         score=score,

@@ -79,7 +79,7 @@ def _by_slice(records: Sequence[VolumeRecord], threshold: float, lacking: str, *
 def _caution(normal: Sequence[VolumeRecord], calibration: Calibration) -> str:
     """What must be said of false alarms on these normal volumes."""
     notes = []
-    known = sum(record.name in calibration.cases for record in normal)
+    known = sum(record.images in calibration.cases for record in normal)
     if known:
         notes.append(
             f"{known} of the {len(normal)} normal volumes were calibrated on: false alarms on them are no measurement"

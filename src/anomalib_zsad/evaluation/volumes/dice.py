@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-POINTS = 1024
+POINTS = 2048
 """Thresholds kept of the lesions' voxels, and as many of the others."""
 
 _THRESHOLDS_OF_A_SET = 4096
@@ -33,10 +33,9 @@ class DiceCurve:
     lesion: int
 
     def at(self, thresholds: NDArray) -> NDArray[np.float64]:
-        """Dice at thresholds; between those that are kept, counts are interpolated linearly."""
-        limits = self.thresholds.astype(np.float64)
-        hits = np.interp(thresholds, limits, self.hits, left=float(self.hits[0]), right=0.0)
-        others = np.interp(thresholds, limits, self.others, left=float(self.others[0]), right=0.0)
+        """Dice at thresholds; between those that are kept, the counts are those of the next one above."""
+        places = np.searchsorted(self.thresholds.astype(np.float64), thresholds, "left")
+        hits, others = (np.append(counts, 0)[places] for counts in (self.hits, self.others))
         return 2 * hits / (self.lesion + hits + others)
 
 

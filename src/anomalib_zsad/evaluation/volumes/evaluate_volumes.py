@@ -1,6 +1,5 @@
 """All volumes of a set through the model, one after the other: resumable, and no case stops the others."""
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,9 @@ from anomalib_zsad.evaluation.volumes.score_case import Setup, score_case
 from anomalib_zsad.evaluation.volumes.source import Failure, Inventory, NamedCase, VolumeSource
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.medical.decisions import DecisionRule
-from anomalib_zsad.medical.faults import SeriesRefusedError
+from anomalib_zsad.medical.faults import Fault, refuse
 from anomalib_zsad.medical.model_scorer import ModelScorer
-
-_PACKAGE = Path(__file__).resolve().parents[2]
+from anomalib_zsad.medical.screening import guarded
 
 
 class NoVolumeError(ValueError):
@@ -151,25 +149,25 @@ def _nothing(inventory: Inventory, failures: list[Failure]) -> str:
 
 
 def _attempt(named: NamedCase, setup: Setup) -> VolumeRecord | Failure:
-    """The record of a case, or why there is none.
+    """The record of a case, or why there is none."""
+    made: list[VolumeRecord] = []
+    failure = guarded(lambda: made.append(_record(named, setup)))
+    return made[0] if failure is None else Failure(named.name, failure.message, named.case.name)
 
-    Messages of unknown exceptions may quote patient data, so only their type and place are told.
+
+def _record(named: NamedCase, setup: Setup) -> VolumeRecord:
+    """The record of a case; this package's own errors are told in full, but for names of files.
+
+    Raises:
+        SeriesRefusedError: If there is none.
     """
     try:
         return score_case(named, setup)
-    except SeriesRefusedError as error:
-        reason = error.finding.message
-    except (MemoryError, torch.OutOfMemoryError):
-        reason = "not enough memory for this volume: use a smaller --batch-size, or --device cpu"
     except ValueError as error:
         reason = str(error)
         for path in (*named.case.masks, named.case.image):
             reason = reason.replace(str(path), "...").replace(path.name, "...")
-    except Exception as error:  # one bad volume never stops the others
-        steps = traceback.extract_tb(error.__traceback__)
-        place = next((step for step in reversed(steps) if _PACKAGE in Path(step.filename).parents), steps[-1])
-        reason = f"unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
-    return Failure(named.name, reason, named.case.name)
+        refuse(Fault.FAILED, reason)
 
 
 def table_row(volumes: VolumeSet) -> CategoryResult:

@@ -71,6 +71,7 @@ class VolumeRecord:
 
     Attributes:
         name, patient: Pseudonyms.
+        images: What screening and a calibration know the images by, which is a hash.
         modality, window: For the table; the window by its name.
         score: Mean of the highest slice scores, as screening gives it.
         score_std: Mean of their standard deviations; `None` if the model has none.
@@ -88,6 +89,7 @@ class VolumeRecord:
 
     name: str
     patient: str
+    images: str
     modality: str
     window: str
     score: float
@@ -148,7 +150,7 @@ class VolumeRecord:
             DamagedRecordError: If the file is no such record.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 plain: dict[str, Any] = json.loads(str(stored["plain"]))
                 arrays = {name: stored[name] for name in stored.files if name != "plain"}
             if plain["format"] != _FORMAT:
@@ -172,7 +174,7 @@ class VolumeRecord:
         )
 
 
-_PLAIN = ("name", "patient", "modality", "window", "score", "score_std", "map_max", "voxel_mm3", "seconds")
+_PLAIN = ("name", "patient", "images", "modality", "window", "score", "score_std", "map_max", "voxel_mm3", "seconds")
 _SLICES = ("index", "score", "std", "abnormal", "blank")
 _LESIONS = ("voxels", "map_max", "scores")
 _DICE = ("thresholds", "hits", "others")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from anomalib_zsad.calibration.volumes import images_of
 from anomalib_zsad.evaluation.metrics.regions import region_weights
 from anomalib_zsad.evaluation.metrics.summary import append, condense, merge, summarise
 from anomalib_zsad.evaluation.volumes.candidates import LIMIT, find_candidates
@@ -19,7 +20,7 @@ from anomalib_zsad.evaluation.volumes.source import NamedCase
 from anomalib_zsad.medical.decisions import DecisionRule
 from anomalib_zsad.medical.masks import read_masks
 from anomalib_zsad.medical.scoring import SliceScores
-from anomalib_zsad.medical.screen_volume import VolumeOptions
+from anomalib_zsad.medical.screen_volume import VolumeOptions, mean_of_top
 from anomalib_zsad.medical.slice_cache import SliceOptions, read_case
 from anomalib_zsad.medical.slices import SliceStack
 from anomalib_zsad.medical.windowing import choose_window
@@ -101,6 +102,7 @@ def score_case(named: NamedCase, setup: Setup) -> VolumeRecord:
     return VolumeRecord(
         name=named.name,
         patient=named.patient,
+        images=named.images or images_of(volume),
         modality=volume.modality,
         window=window.name,
         score=score,
@@ -119,12 +121,11 @@ def score_case(named: NamedCase, setup: Setup) -> VolumeRecord:
 
 
 def volume_score(slices: Slices, top_k: int) -> tuple[float, float | None]:
-    """Mean of the `top_k` highest slice scores, and of these slices' deviations, as screening gives them."""
-    best = np.argsort(-slices.score.astype(np.float64), kind="stable")[:top_k]
+    """The volume's score as screening gives it, and the mean deviation of the slices behind it."""
+    best = np.argsort(-slices.score, kind="stable")[:top_k]
     deviations = slices.std[best].astype(np.float64)
     deviations = deviations[~np.isnan(deviations)]
-    score = float(np.mean(slices.score[best].astype(np.float64))) if len(best) else 0.0
-    return score, float(np.mean(deviations)) if len(deviations) else None
+    return mean_of_top(slices.score.tolist(), top_k), float(np.mean(deviations)) if len(deviations) else None
 
 
 def _score_slices(
@@ -165,24 +166,30 @@ class _PixelSummary:
     def __init__(self, stack: SliceStack, mask: NDArray[np.bool_], resize: Callable[..., torch.Tensor]) -> None:
         self.stack, self.mask, self.resize = stack, mask, resize
         self.blank: list[int] = []
-        self._side = 0
+        self._shape: tuple[int, ...] = ()
         self._summaries: list[torch.Tensor] = []
 
     def add(self, indices: list[int], maps: torch.Tensor) -> None:
-        """Take maps (n, side, side) of slices."""
-        self._side = maps.shape[-1]
+        """Take maps (n, side, side) of slices.
+
+        Raises:
+            ValueError: If the masks were not brought to their size.
+        """
+        self._shape = tuple(maps.shape[1:])
         masks = torch.stack([self._resized(index) for index in indices])
+        if masks.shape != maps.shape:
+            raise ValueError(f"masks of the shape {tuple(masks.shape)} do not fit maps of {tuple(maps.shape)}")
         weights = region_weights(masks).flatten()
         self._summaries = append(self._summaries, summarise(maps.flatten().cpu(), masks.flatten(), weights))
 
     def _resized(self, index: int) -> torch.Tensor:
         lesion = np.ascontiguousarray(self.stack.grid_image(self.mask, index))
-        return self.resize(torch.from_numpy(lesion), self._side)
+        return self.resize(torch.from_numpy(lesion), self._shape[-1])
 
     def condensed(self) -> NDArray[np.float64]:
         """The summary of all, bounded, shape (rows, 4)."""
-        if self.blank and self._side:  # blank slices with a lesion: nothing is marked there
-            self.add(self.blank, torch.zeros(len(self.blank), self._side, self._side))
+        if self.blank and self._shape:  # blank slices with a lesion: nothing is marked there
+            self.add(self.blank, torch.zeros(len(self.blank), *self._shape))
         if not self._summaries:
             return np.zeros((0, 4))
         return condense(merge(self._summaries), CELLS).numpy()

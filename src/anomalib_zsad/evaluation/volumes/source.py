@@ -8,7 +8,7 @@ from pathlib import Path
 from anomalib.data.utils import Split
 
 from anomalib_zsad.medical.datamodule import VolumeDataModule
-from anomalib_zsad.medical.discovery import discover, pseudonym
+from anomalib_zsad.medical.discovery import NIFTI_SUFFIXES, discover, pseudonym
 from anomalib_zsad.medical.faults import SeriesRefusedError
 from anomalib_zsad.medical.layouts import Case, recognise_layout
 from anomalib_zsad.medical.loading import ReadingOptions, plan_jobs
@@ -38,12 +38,14 @@ class NamedCase:
     Attributes:
         name: Pseudonym made from its content or UIDs, that which `anomalib-zsad info` lists it under.
         patient: Pseudonym of its patient.
+        images: What screening knows a NIfTI file by; empty for DICOM, where the volume tells.
         masks: Hash of its masks' content.
         case: The case itself, whose own name may hold patient data.
     """
 
     name: str
     patient: str
+    images: str
     masks: str
     case: Case
 
@@ -114,7 +116,8 @@ def _named(cases: Iterable[Case]) -> Iterable[NamedCase]:
             unique = f"{name}-copy{number}"
         taken.add(unique)
         patient = case.patient if case.series is not None else pseudonym("patient", case.patient)
-        yield NamedCase(unique, patient, _content_hash(case.masks), case)
+        images = name if case.image.name.lower().endswith(NIFTI_SUFFIXES) else ""
+        yield NamedCase(unique, patient, images, _content_hash(case.masks), case)
 
 
 def _pseudonym_of(case: Case) -> str:
