@@ -1,17 +1,24 @@
 """What a calibration does on a set of images: false alarms measured on its normal ones, and what is found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from anomalib.data import AnomalibDataset
 from torch import Tensor
 
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, image_fingerprint
 from anomalib_zsad.evaluation.figure import Figure, not_defined, share
 
 
-def check_images(calibration: Calibration, module: Any, class_name: str, rate: float) -> None:
+def check_images(calibration: Calibration, module: Any, class_names: Sequence[str], rate: float) -> None:
     """Make sure that a calibration of images was made with a model for a class, and has enough images for a rate.
+
+    Args:
+        calibration: Of images.
+        module: The Lightning module that scores; none if it is not at hand.
+        class_names: What the images show.
+        rate: Share of normal images that may be flagged.
 
     Raises:
         CalibrationMismatchError: If it was not, or that cannot be known.
@@ -19,9 +26,21 @@ def check_images(calibration: Calibration, module: Any, class_name: str, rate: f
     """
     if module is None:
         raise CalibrationMismatchError("a calibration is checked against the Lightning module, which is not given")
-    calibration.check(image_fingerprint(module, class_name))
+    if len(class_names) != 1:
+        raise CalibrationMismatchError(
+            f"the images are of several classes ({', '.join(class_names[:5])}), and a calibration is of one; evaluate "
+            "them one by one, each with its own"
+        )
+    calibration.check(image_fingerprint(module, class_names[0]))
     for level in calibration.levels:
         calibration.threshold(level, rate)
+
+
+def class_names_of(dataset: AnomalibDataset, default: str) -> list[str]:
+    """What the images of a dataset show, by name."""
+    table = dataset.samples
+    names = table["class_name"].fillna("").tolist() if "class_name" in table else [""]
+    return sorted({str(name) or default for name in names})
 
 
 def image_figures(

@@ -12,7 +12,7 @@ from anomalib.data import AnomalibDataset
 from torch import nn
 
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, volume_fingerprint
-from anomalib_zsad.evaluation.calibrated_images import check_images
+from anomalib_zsad.evaluation.calibrated_images import check_images, class_names_of
 from anomalib_zsad.evaluation.loading import UnreadableImageError
 from anomalib_zsad.evaluation.names import AuxiliarySet
 from anomalib_zsad.evaluation.progress import Progress, SilentProgress
@@ -188,7 +188,10 @@ class _Work:
     def _of_images(self, store: ResultStore, settings: Settings, progress: Progress) -> tuple[CategoryResult, bool]:
         dataset = self._load()
         decisive = [self.identity, self.protocol.describe(), _files_of(dataset), self.subject.method]
-        if self._calibration(settings) is not None:
+        calibration = self._calibration(settings)
+        if calibration is not None:
+            names = class_names_of(dataset, self.category.class_name)
+            check_images(calibration, self.subject.module, names, settings.false_alarm_rate)
             decisive += self._decided_by_calibration(settings)
         decided_by = fingerprint(decisive)
         result = store.load(self.target.name, self.category.name, self.run, decided_by)
@@ -296,9 +299,7 @@ def _check_calibration(subject: Subject, targets: Sequence[Target], settings: Se
                     f"the calibration is of {calibration.kind}, and {target.name} / {category.name} holds {kind}; give "
                     "one of the same kind, or evaluate it in a run of its own"
                 )
-            if category.volumes is None:
-                check_images(calibration, subject.module, category.class_name, settings.false_alarm_rate)
-            else:
+            if category.volumes is not None:
                 setup = _volume_setup(
                     subject, category, settings, make_protocol(DEPLOYABLE, subject.method, target.name)
                 )

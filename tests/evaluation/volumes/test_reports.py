@@ -1,0 +1,161 @@
+"""What is written for readers: complete, valid, legible, and without names."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from anomalib_zsad.evaluation.results import Run
+from anomalib_zsad.evaluation.volumes.definitions import DEFINITIONS, definition
+from anomalib_zsad.evaluation.volumes.figures import figures
+from anomalib_zsad.evaluation.volumes.pictures import pictures
+from anomalib_zsad.evaluation.volumes.reports import curve_folder, write_readers
+from anomalib_zsad.evaluation.volumes.source import Failure
+from anomalib_zsad.evaluation.volumes.terminal import reader_tables
+from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
+from tests.evaluation.volumes.volume_samples import flat_calibration, record, simulated_set
+
+FILES = ("readers.json", "readers.md", "volumes.csv", "lesions.csv")
+CURVES = ("slice_roc.png", "volume_roc.png", "froc.png", "recall_by_size.png", "dice.png")
+
+
+def sample(*, calibrated: bool = True) -> VolumeSet:
+    volumes = simulated_set(24, 0, flat_calibration(0.62) if calibrated else None)
+    failures = (Failure("series-bad", "the file is truncated", "SECRET"),)
+    return replace(volumes, failures=failures, sources={one.name: "SECRET" for one in volumes.records})
+
+
+def one_class(abnormal: bool) -> VolumeSet:
+    volumes = simulated_set(6, 0)
+    chosen = tuple(one for one in volumes.records if one.abnormal == abnormal)
+    return replace(volumes, records=chosen)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def refuse(constant: str) -> None:
+    raise AssertionError(constant)
+
+
+def test_all_files_are_written_and_agree(tmp_path: Path) -> None:
+    volumes = sample()
+    written = write_readers(tmp_path, [volumes], {"model": "BayesPFL"})
+    folder = tmp_path / "curves" / curve_folder(volumes)
+    assert set(written) == {*(tmp_path / name for name in FILES), *(folder / name for name in CURVES)}
+    content = json.loads((tmp_path / "readers.json").read_text(), parse_constant=refuse)
+    (one,) = content["sets"]
+    assert content["provenance"] == {"model": "BayesPFL"}
+    assert one["counts"]["volumes found"] == 25
+    assert one["failures"] == [{"volume": "series-bad", "reason": "the file is truncated"}]
+    assert one["calibration"]["false_alarm_rate"] == 0.05
+    assert one["figures"]["volumes"]["AUROC"]["low"] < one["figures"]["volumes"]["AUROC"]["value"]
+    rows = read(tmp_path / "volumes.csv")
+    assert len(rows) == 25
+    assert [row["status"] for row in rows].count("failed") == 1
+    assert rows[-1]["reason"] == "the file is truncated"
+    lesions = read(tmp_path / "lesions.csv")
+    assert len(lesions) == one["counts"]["lesions"] == 24
+    assert {lesion["volume_mm3"] for lesion in lesions} == {"256", "1176"}
+    found = sum(lesion["found_at_1_fp"] == "true" for lesion in lesions)
+    assert found == one["figures"]["lesions"]["lesions found at 1 false positive per volume"]["count"]
+    assert found == sum(int(row["lesions_found_at_1_fp"]) for row in rows[:-1])
+    dice = [float(row["dice_calibrated"]) for row in rows if row["dice_calibrated"]]
+    assert np.mean(dice) == pytest.approx(one["figures"]["calibrated"]["Dice"]["value"], abs=1e-4)
+    oracle = [float(row["dice_oracle"]) for row in rows if row["dice_oracle"]]
+    assert np.mean(oracle) == pytest.approx(one["figures"]["segmentation"]["best Dice (oracle)"]["value"], abs=1e-4)
+
+
+def test_every_figure_has_its_definition_in_plain_words(tmp_path: Path) -> None:
+    volumes = sample()
+    write_readers(tmp_path, [volumes], {})
+    text = (tmp_path / "readers.md").read_text()
+    for group in figures(volumes).values():
+        for name in group:
+            assert definition(name) in text
+            assert f"| {name} |" in text
+    assert "Volumes that failed are in no figure but these counts" in text
+    assert "- series-bad: the file is truncated" in text
+    used = {definition(name) for group in figures(volumes).values() for name in group}
+    assert used == set(DEFINITIONS.values())
+
+
+def test_names_of_cases_are_shown_on_request_only(tmp_path: Path) -> None:
+    volumes = sample()
+    write_readers(tmp_path, [volumes], {})
+    assert not any("SECRET" in path.read_text() for name in FILES for path in [tmp_path / name])
+    write_readers(tmp_path, [volumes], {}, source_names=True)
+    rows = read(tmp_path / "volumes.csv")
+    assert {row["source"] for row in rows} == {"SECRET"}
+    assert not any("SECRET" in (tmp_path / name).read_text() for name in FILES if name != "volumes.csv")
+
+
+@pytest.mark.parametrize("abnormal", [True, False])
+def test_one_class_is_said_to_be_so_everywhere(tmp_path: Path, abnormal: bool) -> None:
+    volumes = one_class(abnormal)
+    write_readers(tmp_path, [volumes], {})
+    content = json.loads((tmp_path / "readers.json").read_text(), parse_constant=refuse)
+    auroc = content["sets"][0]["figures"]["volumes"]["AUROC"]
+    assert auroc["value"] is None
+    assert auroc["note"] == f"only {'abnormal' if abnormal else 'normal'} ones"
+    text = (tmp_path / "readers.md").read_text()
+    assert f"| AUROC | not defined |  | only {'abnormal' if abnormal else 'normal'} ones |" in text
+    assert "nan" not in text.lower()
+    if not abnormal:
+        assert "| best Dice (oracle) | not defined |  | there is no lesion |" in text
+        assert read(tmp_path / "lesions.csv") == []
+
+
+@pytest.mark.parametrize(
+    "make", [sample, lambda: sample(calibrated=False), lambda: one_class(True), lambda: one_class(False)]
+)
+def test_pictures_are_drawn_whatever_is_defined(make) -> None:
+    drawn = pictures(make())
+    assert tuple(drawn) == CURVES
+    for content in drawn.values():
+        image = Image.open(io.BytesIO(content)).convert("L")
+        assert min(image.size) > 500
+        assert np.asarray(image).min() < 100  # something is on it
+
+
+def test_pictures_of_equal_sets_are_equal() -> None:
+    assert pictures(sample()) == pictures(sample())
+
+
+def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
+    first = sample()
+    second = replace(first, run=Run("deployable", "b.ckpt", 1))
+    write_readers(tmp_path, [first, second], {})
+    assert curve_folder(first) != curve_folder(second)
+    rows = read(tmp_path / "volumes.csv")
+    assert {(row["checkpoint"], row["seed"]) for row in rows} == {("", "0"), ("b.ckpt", "1")}
+    assert len(list((tmp_path / "curves").iterdir())) == 2
+
+
+def test_unknown_size_is_a_class_of_its_own(tmp_path: Path) -> None:
+    heat, mask = np.full((8, 8, 4), 0.2), np.zeros((8, 8, 4), bool)
+    mask[2:4, 2:4, 1] = True
+    heat[mask] = 0.9
+    volumes = VolumeSet("set", "brain", Run("deployable", "", 0), (record("a", heat, mask, voxel_mm3=None),))
+    write_readers(tmp_path, [volumes], {})
+    assert "| size unknown | 1 | 100.0 % [1 of 1] |" in (tmp_path / "readers.md").read_text()
+    (lesion,) = read(tmp_path / "lesions.csv")
+    assert (lesion["volume_mm3"], lesion["diameter_mm"], lesion["size"]) == ("", "", "")
+
+
+def test_terminal_shows_figures_counts_and_failures() -> None:
+    console = Console(width=220, record=True, file=io.StringIO())
+    for table in reader_tables(sample()):
+        console.print(table)
+    text = console.export_text()
+    assert "24 volumes scored, 12 volumes with a lesion, 24 patients" in text
+    assert "1 of 25 volumes failed" in text
+    assert "sensitivity at 95 % specificity" in text
+    assert "10 to 20 mm" in text
