@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ _REMEDY = (
 )
 
 
-# Facts of a scorer that do not change scores, or that say again what others say: the hash of a checkpoint's file
-# changes when the file is written anew, that of the weights does not.
-_NOT_COMPARED = ("device", "arguments", "checkpoint_sha256")
+# Facts of a scorer that do not change scores, or that say again what hashes of weights say: a checkpoint's file may be
+# written anew, a backbone's configuration moved, and weights be loaded in other ways.
+_NOT_COMPARED = ("device", "arguments", "checkpoint_sha256", "backbone", "trained")
 
 
 class CalibrationMismatchError(ValueError):
@@ -73,7 +74,7 @@ def describe_model(module: Any) -> dict[str, Any]:
     return {
         "model": type(module).__name__,
         "trained": bool(module.trained),
-        "backbone": model.backbone.config.name,
+        "backbone": Path(model.backbone.config.name).name,  # of a file its name alone, as folders may name people
         "backbone_fingerprint": model.backbone.fingerprint,
         "image_size": model.backbone.image_size,
         "weights_sha256": weights_hash(model),
@@ -110,7 +111,6 @@ def volume_fingerprint(
         options: How volumes are screened.
         mode: How they are read.
     """
-    model = {name: value for name, value in description.items() if name not in _NOT_COMPARED}
     screening = {
         "mode": mode,
         "plane": options.plane,
@@ -120,9 +120,13 @@ def volume_fingerprint(
         "top_k": options.top_k,
         "score_blank": options.score_blank,
     }
-    return flatten({"model": model, "screening": screening})
+    return flatten({"model": _compared(description), "screening": screening})
 
 
 def image_fingerprint(module: Any, class_name: str) -> dict[str, Any]:
     """Fingerprint of a model that scores images of one class."""
-    return flatten({"model": {**describe_model(module), "class_name": class_name}})
+    return flatten({"model": {**_compared(describe_model(module)), "class_name": class_name}})
+
+
+def _compared(description: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in description.items() if name not in _NOT_COMPARED}
