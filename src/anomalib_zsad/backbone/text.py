@@ -1,6 +1,6 @@
 """The frozen text tower, for prompts that are sequences of vectors and share prefixes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -35,7 +35,7 @@ class TextTower(FrozenModule):
     Attention is causal, so nothing after EOT is ever read, and what prompts share at their beginning is read once.
 
     Args:
-        weights: State dict under open_clip's names.
+        weights: State dict under open_clip's names; what is taken is removed from it.
         config: The backbone.
         activation: Activation inside the blocks.
     """
@@ -46,13 +46,13 @@ class TextTower(FrozenModule):
     ln_final_bias: Tensor
     projection: Tensor
 
-    def __init__(self, weights: Mapping[str, Tensor], config: BackboneConfig, activation: Activation) -> None:
+    def __init__(self, weights: MutableMapping[str, Tensor], config: BackboneConfig, activation: Activation) -> None:
         super().__init__()
-        self.freeze("token_embedding", weights["token_embedding.weight"])
-        self.freeze("positions", weights["positional_embedding"])
-        self.freeze("projection", weights["text_projection"])
-        self.freeze("ln_final_weight", weights["ln_final.weight"])
-        self.freeze("ln_final_bias", weights["ln_final.bias"])
+        self.freeze("token_embedding", weights.pop("token_embedding.weight"))
+        self.freeze("positions", weights.pop("positional_embedding"))
+        self.freeze("projection", weights.pop("text_projection"))
+        self.freeze("ln_final_weight", weights.pop("ln_final.weight"))
+        self.freeze("ln_final_bias", weights.pop("ln_final.bias"))
         self.blocks: Collection[FrozenBlock] = nn.ModuleList(  # type: ignore[assignment]
             FrozenBlock(weights, f"transformer.resblocks.{layer}", config.text, activation)
             for layer in range(config.text.layers)
@@ -84,7 +84,7 @@ class TextTower(FrozenModule):
             keys, values = _with_prefix(block.keys_values(normed), prefix, index, leading)
             read.append((keys, values))
             if index < len(self.blocks) - 1:  # nobody reads what the last block makes of a prefix
-                x = block.add_mlp(x + block.attend(block.queries(normed), keys, values, visible))
+                x = block.add_mlp(block.add_attention(x, block.queries(normed), keys, values, visible))
         return Prefix(
             visible.shape[1],
             leading,
@@ -112,7 +112,7 @@ class TextTower(FrozenModule):
             keys, values = _with_prefix(block.keys_values(normed), prefix, index, leading)
             if index == len(self.blocks) - 1:  # of the last block only EOT is read
                 x, normed, mask = _at_end(x, normed, visible, None if end is None else end.expand(leading).flatten())
-            x = block.add_mlp(x + block.attend(block.queries(normed), keys, values, mask))
+            x = block.add_mlp(block.add_attention(x, block.queries(normed), keys, values, mask))
         x = F.layer_norm(x[:, 0], x.shape[-1:], self.ln_final_weight, self.ln_final_bias)
         return (x @ self.projection).unflatten(0, leading)
 

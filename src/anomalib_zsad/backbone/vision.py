@@ -1,6 +1,6 @@
 """The frozen vision tower: raw tokens of chosen blocks, and CoPS's value-value path beside the plain one."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, MutableMapping
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Activation, BackboneConfig, PositionResize
+from .kernels import is_traced
 from .transformer import FrozenBlock, FrozenModule
+
+# On the CPU, images go through the blocks in groups of about this many tokens: what a block works on stays in the
+# cache, and its memory does not grow with the batch.
+_CACHED_TOKENS = 2048
 
 
 class ImageTokens(NamedTuple):
@@ -29,7 +34,7 @@ class VisionTower(FrozenModule):
     """CLIP's ViT over open_clip's weights.
 
     Args:
-        weights: State dict under open_clip's names.
+        weights: State dict under open_clip's names; what is taken is removed from it.
         config: The backbone.
         image_size: Side of the square input in pixels; the grid of position embeddings is resized to it.
         activation: Activation inside the blocks.
@@ -47,7 +52,7 @@ class VisionTower(FrozenModule):
 
     def __init__(
         self,
-        weights: Mapping[str, Tensor],
+        weights: MutableMapping[str, Tensor],
         config: BackboneConfig,
         image_size: int,
         activation: Activation,
@@ -56,14 +61,14 @@ class VisionTower(FrozenModule):
         super().__init__()
         self.patch_size = config.patch_size
         self.image_size = image_size
-        self.freeze("class_embedding", weights["visual.class_embedding"])
+        self.freeze("class_embedding", weights.pop("visual.class_embedding"))
         grid = image_size // config.patch_size
-        self.freeze("positions", resize_positions(weights["visual.positional_embedding"], grid, position_resize))
-        self.freeze("patch_weight", weights["visual.conv1.weight"])
-        self.freeze("projection", weights["visual.proj"])
+        self.freeze("positions", resize_positions(weights.pop("visual.positional_embedding"), grid, position_resize))
+        self.freeze("patch_weight", weights.pop("visual.conv1.weight"))
+        self.freeze("projection", weights.pop("visual.proj"))
         for norm in ("ln_pre", "ln_post"):
             for kind in ("weight", "bias"):
-                self.freeze(f"{norm}_{kind}", weights[f"visual.{norm}.{kind}"])
+                self.freeze(f"{norm}_{kind}", weights.pop(f"visual.{norm}.{kind}"))
         self.blocks: Collection[FrozenBlock] = nn.ModuleList(  # type: ignore[assignment]
             FrozenBlock(weights, f"visual.transformer.resblocks.{layer}", config.vision, activation)
             for layer in range(config.vision.layers)
@@ -81,6 +86,13 @@ class VisionTower(FrozenModule):
             ValueError: The images are not of the side the tower was built for.
         """
         self._check(images)
+        if images.device.type != "cpu" or is_traced() or len(images) == 1:
+            return self._encode(images, layers, value_path)
+        parts = images.split(max(1, _CACHED_TOKENS // self.positions.shape[0]))
+        return _join([self._encode(part, layers, value_path) for part in parts])
+
+    def _encode(self, images: Tensor, layers: tuple[int, ...], value_path: bool) -> ImageTokens:
+        """All blocks on a group of images."""
         x = self._embed(images)
         x_value = x if value_path else None
         wanted: dict[int, Tensor] = {}
@@ -91,14 +103,14 @@ class VisionTower(FrozenModule):
             class_only = layer == depth and depth not in layers
             if x_value is not None:
                 queries, keys, values = block.queries_keys_values(normed)
-                x_value = x_value + block.attend(values, values, values)
+                x_value = block.add_attention(x_value, values, values, values)
                 queries = queries[:, :, :1] if class_only else queries
             elif class_only:
                 queries, (keys, values) = block.queries(normed[:, :1]), block.keys_values(normed)
             else:
                 queries, keys, values = block.queries_keys_values(normed)
             x = x[:, :1] if class_only else x
-            x = block.add_mlp(x + block.attend(queries, keys, values))
+            x = block.add_mlp(block.add_attention(x, queries, keys, values))
             if layer in layers:
                 wanted[layer] = x[:, 1:]
         value_patches = None if x_value is None else x_value[:, 1:]
@@ -124,6 +136,17 @@ class VisionTower(FrozenModule):
         class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         x = torch.cat((class_token, patches), dim=1) + self.positions.to(patches.dtype)
         return F.layer_norm(x, x.shape[-1:], self.ln_pre_weight, self.ln_pre_bias)
+
+
+def _join(parts: list[ImageTokens]) -> ImageTokens:
+    if len(parts) == 1:
+        return parts[0]
+    class_tokens, patches, value_patches = zip(*parts, strict=True)
+    return ImageTokens(
+        torch.cat(class_tokens),
+        tuple(torch.cat(layer) for layer in zip(*patches, strict=True)),
+        None if value_patches[0] is None else torch.cat(value_patches),
+    )
 
 
 def resize_positions(positions: Tensor, grid: int, how: PositionResize) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anomalib_zsad.backbone import kernels
+
 
 class ResidualCrossAttention(nn.Module):
     """Prompts look at the patches of each layer and are shifted by what they see.
@@ -28,8 +30,8 @@ class ResidualCrossAttention(nn.Module):
     def project(self, patches: Sequence[Tensor]) -> list[Tensor]:
         """Normalised patches in the text's space, for each layer: (n, N, Dv) to (n, N, Dt)."""
         return [
-            F.normalize(projection(tokens), dim=-1)
-            for projection, tokens in zip(self.patch_projections, patches, strict=True)
+            F.normalize(kernels.linear(tokens, weight), dim=-1)
+            for weight, tokens in zip(self.patch_projections.parameters(), patches, strict=True)
         ]
 
     def forward(self, text: Tensor, projected: Tensor) -> Tensor:
@@ -64,6 +66,6 @@ class PatchFusion(nn.Module):
 
     def forward(self, patches: Sequence[Tensor]) -> Tensor:
         """Patches of each layer (n, N, Dv) to (n, Dt)."""
-        reduced = self.reduce(torch.cat(tuple(patches), dim=-1))
+        reduced = kernels.linear(torch.cat(tuple(patches), dim=-1), self.reduce.weight, self.reduce.bias)
         weights = self.weigh(reduced).softmax(dim=1)
         return self.expand((reduced * weights).sum(dim=1))

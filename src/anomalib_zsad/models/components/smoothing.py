@@ -5,6 +5,8 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
+from anomalib_zsad.backbone import kernels
+
 
 class GaussianSmoothing(nn.Module):
     """Smooth square maps as ``scipy.ndimage.gaussian_filter`` does (truncated at 4 sigma, reflected at the edge).
@@ -36,8 +38,7 @@ class GaussianSmoothing(nn.Module):
         """Smooth maps (..., side, side)."""
         if self.matrix is None:
             return maps
-        matrix = self.matrix.to(maps.dtype)
-        return matrix @ maps @ matrix.T
+        return _both_sides(maps, self.matrix.to(maps.dtype))
 
 
 class SmoothUpsampling(nn.Module):
@@ -69,5 +70,10 @@ class SmoothUpsampling(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Upsample and smooth maps (..., grid, grid) to (..., side, side)."""
-        matrix = self.matrix.to(maps.dtype)
-        return matrix @ maps @ matrix.T
+        return _both_sides(maps, self.matrix.to(maps.dtype))
+
+
+def _both_sides(maps: Tensor, matrix: Tensor) -> Tensor:
+    """``matrix @ maps @ matrix.T`` for maps (..., in, in)."""
+    columns = kernels.linear(maps, matrix)
+    return kernels.linear(columns.mT, matrix).mT
