@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, area_interval, roc_band
+from anomalib_zsad.evaluation.volumes.calibrated import calibrated_figures
 from anomalib_zsad.evaluation.volumes.dice import mean_dice
 from anomalib_zsad.evaluation.volumes.figures import NO_LESIONS, oracle_dice, rate_name, recall_by_size
 from anomalib_zsad.evaluation.volumes.froc import RATES
@@ -177,18 +178,30 @@ def _dice(axes: Axes, volumes: VolumeSet) -> None:
     axes.plot(thresholds, means, color=_BLUE, linewidth=2)
     best = oracle_dice(volumes)
     top, at = best.value or 0.0, best.threshold or 0.0
-    points = [(at, top, f"oracle: {top:.3f}\n(masks in view)", _BLUE, "o")]
-    if volumes.rule.calibration is not None:
-        threshold = volumes.rule.thresholds(0.5).mask
-        value = float(np.interp(threshold, thresholds, means, right=0.0))
-        points.append((threshold, value, f"calibrated: {value:.3f}", _ORANGE, "D"))
-        axes.axvline(threshold, color=_ORANGE, linestyle="--", linewidth=1.2, zorder=1)
     axes.set(
         ylim=(0, max(0.05, 1.4 * top)), xlabel="threshold of the map", ylabel="Dice, mean over volumes with lesions"
     )
-    for (x, y, label, colour, marker), corner in zip(sorted(points), (0.02, 0.98), strict=False):
-        axes.plot([x], [y], marker=marker, markersize=8, color=colour, linestyle="none")
-        line = {"arrowstyle": "-", "color": colour, "linewidth": 1, "shrinkB": 6}
-        side = "left" if corner < 0.5 else "right"
-        options = {"xytext": (corner, 0.98), "textcoords": "axes fraction", "ha": side, "va": "top"}
-        _name(axes, label, (x, y), colour, arrowprops=line, **options)
+    middle = float(np.mean(axes.get_xlim()))
+    calibrated = _calibrated_dice(volumes)
+    if calibrated is not None:
+        threshold, value = calibrated
+        axes.axvline(threshold, color=_ORANGE, linestyle="--", linewidth=1.2, zorder=1)
+        axes.plot([threshold], [value], marker="D", markersize=8, color=_ORANGE, linestyle="none")
+        side = {"xytext": (6, -2), "ha": "left"} if threshold < middle else {"xytext": (-6, -2), "ha": "right"}
+        place = (threshold, 1.4 * top)
+        _name(axes, f"calibrated: {value:.3f}", place, _ORANGE, textcoords="offset points", va="top", **side)
+        middle = threshold  # the other label goes to the other side
+    corner, side_of = (0.02, "left") if at <= middle else (0.98, "right")
+    line = {"arrowstyle": "-", "color": _BLUE, "linewidth": 1, "shrinkB": 6}
+    text = f"oracle: {top:.3f}\n(masks in view)"
+    options = {"xytext": (corner, 0.88), "textcoords": "axes fraction", "ha": side_of, "va": "top"}
+    _name(axes, text, (at, top), _BLUE, arrowprops=line, **options)
+    axes.plot([at], [top], marker="o", markersize=8, color=_BLUE, linestyle="none")
+
+
+def _calibrated_dice(volumes: VolumeSet) -> tuple[float, float] | None:
+    """The calibrated threshold and the mean Dice there."""
+    if volumes.rule.calibration is None:
+        return None
+    dice = calibrated_figures(volumes)["Dice"]
+    return None if dice.threshold is None or dice.value is None else (dice.threshold, dice.value)
