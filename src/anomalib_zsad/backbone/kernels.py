@@ -2,8 +2,8 @@
 
 torch sends float32 matrix products on the CPU to MKL, which reaches half of the speed on AMD's processors; its fused
 attention stands on them in float32 and is slow in bfloat16. oneDNN's inner product, which torch ships for compiled
-graphs, is faster there and fuses bias, activation and residual. ``docs/performance.md`` has the figures. Answers are the
-same within float rounding.
+graphs, is faster there and fuses bias, activation and residual. ``docs/performance.md`` has the figures. Answers are
+the same within float rounding.
 
 Everything here equals plain torch operations, which are used wherever :func:`usable` says no: on other devices, while a
 graph is traced, compiled or exported, under autocasting, and where torch was built without oneDNN.
