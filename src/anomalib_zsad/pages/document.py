@@ -74,7 +74,7 @@ def score(value: float | None) -> str:
 
 def position(value: tuple[float, float, float] | None) -> str:
     """A world position in mm."""
-    return NOTHING if value is None else ", ".join(f"{coordinate:.1f}" for coordinate in value)
+    return NOTHING if value is None else ", ".join(f"{round(coordinate, 1) + 0.0:.1f}" for coordinate in value)
 
 
 def plain(value: Any) -> str:
@@ -84,7 +84,7 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     # Rounded first: what is left of a coordinate of zero is no number to show.
-    return f"{round(value, 9):.6g}" if isinstance(value, float) else str(value)
+    return f"{round(value, 9) + 0.0:.6g}" if isinstance(value, float) else str(value)
 
 
 @cache

@@ -43,7 +43,7 @@ class SeriesPage:
         page = render(
             "series.html.j2",
             SCRIPTS,
-            report=self.report,
+            report={"series": None, **self.report},
             rows=self.rows,
             findings=list(self._findings()),
             regions=self.regions,

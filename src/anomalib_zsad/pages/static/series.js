@@ -59,7 +59,7 @@ function showFacts(row) {
     ...(row.p === null ? [] : [["p-value", formatScore(row.p)]]),
     ["Peak of the map", formatScore(row.peak)],
     ...(row.area === null ? [] : [["Area above threshold", `${row.area.toFixed(0)} mm²`]]),
-    ...(row.position ? [["Middle (RAS, mm)", row.position.map((value) => value.toFixed(1)).join(", ")]] : []),
+    ...(row.position ? [["Middle (RAS, mm)", row.position.map((value) => (Math.round(10 * value) / 10 + 0).toFixed(1)).join(", ")]] : []),
     ...(row.instance ? [["SOP instance UID", row.instance + (row.frame ? `, frame ${row.frame}` : "")]] : []),
   ];
   byId("slice-facts").replaceChildren(...facts.map(([name, value]) => {
