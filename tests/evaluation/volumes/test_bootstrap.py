@@ -93,7 +93,7 @@ def test_interval_without_width_is_told() -> None:
     interval, note = area_interval(clusters)
     assert interval == (1.0, 1.0)
     assert note == (
-        "8 patients in the smaller class: the interval is rough; every resample gives the same value: an interval "
+        "8 patients in the smaller class: the interval is too narrow; every resample gives the same value: an interval "
         "without width is no certainty"
     )
 

@@ -49,10 +49,12 @@ def dice_curve(heat: NDArray[np.float32], mask: NDArray[np.bool_]) -> DiceCurve 
         heat: The map, shape (X, Y, Z).
         mask: Bool, same shape.
     """
-    inside = np.sort(heat[mask])
+    inside = heat[mask]
     if not len(inside):
         return None
-    outside = np.sort(heat[~mask])
+    outside = heat[~mask]
+    inside.sort()
+    outside.sort()
     chosen = [inside[_even_ranks(len(inside))], outside[len(outside) - _growing_ranks(len(outside))]]
     thresholds = np.unique(np.concatenate(chosen))
     hits, others = (len(part) - np.searchsorted(part, thresholds, "left") for part in (inside, outside))
