@@ -87,13 +87,18 @@ def find_images(location: Path) -> list[tuple[str, Path]]:
         return [(spoken(location.name), location)]
     if not location.is_dir():
         raise FileNotFoundError(f"there is nothing at the input path: {location}")
-    found = [path for path in location.rglob("*") if _is_image(path) and path.is_file()]
+    found = [path for path in location.rglob("*") if _is_image(path) and (path.is_file() or _leads_nowhere(path))]
     return sorted((spoken(path.relative_to(location).as_posix()), path) for path in found)
 
 
 def spoken(name: str) -> str:
     """A file name as text: bytes that are no text are spelled out."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _leads_nowhere(path: Path) -> bool:
+    """Whether a path is a link to nothing: an image that is told of, as it cannot be read."""
+    return path.is_symlink() and not path.exists()
 
 
 def _is_image(path: Path) -> bool:
