@@ -98,19 +98,9 @@ class VisionTower(FrozenModule):
         wanted: dict[int, Tensor] = {}
         depth = len(self.blocks)
         for layer, block in enumerate(self.blocks, start=1):
-            normed = block.normalise(x)
             # Nobody reads the last block's patches on the plain path unless its layer was asked for.
-            class_only = layer == depth and depth not in layers
-            if x_value is not None:
-                queries, keys, values = block.queries_keys_values(normed)
-                x_value = block.add_attention(x_value, values, values, values)
-                queries = queries[:, :, :1] if class_only else queries
-            elif class_only:
-                queries, (keys, values) = block.queries(normed[:, :1]), block.keys_values(normed)
-            else:
-                queries, keys, values = block.queries_keys_values(normed)
-            x = x[:, :1] if class_only else x
-            x = block.add_mlp(block.add_attention(x, queries, keys, values))
+            x, x_value = _attend(block, x, x_value, class_only=layer == depth and depth not in layers)
+            x = block.add_mlp(x)
             if layer in layers:
                 wanted[layer] = x[:, 1:]
         value_patches = None if x_value is None else x_value[:, 1:]
@@ -136,6 +126,27 @@ class VisionTower(FrozenModule):
         class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         x = torch.cat((class_token, patches), dim=1) + self.positions.to(patches.dtype)
         return F.layer_norm(x, x.shape[-1:], self.ln_pre_weight, self.ln_pre_bias)
+
+
+def _attend(block: FrozenBlock, x: Tensor, x_value: Tensor | None, *, class_only: bool) -> tuple[Tensor, Tensor | None]:
+    """The attention of a block on both paths, from one in-projection.
+
+    Args:
+        block: The block.
+        x: Tokens of the plain path (n, 1 + N, Dv).
+        x_value: Tokens of the value-value path, whose block has no MLP; ``None`` for none.
+        class_only: Give the class token alone on the plain path.
+    """
+    normed = block.normalise(x)
+    if x_value is not None:
+        queries, keys, values = block.queries_keys_values(normed)
+        x_value = block.add_attention(x_value, values, values, values)
+        queries = queries[:, :, :1] if class_only else queries
+    elif class_only:
+        queries, (keys, values) = block.queries(normed[:, :1]), block.keys_values(normed)
+    else:
+        queries, keys, values = block.queries_keys_values(normed)
+    return block.add_attention(x[:, :1] if class_only else x, queries, keys, values), x_value
 
 
 def _join(parts: list[ImageTokens]) -> ImageTokens:

@@ -53,7 +53,8 @@ def load_weights(config: BackboneConfig, pretrained: str | None) -> dict[str, Te
     path = find_weights(config, pretrained)
     state = _strip(read_state_dict(path))
     check_shapes(state, config, path)
-    return {name: state[name].float() for name in expected_shapes(config)}
+    # One after the other, so that no two types of all weights are held at a time.
+    return {name: state.pop(name).float() for name in expected_shapes(config)}
 
 
 def find_weights(config: BackboneConfig, pretrained: str) -> Path:
@@ -264,5 +265,5 @@ def random_weights(config: BackboneConfig, seed: int = 0) -> dict[str, Tensor]:
             state[name] = torch.full(shape, 1.0 if name.endswith("weight") else 0.0)
         else:
             scale = 0.02 if "embedding" in name else (shape[0] if len(shape) == 2 else shape[1] * shape[2] ** 2) ** -0.5
-            state[name] = torch.randn(shape, generator=generator) * scale
+            state[name] = torch.randn(shape, generator=generator).mul_(scale)
     return state
