@@ -1,4 +1,4 @@
-"""``python -m anomalib_zsad.demo``: train on drawings, test on categories never seen, look at the heatmaps.
+"""``python -m anomalib_zsad.demo``: train on drawings, test on categories never seen, calibrate, screen, look at it.
 
 It is a demonstration, not a product: the backbone has seen nothing but drawings.
 """
@@ -15,7 +15,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from anomalib_zsad.cli import main as command_line
 from anomalib_zsad.cli import quieten
 from anomalib_zsad.demo import UNSEEN_CATEGORIES
 
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m anomalib_zsad.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for everything it writes")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--no-screening", action="store_true", help="leave out the volumes")
+    parser.add_argument("--no-screening", action="store_true", help="leave out calibration, and what follows it")
     options = parser.parse_args(arguments)
     _quieten()
     if options.output.exists() and any(options.output.iterdir()):
@@ -43,12 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for method in options.methods:
         rows += _train_and_test(method, options.output)
     _print_table(rows)
-    if not options.no_screening:
-        _screen(options.methods[0], options.output)
-    console.print("\n[bold]Where to look[/]")
-    for path in sorted(options.output.glob("*.png")) + sorted(options.output.glob("*/report.md")):
+    pages = [] if options.no_screening else _calibrated(options.methods[0], options.output)
+    console.print("\n[bold]Where to look, first things first (the pages open from disk in any browser)[/]")
+    for path in [*pages, *sorted(options.output.glob("*.png")), *sorted(options.output.glob("*/report.md"))]:
         console.print(f"  {path}", highlight=False)
     return 0
+
+
+def _calibrated(method: str, output: Path) -> list[Path]:
+    from anomalib_zsad.demo.calibrated import calibrated
+
+    return calibrated(console, method, next((output / method).rglob("model.ckpt")), output)
 
 
 def _quieten() -> None:
@@ -138,23 +142,6 @@ def _print_table(rows: Sequence[tuple[str, str, dict[str, float]]]) -> None:
     for method, state, metrics in rows:
         table.add_row(method, state, *(f"{100 * metrics[name]:.1f}" for name in SHOWN))
     console.print(table)
-
-
-def _screen(method: str, output: Path) -> None:
-    """Screen the bundled phantoms, for the plumbing: a backbone that saw drawings of surfaces knows no anatomy."""
-    from anomalib_zsad.data.sample import sample_data_folder
-
-    checkpoint = next((output / method).rglob("model.ckpt"))
-    console.rule("Screening the sample volumes (plumbing, not accuracy)")
-    for kind in ("head_ct", "brain_mr"):
-        folder = sample_data_folder() / "medical" / kind / "images"
-        command_line(
-            [
-                "screen",
-                *("--input", str(folder), "--output", str(output / "screening" / kind), "--class-name", "brain"),
-                *("--model", method, "--checkpoint", str(checkpoint), "--backbone", "demo"),
-            ]
-        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,13 @@ from anomalib_zsad.medical.geometry import LPS_TO_RAS, Floats
 
 
 def write_dicom_series(
-    folder: str | Path, voxels: NDArray[np.int16], affine: Floats, *, seed: str = "phantom", modality: str = "CT"
+    folder: str | Path,
+    voxels: NDArray[np.int16],
+    affine: Floats,
+    *,
+    seed: str = "phantom",
+    modality: str = "CT",
+    patient: str = "PHANTOM",
 ) -> Path:
     """Write one series.
 
@@ -23,6 +29,7 @@ def write_dicom_series(
         affine: Voxel to world (RAS, mm); columns of its linear part may be oblique, and slices tilted.
         seed: UIDs are derived from it, so that equal calls write equal files.
         modality: CT or MR.
+        patient: The patient's ID.
 
     Returns:
         The folder.
@@ -31,6 +38,7 @@ def write_dicom_series(
     target.mkdir(parents=True, exist_ok=True)
     for index in range(voxels.shape[2]):
         dataset = slice_dataset(voxels[:, :, index], LPS_TO_RAS @ affine, index, seed=seed, modality=modality)
+        dataset.PatientID = patient
         dataset.save_as(target / f"slice_{index + 1:03d}.dcm", enforce_file_format=True)
     return target
 

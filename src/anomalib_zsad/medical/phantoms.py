@@ -202,8 +202,8 @@ def write_nifti(path: str | Path, array: NDArray, affine: Floats) -> Path:
     return target
 
 
-def write_phantom(phantom: Phantom, folder: str | Path, name: str | None = None) -> Path:
-    """Write a phantom and its mask as `folder/images/NAME` and `folder/masks/NAME.nii.gz`.
+def write_phantom(phantom: Phantom, folder: str | Path, name: str | None = None, *, patient: str = "PHANTOM") -> Path:
+    """Write a phantom and its mask as `folder/images/NAME` and `folder/masks/NAME.nii.gz`; `patient` is its DICOM ID.
 
     CT becomes a folder of DICOM files, MR one NIfTI file. This is the plain layout that `VolumeDataModule` reads.
 
@@ -217,7 +217,8 @@ def write_phantom(phantom: Phantom, folder: str | Path, name: str | None = None)
     write_nifti(root / "masks" / f"{name}.nii.gz", phantom.mask.astype(np.uint8), phantom.affine)
     if phantom.kind == "brain_mr":
         return write_nifti(root / "images" / f"{name}.nii.gz", phantom.voxels, phantom.affine)
-    return write_dicom_series(root / "images" / name, phantom.voxels, phantom.affine, seed=phantom.name)
+    location = root / "images" / name
+    return write_dicom_series(location, phantom.voxels, phantom.affine, seed=phantom.name, patient=patient)
 
 
 def write_samples(output: str | Path) -> None:

@@ -1,0 +1,28 @@
+"""Counting errors among uncertain decisions on drawn pieces."""
+
+from types import SimpleNamespace
+
+import torch
+
+from anomalib_zsad.demo.uncertainty import judge_category
+
+
+class _Darkness:
+    """Scores a picture by its darkest pixel, with a deviation of its own."""
+
+    def __call__(self, images: torch.Tensor, names: list[str]) -> SimpleNamespace:
+        assert set(names) == {"leather"}
+        score = 1 - images.flatten(1).amin(1)
+        return SimpleNamespace(pred_score=score, score_std=torch.full_like(score, 0.02))
+
+
+def test_every_piece_is_judged_once_and_false_alarms_are_few() -> None:
+    module = SimpleNamespace(model=_Darkness(), pre_processor=SimpleNamespace(transform=lambda images: images))
+    judged = judge_category(module, "leather", pieces=12, rate=0.1)
+    found = judged.certainty
+    assert found.certain + found.uncertain == 36
+    assert judged.false_alarms <= 0.4
+    assert 0 <= judged.found <= 1
+    wrong = round(24 * judged.false_alarms + 12 * (1 - judged.found))
+    assert found.certain_errors + found.uncertain_errors == wrong
+    assert found.nearest_errors <= found.uncertain
