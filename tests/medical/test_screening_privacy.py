@@ -1,8 +1,11 @@
 """No patient data in outputs, names or messages, but for the patient module of a DICOM SEG."""
 
 import argparse
+import base64
 import gzip
+import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +97,10 @@ def content_of(path: Path) -> bytes:
         return content + gzip.decompress(content)
     if path.suffix == ".png":
         return content + repr(Image.open(path).info).encode()
+    if path.suffix == ".html":
+        packed = [base64.b64decode(picture) for picture in re.findall(rb"data:image/\w+;base64,([^\"]+)", content)]
+        texts = [picture + repr(Image.open(io.BytesIO(picture)).info).encode() for picture in packed]
+        return b"\n".join([content, *texts])
     return content
 
 
@@ -119,7 +126,9 @@ def test_no_patient_data_in_any_output_but_the_segs_patient_module(
     assert not any("zzsecret" in str(path.relative_to(tmp_path)).lower() for path in outputs)
     segmentations = [path for path in outputs if path.name == "lesions_seg.dcm"]
     assert len(segmentations) == 2
-    assert len(outputs) > 25
+    assert len(outputs) > 30
+    assert sum(path.name == "report.html" for path in outputs) == 3
+    assert (tmp_path / "out" / "index.html").is_file()
     for path in set(outputs) - set(segmentations):
         assert not any(secret.encode() in content_of(path) for secret in SECRETS), path.name
     for path in segmentations:
@@ -142,7 +151,9 @@ def test_file_names_are_shown_only_where_asked_for(tmp_path: Path) -> None:
     source = write_series(tmp_path / "in" / "folder_name")
     screen(tmp_path / "in", tmp_path / "plain", BrightSpotScorer())
     screen(tmp_path / "in", tmp_path / "named", BrightSpotScorer(), ScreeningOptions(source_names=True))
-    assert "folder_name" not in (tmp_path / "plain" / "summary.json").read_text()
+    for path in (tmp_path / "plain").rglob("*.*"):
+        assert b"folder_name" not in path.read_bytes(), path.name
+    assert "folder_name/f000.dcm" in (tmp_path / "named" / "index.html").read_text()
     assert "folder_name/f000.dcm" in (tmp_path / "named" / "summary.json").read_text()
     assert "folder_name/f000.dcm" in (tmp_path / "named" / "summary.csv").read_text()
     assert source.exists()
