@@ -251,6 +251,8 @@ def test_patients_and_splits_are_the_datamodules(tmp_path: Path) -> None:
     data = write_cases(tmp_path / "data", 6)
     found, _ = run(data, tmp_path / "out", patient=r"SECRET([012345])\b")
     assert found.patients == 6
+    again, resumed = run(data, tmp_path / "out", patient=r"(SECRET)")
+    assert (again.patients, resumed) == (1, True)  # who is whose changes no score
     pairs = VolumeSource(lambda: VolumeDataModule(data, patient=r"(SECRET)"))
     assert len({named.patient for named in pairs.inventory().cases}) == 1
     part = VolumeSource(lambda: VolumeDataModule(data, train_share=0.3, val_share=0.2))

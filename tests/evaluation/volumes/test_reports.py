@@ -155,7 +155,7 @@ def test_terminal_shows_figures_counts_and_failures() -> None:
     for table in reader_tables(sample()):
         console.print(table)
     text = console.export_text()
-    assert "24 volumes scored, 12 volumes with a lesion, 24 patients" in text
+    assert "volumes scored: 24, volumes with a lesion: 12, patients: 24" in text
     assert "1 of 25 volumes failed" in text
     assert "sensitivity at 95 % specificity" in text
     assert "10 to 20 mm" in text

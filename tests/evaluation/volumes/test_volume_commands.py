@@ -69,7 +69,7 @@ def test_phantoms_from_files_to_reports(
     options += ("--calibration", tmp_path / "normal.json", "--false-alarm-rate", 0.1)
     assert call(*options) == 0
     printed = capsys.readouterr()
-    assert "4 volumes scored, 2 volumes with a lesion, 4 patients" in printed.out
+    assert "volumes scored: 4, volumes with a lesion: 2, patients: 4" in printed.out
     assert "1 of 5 volumes failed" in printed.out
     content = json.loads((tmp_path / "out" / "readers.json").read_text())
     (one,) = content["sets"]

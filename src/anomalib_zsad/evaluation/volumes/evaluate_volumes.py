@@ -1,7 +1,7 @@
 """All volumes of a set through the model, one after the other: resumable, and no case stops the others."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class RecordStore:
             reason = str(error)
         else:
             if stored_by == self._fingerprint(named):
-                return record
+                return replace(record, patient=named.patient)  # which may be told otherwise now
             reason = f"{path} was made by another model, of other images or with other settings"
         if self.overwrite:
             return None
@@ -72,7 +72,7 @@ class RecordStore:
         return self.folder / f"{named.name}.npz"
 
     def _fingerprint(self, named: NamedCase) -> str:
-        return fingerprint([self.decided_by, named.name, named.patient, named.masks, named.case.volume_index])
+        return fingerprint([self.decided_by, named.name, named.masks, named.case.volume_index])
 
 
 def make_setup(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomalib_zsad.evaluation.figure import Figure, not_defined, share
-from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, area_interval
 from anomalib_zsad.evaluation.volumes.calibrated import calibrated_figures
 from anomalib_zsad.evaluation.volumes.dice import mean_dice
 from anomalib_zsad.evaluation.volumes.froc import RATES
@@ -27,6 +26,7 @@ _CHANCE = 0.5
 NO_LESIONS = "there is no lesion"
 
 Figures = dict[str, dict[str, Figure]]
+Interval = tuple[tuple[float, float] | None, str]
 
 
 def counts(volumes: VolumeSet) -> dict[str, int]:
@@ -51,8 +51,8 @@ def counts(volumes: VolumeSet) -> dict[str, int]:
 def figures(volumes: VolumeSet) -> Figures:
     """All figures, by group and name; groups are slices, volumes, lesions, segmentation and calibrated."""
     result: Figures = {
-        "slices": _ranking(volumes.slices, volumes.slice_curve),
-        "volumes": _ranking(volumes.volumes, volumes.volume_curve),
+        "slices": _ranking(volumes.slice_curve, lambda: volumes.slice_interval),
+        "volumes": _ranking(volumes.volume_curve, lambda: volumes.volume_interval),
         "lesions": _lesions(volumes),
         "segmentation": {"best Dice (oracle)": oracle_dice(volumes)},
     }
@@ -61,12 +61,12 @@ def figures(volumes: VolumeSet) -> Figures:
     return result
 
 
-def _ranking(members: Clusters, curve: RocCurve) -> dict[str, Figure]:
+def _ranking(curve: RocCurve, find: Callable[[], Interval]) -> dict[str, Figure]:
     value = area(curve)
     if value is None:
         auroc = not_defined(curve.lacking)
     else:
-        interval, note = area_interval(members)
+        interval, note = find()
         low, high = interval or (None, None)
         if value < _CHANCE:
             note = "; ".join(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, area_interval, roc_band
+from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, roc_band
 from anomalib_zsad.evaluation.volumes.calibrated import calibrated_figures
 from anomalib_zsad.evaluation.volumes.dice import mean_dice
 from anomalib_zsad.evaluation.volumes.figures import NO_LESIONS, oracle_dice, rate_name, recall_by_size
@@ -71,21 +71,31 @@ def _name(axes: Axes, text: str, at: tuple[float, float], colour: str, **options
 
 def _slice_roc(axes: Axes, volumes: VolumeSet) -> None:
     threshold = volumes.rule.thresholds(0.5).slice if volumes.rule.calibration is not None else None
-    _roc(axes, "slices", volumes.slices, volumes.slice_curve, threshold, band=False)
+    interval = None if volumes.slice_curve.lacking else volumes.slice_interval[0]
+    _roc(axes, "slices", volumes.slices, volumes.slice_curve, interval, threshold, band=False)
 
 
 def _volume_roc(axes: Axes, volumes: VolumeSet) -> None:
     threshold = volumes.rule.thresholds(0.5).volume if volumes.rule.calibration is not None else None
-    _roc(axes, "volumes", volumes.volumes, volumes.volume_curve, threshold, band=True)
+    interval = None if volumes.volume_curve.lacking else volumes.volume_interval[0]
+    _roc(axes, "volumes", volumes.volumes, volumes.volume_curve, interval, threshold, band=True)
 
 
-def _roc(axes: Axes, what: str, members: Clusters, curve: RocCurve, calibrated: float | None, *, band: bool) -> None:
+def _roc(
+    axes: Axes,
+    what: str,
+    members: Clusters,
+    curve: RocCurve,
+    interval: tuple[float, float] | None,
+    calibrated: float | None,
+    *,
+    band: bool,
+) -> None:
     axes.set_title(f"ROC of {what}")
     value = area(curve)
     if value is None:
         _empty(axes, f"{curve.lacking} of the {what}")
         return
-    interval, _ = area_interval(members)
     if band and interval is not None:
         rates = np.linspace(0, 1, _BAND_POINTS)
         low, high = roc_band(members, rates)
@@ -186,7 +196,7 @@ def _dice(axes: Axes, volumes: VolumeSet) -> None:
     if calibrated is not None:
         threshold, value = calibrated
         axes.axvline(threshold, color=_ORANGE, linestyle="--", linewidth=1.2, zorder=1)
-        axes.plot([threshold], [value], marker="D", markersize=8, color=_ORANGE, linestyle="none")
+        axes.plot([threshold], [value], marker="D", markersize=8, color=_ORANGE, linestyle="none", clip_on=False)
         side = {"xytext": (6, -2), "ha": "left"} if threshold < middle else {"xytext": (-6, -2), "ha": "right"}
         place = (threshold, 1.4 * top)
         _name(axes, f"calibrated: {value:.3f}", place, _ORANGE, textcoords="offset points", va="top", **side)

@@ -1,7 +1,8 @@
 """The cases of a set of volumes: under pseudonyms, with what cannot even be planned as failures."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,19 +106,28 @@ class VolumeSource:
         return slices, volumes
 
 
-def _named(cases: Iterable[Case]) -> Iterable[NamedCase]:
-    taken: set[str] = set()
-    for case in cases:
-        # In the DICOM layout names are pseudonyms already.
-        name = case.name if case.series is not None else _pseudonym_of(case)
-        number, unique = 1, name
-        while unique in taken:
-            number += 1
-            unique = f"{name}-copy{number}"
-        taken.add(unique)
-        patient = case.patient if case.series is not None else pseudonym("patient", case.patient)
-        images = name if case.image.name.lower().endswith(NIFTI_SUFFIXES) else ""
-        yield NamedCase(unique, patient, images, _content_hash(case.masks), case)
+def _named(cases: Sequence[Case]) -> Iterable[NamedCase]:
+    # In the DICOM layout names are pseudonyms already.
+    known = [case.name if case.series is not None else _pseudonym_of(case) for case in cases]
+    names = _unique(known)
+    members: dict[str, list[str]] = {}
+    for case, name in zip(cases, names, strict=True):
+        members.setdefault(case.patient, []).append(name)
+    for case, name, content in zip(cases, names, known, strict=True):
+        # Not made from the patient's own name or number: those can be guessed, and the guess be confirmed.
+        patient = pseudonym("patient", *sorted(members[case.patient]))
+        images = content if case.image.name.lower().endswith(NIFTI_SUFFIXES) else ""
+        yield NamedCase(name, patient, images, _content_hash(case.masks), case)
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    """The names, with a number behind those that were there before: identical volumes under two names."""
+    seen: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        unique.append(name if seen[name] == 1 else f"{name}-copy{seen[name]}")
+    return unique
 
 
 def _pseudonym_of(case: Case) -> str:

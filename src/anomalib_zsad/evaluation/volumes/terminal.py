@@ -23,7 +23,7 @@ def reader_tables(volumes: VolumeSet) -> list[Table]:
 
 def _figures(volumes: VolumeSet) -> Table:
     number = counts(volumes)
-    heading = f"For readers: {title(volumes)}\n" + ", ".join(f"{number[name]} {name}" for name in _SHOWN)
+    heading = f"For readers: {title(volumes)}\n" + ", ".join(f"{name}: {number[name]}" for name in _SHOWN)
     failed = f"{len(volumes.failures)} of {volumes.found} volumes failed. {NOT_ENTERED}" if volumes.failures else ""
     table = Table("figure", "value", "remarks", title=Text(heading), title_justify="left", box=SIMPLE_HEAD,
                   caption=Text(failed), caption_justify="left", pad_edge=False)  # fmt: skip

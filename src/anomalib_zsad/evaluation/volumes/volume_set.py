@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from anomalib_zsad.evaluation.results import Run
-from anomalib_zsad.evaluation.volumes.bootstrap import Clusters
+from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, area_interval
 from anomalib_zsad.evaluation.volumes.froc import FrocCurve, froc_curve
 from anomalib_zsad.evaluation.volumes.record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.roc import RocCurve, roc_curve
@@ -64,6 +64,16 @@ class VolumeSet:
     def slice_curve(self) -> RocCurve:
         """ROC of the slices."""
         return roc_curve(self.slices.scores, self.slices.abnormal)
+
+    @cached_property
+    def volume_interval(self) -> tuple[tuple[float, float] | None, str]:
+        """95 % interval of the area under the volumes' curve, and what must be said of it."""
+        return area_interval(self.volumes)
+
+    @cached_property
+    def slice_interval(self) -> tuple[tuple[float, float] | None, str]:
+        """The same for slices."""
+        return area_interval(self.slices)
 
     @cached_property
     def froc(self) -> FrocCurve:
