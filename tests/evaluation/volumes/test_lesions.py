@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from anomalib_zsad.evaluation.volumes import candidates as candidates_module
 from anomalib_zsad.evaluation.volumes.candidates import find_candidates
 from anomalib_zsad.evaluation.volumes.lesions import (
     match_lesions,
@@ -52,6 +53,19 @@ def test_the_highest_are_kept_and_cutting_is_told() -> None:
     candidates = find_candidates(heat, limit=50)
     assert not candidates.complete
     np.testing.assert_allclose(candidates.scores, np.linspace(0.1, 0.9, 216)[::-1][:50], rtol=1e-6)
+
+
+def test_regions_of_few_voxels_are_those_of_the_whole_volume(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two ways of finding regions agree, also at the sides of the volume."""
+    random = np.random.default_rng(0)
+    for shape in ((9, 7, 5), (20, 3, 11), (1, 6, 6)):
+        heat = np.asfortranarray(np.round(random.random(shape), 2), np.float32)
+        few = find_candidates(heat)
+        with monkeypatch.context() as patch:
+            patch.setattr(candidates_module, "_FEW", 0)
+            whole = find_candidates(heat)
+        np.testing.assert_array_equal(few.scores, whole.scores)
+        assert sorted(few.voxels.tolist()) == sorted(whole.voxels.tolist())
 
 
 def test_empty_map_has_no_candidate() -> None:

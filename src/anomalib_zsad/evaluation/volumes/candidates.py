@@ -1,5 +1,6 @@
 """Places that a map points to: the connected regions that appear as the threshold falls."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ LIMIT = 200
 # At each step the threshold falls so far that half as many voxels again are above it, down to a tenth of the volume.
 _STEP = 1.5
 _LARGEST_SHARE = 0.1
+# Regions of fewer voxels than this are found without walking through the whole volume.
+_FEW = 50_000
 _NEIGHBOURS = np.ones((3, 3, 3), bool)  # voxels that share a corner belong together
 
 
@@ -42,55 +45,93 @@ def find_candidates(heat: NDArray[np.float32], limit: int = LIMIT) -> Candidates
         heat: The map of a volume, 0 where there is none, shape (X, Y, Z).
         limit: Most candidates to keep.
     """
-    from scipy import ndimage
-
     # Labelling goes along the last axis in memory; maps are in Fortran order.
-    grid = heat.T
+    grid = np.ascontiguousarray(heat.T)
+    values = grid.ravel()
     scores: list[float] = []
-    places: list[tuple[int, int, int]] = []
-    seeds = np.zeros((0, 3), np.int64)
-    for threshold in _levels(grid):
-        labels, count = ndimage.label(grid >= threshold, _NEIGHBOURS)
-        taken = np.zeros(count + 1, bool)
-        taken[labels[tuple(seeds.T)]] = True
-        new = np.flatnonzero(~taken[1:]) + 1
-        if len(new):
-            peaks = _peaks(grid, labels, new)
+    places: list[int] = []
+    for threshold, highest in _levels(values):
+        points, labels = _regions(grid, threshold, highest)
+        taken = np.zeros(int(labels.max()) + 1, bool)
+        taken[labels[np.searchsorted(points, np.array(places, np.int64))]] = True
+        if not taken.all():
+            peaks = _peaks(values, grid.shape, points, labels, ~taken)
             places += peaks
-            scores += [float(grid[peak]) for peak in peaks]
-            seeds = np.array(places, np.int64).reshape(-1, 3)
+            scores += [float(values[peak]) for peak in peaks]
         if len(places) > limit:
             break
     order = np.argsort(-np.array(scores, np.float32), kind="stable")[:limit]
-    voxels = np.array(places, np.int64).reshape(-1, 3)[order][:, ::-1]
-    return Candidates(np.array(scores, np.float32)[order], voxels, complete=len(places) <= limit)
+    voxels = np.stack(np.unravel_index(np.array(places, np.int64)[order], grid.shape), axis=1)
+    return Candidates(np.array(scores, np.float32)[order], voxels[:, ::-1], complete=len(places) <= limit)
 
 
-def _levels(grid: NDArray[np.float32]) -> list[float]:
-    """Falling thresholds, all above 0."""
-    largest = max(1, int(_LARGEST_SHARE * grid.size))
-    values = np.ravel(grid, order="K")
-    top = np.sort(np.partition(values, values.size - largest)[values.size - largest :])[::-1]
-    top = top[top > 0]
-    if not len(top):
-        return []
-    steps = int(np.log(len(top)) / np.log(_STEP)) + 1
-    ranks = np.unique(np.minimum(np.rint(_STEP ** np.arange(steps + 1)).astype(np.int64), len(top))) - 1
-    return [float(value) for value in dict.fromkeys(top[ranks].tolist())]
+def _levels(values: NDArray[np.float32]) -> Iterator[tuple[float, NDArray[np.int64] | None]]:
+    """Falling thresholds above 0, each with the places of what reaches it; `None` where that is to be looked for."""
+    largest = max(1, int(_LARGEST_SHARE * values.size))
+    chosen = np.argpartition(values, values.size - largest)[values.size - largest :]
+    chosen = chosen[np.argsort(-values[chosen], kind="stable")]
+    chosen = chosen[values[chosen] > 0]
+    if not len(chosen):
+        return
+    steps = int(np.log(len(chosen)) / np.log(_STEP)) + 1
+    ranks = np.unique(np.minimum(np.rint(_STEP ** np.arange(steps + 1)).astype(np.int64), len(chosen))) - 1
+    ascending, lowest = values[chosen][::-1], float(values[chosen[-1]])
+    for threshold in dict.fromkeys(values[chosen[ranks]].tolist()):
+        count = len(chosen) - int(np.searchsorted(ascending, threshold, "left"))
+        # Of voxels that tie with the lowest value some were not chosen.
+        yield threshold, chosen[:count] if count <= _FEW and threshold > lowest else None
 
 
-def _peaks(grid: NDArray[np.float32], labels: NDArray, new: NDArray[np.int64]) -> list[tuple[int, int, int]]:
-    """The highest voxel of each region; of several equal ones the one nearest to their middle."""
+def _regions(
+    grid: NDArray[np.float32], threshold: float, highest: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places at or above a threshold in ascending order, shape (n,), and the number of each one's region from 0."""
+    if highest is not None:
+        return _regions_of_few(np.sort(highest), grid.shape)
     from scipy import ndimage
 
+    labels, _ = ndimage.label(grid >= threshold, _NEIGHBOURS)
+    points = np.flatnonzero(labels)
+    return points, labels.ravel()[points].astype(np.int64) - 1
+
+
+def _regions_of_few(points: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same for a list of places: as a graph of neighbours, without walking through the whole volume."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    index = np.stack(np.unravel_index(points, shape), axis=1)
+    padded = np.array(shape) + 2  # no neighbour beyond one side of the volume is one at the other side
+    strides = np.array([padded[1] * padded[2], padded[2], 1])
+    places = (index + 1) @ strides
+    links = []
+    for offset in np.argwhere(_NEIGHBOURS)[14:] - 1:  # half of the 26: those after the middle
+        wanted = places + offset @ strides
+        found = np.minimum(np.searchsorted(places, wanted), len(places) - 1)
+        first = np.flatnonzero(places[found] == wanted)
+        links.append(np.stack([first, found[first]]))
+    first, second = np.concatenate(links, axis=1)
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(points), len(points)))
+    return points, connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _peaks(
+    values: NDArray[np.float32],
+    shape: tuple[int, ...],
+    points: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    chosen: NDArray[np.bool_],
+) -> list[int]:
+    """The highest place of each chosen region; of several equal ones the one nearest to their middle."""
+    inside = chosen[labels]
+    points, labels = points[inside], labels[inside]
+    heights = values[points]
+    order = np.lexsort((points, -heights, labels))
+    points, labels, heights = points[order], labels[order], heights[order]
+    starts = np.flatnonzero(np.append(True, labels[1:] != labels[:-1]))
     peaks = []
-    boxes = ndimage.find_objects(labels)
-    for label in new:
-        box = boxes[label - 1]
-        inside = labels[box] == label
-        values = np.where(inside, grid[box], -np.inf)
-        ties = np.argwhere(values == values.max())
-        nearest = ties[((ties - ties.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-        start = [part.start for part in box]
-        peaks.append((int(start[0] + nearest[0]), int(start[1] + nearest[1]), int(start[2] + nearest[2])))
+    for start, stop in zip(starts, np.append(starts[1:], len(points)), strict=True):
+        ties = points[start : start + int((heights[start:stop] == heights[start]).sum())]
+        index = np.stack(np.unravel_index(ties, shape), axis=1)
+        peaks.append(int(ties[((index - index.mean(axis=0)) ** 2).sum(axis=1).argmin()]))
     return peaks

@@ -51,14 +51,16 @@ def match_lesions(
     from scipy import ndimage
 
     labels, count = ndimage.label(mask.T, _NEIGHBOURS)
-    numbers = np.arange(1, count + 1)
     hit = labels.T[tuple(candidates.voxels.T)].astype(np.int64)
     scores = np.full(count + 1, -np.inf, np.float32)
     np.maximum.at(scores, hit, candidates.scores)
     scores[np.isinf(scores)] = np.nan
-    highest = ndimage.maximum(heat.T, labels, numbers) if count else []
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    return Lesions(sizes.astype(np.int64), np.asarray(highest, np.float32), scores[1:]), hit
+    inside = labels > 0
+    owner = labels[inside]
+    highest = np.zeros(count + 1, np.float32)
+    np.maximum.at(highest, owner, heat.T[inside])
+    sizes = np.bincount(owner, minlength=count + 1)
+    return Lesions(sizes[1:].astype(np.int64), highest[1:], scores[1:]), hit
 
 
 def voxel_volume(volume: Volume) -> float | None:
