@@ -10,6 +10,8 @@ from torch import Tensor
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, image_fingerprint
 from anomalib_zsad.evaluation.figure import Figure, not_defined, share
 
+NO_MODULE = "a calibration is checked against the Lightning module, which the subject does not bring"
+
 
 def check_images(calibration: Calibration, module: Any, class_names: Sequence[str], rate: float) -> None:
     """Make sure that a calibration of images was made with a model for a class, and has enough images for a rate.
@@ -25,7 +27,7 @@ def check_images(calibration: Calibration, module: Any, class_names: Sequence[st
         TooFewNormalsError: If it has too few.
     """
     if module is None:
-        raise CalibrationMismatchError("a calibration is checked against the Lightning module, which is not given")
+        raise CalibrationMismatchError(NO_MODULE)
     if len(class_names) != 1:
         raise CalibrationMismatchError(
             f"the images are of several classes ({', '.join(class_names[:5])}), and a calibration is of one; evaluate "

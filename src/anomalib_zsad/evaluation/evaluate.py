@@ -12,7 +12,7 @@ from anomalib.data import AnomalibDataset
 from torch import nn
 
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, volume_fingerprint
-from anomalib_zsad.evaluation.calibrated_images import check_images, class_names_of
+from anomalib_zsad.evaluation.calibrated_images import NO_MODULE, check_images, class_names_of
 from anomalib_zsad.evaluation.loading import UnreadableImageError
 from anomalib_zsad.evaluation.names import AuxiliarySet
 from anomalib_zsad.evaluation.progress import Progress, SilentProgress
@@ -213,7 +213,7 @@ class _Work:
         self, store: ResultStore, settings: Settings, progress: Progress, volume_sets: list[VolumeSet] | None
     ) -> tuple[CategoryResult, bool]:
         inventory = self._inventory()
-        setup = _volume_setup(self.subject, self.category, settings, self.protocol)
+        setup = _volume_setup(self.subject, self.target, self.category, settings)
         decided_by = [self.identity, self.protocol.describe(), self.subject.method, setup.decided_by()]
         folder = store.path(self.target.name, self.category.name, self.run).with_suffix("")
         records = RecordStore(folder, decided_by + self._decided_by_calibration(settings), settings.overwrite)
@@ -277,9 +277,13 @@ def _volumes_of(category: Category) -> VolumeSource:
     return category.volumes
 
 
-def _volume_setup(subject: Subject, category: Category, settings: Settings, protocol: Protocol) -> Setup:
+def _volume_setup(subject: Subject, target: Target, category: Category, settings: Settings) -> Setup:
     rule = DecisionRule(settings.calibration, settings.false_alarm_rate)
-    return make_setup(_volumes_of(category), subject.module, settings.batch_size, rule, protocol.resize_mask)
+    resize_mask = make_protocol(DEPLOYABLE, subject.method, target.name).resize_mask
+    try:
+        return make_setup(_volumes_of(category), subject.module, settings.batch_size, rule, resize_mask)
+    except (ValueError, TypeError) as error:  # an argument of the datamodule makes no sense
+        raise UnreadableTargetError(f"{target.name} / {category.name}, from {target.source}: {error}") from error
 
 
 def _check_calibration(subject: Subject, targets: Sequence[Target], settings: Settings) -> None:
@@ -300,9 +304,9 @@ def _check_calibration(subject: Subject, targets: Sequence[Target], settings: Se
                     "one of the same kind, or evaluate it in a run of its own"
                 )
             if category.volumes is not None:
-                setup = _volume_setup(
-                    subject, category, settings, make_protocol(DEPLOYABLE, subject.method, target.name)
-                )
+                if subject.module is None:
+                    raise CalibrationMismatchError(NO_MODULE)
+                setup = _volume_setup(subject, target, category, settings)
                 calibration.check(volume_fingerprint(setup.scorer.describe(), setup.options))
 
 

@@ -24,6 +24,8 @@ from anomalib_zsad.evaluation.volumes.source import VolumeSource
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.medical.datamodule import VolumeDataModule
 from anomalib_zsad.medical.discovery import discover
+from anomalib_zsad.medical.loading import ReadingOptions, plan_jobs
+from anomalib_zsad.medical.phantoms import make_phantom, write_phantom
 from anomalib_zsad.medical.screen_volume import VolumeOptions
 from anomalib_zsad.medical.screening import ScreeningOptions, screen
 from tests.evaluation.volumes.volume_samples import BrightScorer, bright_setup, flat_calibration, write_case
@@ -196,8 +198,6 @@ def test_failures_are_counted_with_reasons_and_without_names(tmp_path: Path) -> 
 
 
 def test_refused_series_of_a_dicom_tree_is_a_failure(tmp_path: Path) -> None:
-    from anomalib_zsad.medical.phantoms import make_phantom, write_phantom
-
     phantom = make_phantom("head_ct", 1, lesion=True)
     write_phantom(phantom, tmp_path / "one")
     series = tmp_path / "data" / "a"
@@ -210,6 +210,19 @@ def test_refused_series_of_a_dicom_tree_is_a_failure(tmp_path: Path) -> None:
     keys = {candidate.key for candidate in discover(tmp_path / "data").candidates}
     assert {failure.volume for failure in inventory.failures} <= keys
     assert inventory.unlabelled + len(inventory.failures) == len(keys) == 2
+
+
+@pytest.mark.parametrize("kind", ["head_ct", "brain_mr"])
+def test_images_are_known_as_screening_and_calibration_know_them(tmp_path: Path, kind: str) -> None:
+    """By a hash, so that a volume that was calibrated on is recognised in DICOM and in NIfTI."""
+    phantom = make_phantom(kind, 1, lesion=True)  # type: ignore[arg-type]
+    images = write_phantom(phantom, tmp_path / "data")
+    (named,) = VolumeSource(lambda: VolumeDataModule(tmp_path / "data")).inventory().cases
+    record = score_case(named, bright_setup())
+    jobs, _ = plan_jobs(discover(images).candidates[0], ReadingOptions())
+    assert (record.name, record.images) == (jobs[0].key, jobs[0].images)
+    assert record.abnormal
+    assert phantom.name not in record.patient
 
 
 def test_volumes_without_a_mask_are_counted_and_left_out(tmp_path: Path) -> None:

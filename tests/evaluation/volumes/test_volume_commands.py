@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_zsad.calibration import Calibration, image_fingerprint, volume_fingerprint
+from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, image_fingerprint, volume_fingerprint
 from anomalib_zsad.cli import evaluate as command
 from anomalib_zsad.evaluation import subject
 from anomalib_zsad.evaluation.evaluate import Settings, Subject, evaluate
@@ -135,6 +135,10 @@ def test_calibration_that_does_not_fit_is_refused_before_anything_is_scored(
         (("--target", target, "--calibration", tmp_path / "brain.json", "--seed", 0, 1), "goes with one checkpoint"),
         (("--target", target, "--calibration", tmp_path / "brain.json", "--protocol", "paper"), "goes with --protocol"),
     ]
+    cases.append((("--target", f"{target}&window=foggy"), "unknown window 'foggy'"))
+    cases.append((("--target", f"{target}&train_share=2"), "shares of patients"))
+    cases.append((("--target", f"{target}&plane=oblique"), "unknown plane 'oblique'"))
+    cases.append((("--target", f"{target}&images=scans/*"), "no layout fits"))
     for arguments, message in cases:
         assert call(*arguments, "--output", tmp_path / "out") == 2, message
         assert message in capsys.readouterr().err
@@ -171,6 +175,9 @@ def test_subject_without_its_module_is_evaluated_slice_by_slice(built: Subject, 
     (slices,) = evaluate([replace(built, module=None)], [target], tmp_path / "a", Settings(batch_size=8), None, sets)
     assert sets == []
     assert "no figures for readers" in slices.notes[0]
+    settings = Settings(calibration=volume_calibration(built, 0.3))
+    with pytest.raises(CalibrationMismatchError, match="the Lightning module, which the subject does not bring"):
+        evaluate([replace(built, module=None)], [target], tmp_path / "c", settings)
     (volumes,) = evaluate([built], [target], tmp_path / "b", Settings(batch_size=8), None, sets)
     assert len(sets) == 1
     assert volumes.images == slices.images
@@ -178,7 +185,6 @@ def test_subject_without_its_module_is_evaluated_slice_by_slice(built: Subject, 
         assert volumes.metrics[name] == pytest.approx(value, abs=0.02), name  # the images are rounded to 8 bits
 
 
-@pytest.mark.slow
 def test_real_volumes_of_one_class(ready: Subject, shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "ms_lesions_nifti"
     if not folder.is_dir():
