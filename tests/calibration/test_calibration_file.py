@@ -70,6 +70,7 @@ def _edited(name: str, value: Any) -> Any:
     ("damage", "words"),
     [
         (_cut, "cannot be read as JSON"),
+        (lambda _: "[" * 100_000, "cannot be read as JSON"),
         (lambda _: "[]", "it is another kind of file"),
         (lambda _: '{"nodes": 3}', "it is another kind of file"),
         (_edited("format", 2), "its format is 2, and this version reads 1"),

@@ -1,5 +1,6 @@
 """Calibrating on images, and models that judge by such a calibration."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from anomalib_zsad import BayesPFL, CoPS
-from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, TooFewNormalsError
+from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, TooFewNormalsError, image_fingerprint
 from anomalib_zsad.calibration.images import calibrate_images, find_images, images_of_datamodule
 from anomalib_zsad.data.folder_tree import FolderTree
 from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem
@@ -310,6 +311,56 @@ def test_exports_keep_the_calibrated_thresholds(model: Any, calibration_file: Pa
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         labels = session.run(["pred_label"], {session.get_inputs()[0].name: inputs.numpy()})[0]
         np.testing.assert_array_equal(labels.reshape(-1), scores.reshape(-1) >= np.float32(threshold))
+
+
+# Fingerprints
+
+
+CONSTANTS: list[tuple[type, dict[str, Any]]] = [
+    (BayesPFL, {"num_samples": 3}),
+    (BayesPFL, {"map_weight": 0.4}),
+    (BayesPFL, {"top_k": 7}),
+    (BayesPFL, {"blur_sigma": 1.0}),
+    (BayesPFL, {"image_size": 42}),
+    (BayesPFL, {"layers": (1, 3)}),
+    (CoPS, {"num_samples": 3}),
+    (CoPS, {"neighbourhood": 1}),
+    (CoPS, {"alpha": 0.5}),
+    (CoPS, {"beta": 0.5}),
+    (CoPS, {"blur_sigma": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "change"), CONSTANTS)
+def test_every_constant_of_a_model_is_in_its_fingerprint(
+    kind: type, change: dict[str, Any], backbone: dict[str, str]
+) -> None:
+    own = image_fingerprint(build(kind, backbone), "bolt")
+    assert own == image_fingerprint(build(kind, backbone), "bolt")
+    assert own != image_fingerprint(build(kind, backbone, **change), "bolt")
+    assert own != image_fingerprint(build(kind, backbone), "washer")
+
+
+@pytest.mark.parametrize("kind", [BayesPFL, CoPS])
+def test_every_weight_and_the_stage_are_in_the_fingerprint(kind: type, backbone: dict[str, str]) -> None:
+    model = build(kind, backbone)
+    own = image_fingerprint(model, "bolt")
+    for name, parameter in model.model.named_parameters():
+        value = parameter.data.flatten()[-1].item()
+        parameter.data.view(-1)[-1] += 1e-3
+        assert image_fingerprint(model, "bolt") != own, name
+        parameter.data.view(-1)[-1] = value
+    assert image_fingerprint(model, "bolt") == own
+    if kind is BayesPFL:
+        model.model.stage = 2
+        assert image_fingerprint(model, "bolt") != own
+
+
+def test_a_moved_backbone_file_is_the_same_backbone(backbone: dict[str, str], tmp_path: Path) -> None:
+    moved = {name: str(shutil.copy(path, tmp_path)) for name, path in backbone.items()}
+    own = image_fingerprint(build(BayesPFL, backbone), "bolt")
+    assert image_fingerprint(build(BayesPFL, moved), "bolt") == own
+    assert not any(str(tmp_path.parent) in str(value) for value in own.values())
 
 
 # What cannot be

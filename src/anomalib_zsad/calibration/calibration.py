@@ -185,7 +185,7 @@ class Calibration:
             raise FileNotFoundError(f"there is no calibration at {path}; `anomalib-zsad calibrate` makes one")
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RecursionError) as error:
             _unusable(path, f"it cannot be read as JSON ({type(error).__name__})", error)
         if not isinstance(record, dict) or record.get("program") != _PROGRAM:
             _unusable(path, "it is another kind of file")
