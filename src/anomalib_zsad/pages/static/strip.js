@@ -73,6 +73,8 @@ class Strip {
   draw() {
     if (!this.rows.length) return;
     this.measure();
+    this.gap = (this.width - MARGIN.left - MARGIN.right) / this.rows.length;
+    this.svg.classList.toggle("dense", this.gap < 6);
     this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     this.cursor = svgElement("line", { class: "cursor", y1: MARGIN.top - 6, y2: this.height - MARGIN.bottom });
     const parts = [...this.axes(), ...this.runs().flatMap((run) => this.curve(run)), this.cursor];
@@ -124,9 +126,8 @@ class Strip {
 
   // Shapes differ as well as colours. Where slices are many, normal ones are just the line.
   mark(row) {
-    const gap = (this.width - MARGIN.left - MARGIN.right) / this.rows.length;
-    const size = Math.min(5, Math.max(2.2, gap * 0.45));
-    const dense = row.decision === "normal" && gap < 6;
+    const size = Math.min(5, Math.max(2.2, this.gap * 0.45));
+    const dense = row.decision === "normal" && this.gap < 6;
     const y = row.decision === "blank" ? this.height - MARGIN.bottom - 5 : this.y(row.score);
     const shape = SHAPES[row.decision](dense ? 0.01 : size);
     const held = row.flagged && row.decision === "uncertain" ? " flagged" : "";
