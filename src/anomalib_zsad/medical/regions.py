@@ -105,6 +105,11 @@ def voxel_volumes(volume: Volume) -> NDArray[np.float64] | None:
     return (before + after) / 2
 
 
+def _sums(group: NDArray[np.int32], weights: NDArray[np.float64] | float, count: int) -> NDArray[np.float64]:
+    """Sum of the weights of each group's members; one weight for all, or one for each."""
+    return np.bincount(group, np.broadcast_to(weights, group.shape), count)
+
+
 @dataclass
 class _Parts:
     """Figures of n regions, one entry of each array for each region; the peak's voxel is in `peak_voxel`, (n, 3)."""
@@ -228,11 +233,20 @@ class _Search:
     def _measure(self, index: int, plane: NDArray[np.float32], labels: NDArray[np.int32], count: int) -> _Parts:
         """Figures of the parts of one plane."""
         i, j = np.nonzero(labels)
-        group = labels[i, j] - 1
-        corner = np.stack([i, j, np.full(len(i), index)], axis=1)
-        size = np.ones(len(i)) if self.sizes is None else self.sizes[corner[:, self.axis]]
-        voxels = _Parts(np.ones(len(i), np.int64), size, plane[i, j], corner, corner, corner)
-        return voxels.merged(group, count)
+        group, values = labels[i, j] - 1, plane[i, j]
+        voxels = np.bincount(group, minlength=count)
+        weights = None if self.sizes is None else self.sizes[(i, j, index)[self.axis]]
+        volume = voxels.astype(float) if weights is None else _sums(group, weights, count)
+        peak = np.full(count, -np.inf, values.dtype)
+        np.maximum.at(peak, group, values)
+        highest = np.flatnonzero(values == peak[group])  # of equal peaks the first by column, then by row
+        highest = highest[np.lexsort((i[highest], j[highest], group[highest]))]
+        best = highest[np.searchsorted(group[highest], np.arange(count))]
+        peak_voxel = np.stack([i[best], j[best], np.full(count, index)], axis=1)
+        boxes = [(x.start, y.start, x.stop - 1, y.stop - 1) for x, y in ndimage.find_objects(labels, count)]
+        box = np.asarray(boxes, np.int64).reshape(-1, 4)
+        first, last = (np.insert(corner, 2, index, axis=1) for corner in (box[:, :2], box[:, 2:]))
+        return _Parts(voxels, volume, peak, peak_voxel, first, last)
 
     def _close(self, parts: _Parts) -> None:
         """Complete regions: count them, keep those with the highest peaks."""
