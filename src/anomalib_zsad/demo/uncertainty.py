@@ -101,14 +101,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         judged = judge_category(module, category, options.pieces, options.rate, options.factor)
         total += judged.certainty
         table.add_row(
-            category, f"{100 * judged.false_alarms:.1f} %", f"{100 * judged.found:.1f} %", *_cells(judged.certainty)
+            category,
+            f"{100 * judged.false_alarms:.1f} %",
+            f"{100 * judged.found:.1f} %",
+            *certainty_cells(judged.certainty),
         )
-    table.add_row("together", "", "", *_cells(total))
+    table.add_row("together", "", "", *certainty_cells(total))
     Console().print(table)
     return 0
 
 
-def _cells(found: Certainty) -> list[str]:
+def certainty_cells(found: Certainty) -> list[str]:
     """Shares of wrong decisions, with counts."""
     counts = (
         (found.certain_errors, found.certain),
