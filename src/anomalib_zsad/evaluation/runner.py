@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.evaluation.calibrated_images import describe_figures, image_figures
+from anomalib_zsad.evaluation.figure import Figure
 from anomalib_zsad.evaluation.loading import PreparedBatch, PreparedImages, make_loader
 from anomalib_zsad.evaluation.metrics import PIXEL_METRICS, ImageMetrics, PixelMetrics
 from anomalib_zsad.evaluation.protocols import Protocol
@@ -39,6 +40,10 @@ class _Tally:
 
     def labels(self) -> Tensor:
         return torch.cat(self.abnormal)
+
+    def judged(self, calibration: Calibration, rate: float) -> dict[str, Figure]:
+        """Shares flagged at the thresholds of a calibration; for the protocol whose scores are the model's own."""
+        return image_figures(calibration, rate, torch.cat(self.parts["score"]), torch.cat(self.peaks), self.labels())
 
 
 @torch.inference_mode()
@@ -86,10 +91,7 @@ def evaluate_category(
         progress(len(batch.abnormal))
     metrics, notes = _metrics(tally, protocol)
     labels = tally.labels()
-    calibrated = {}
-    if calibration is not None:
-        scores = protocol.scores({name: torch.cat(values) for name, values in tally.parts.items()}, tally.masked > 0)
-        calibrated = image_figures(calibration, false_alarm_rate, scores, torch.cat(tally.peaks), labels)
+    calibrated = {} if calibration is None else tally.judged(calibration, false_alarm_rate)
     return CategoryResult(
         target=target,
         category=category.name,
