@@ -144,9 +144,10 @@ def _print_summary(output: Path, records: "list[ImageRecord]", options: "Inspect
     for record in [record for record in records if record.score is None][:_LISTED]:
         console.print(f"unreadable: {record.image}: {record.reason}", markup=False, highlight=False)
     flagged = sum(bool(record.flagged) for record in records)
+    look = f"; look at {output / 'report.html'}" if options.pages else ""
     console.print(
         f"{len(records)} images, {flagged} flagged, {len(records) - len(readable)} unreadable. "
-        f"{options.rule.statement}\nwritten to {output} (exit code {int(code)})",
+        f"{options.rule.statement}\nwritten to {output} (exit code {int(code)}){look}",
         markup=False,
         highlight=False,
     )

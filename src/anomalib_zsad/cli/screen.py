@@ -169,4 +169,5 @@ def _print_summary(output: Path, entries: "list[Entry]", code: int, rule: "Decis
         row = [entry.series or "-", entry.status, *cells, entry.reason]
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
-    console.print(f"{rule.statement}\nwritten to {output} (exit code {int(code)})", markup=False, highlight=False)
+    look = f"; look at {output / 'index.html'}" if (output / "index.html").is_file() else ""
+    console.print(f"{rule.statement}\nwritten to {output} (exit code {int(code)}){look}", markup=False, highlight=False)
