@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from anomalib_zsad.medical.mapfile import MapFile
-from anomalib_zsad.medical.regions import Region, Regions, find_regions, regions_csv, voxel_volumes
+from anomalib_zsad.medical.regions import Region, Regions, RegionSearch, find_regions, regions_csv, voxel_volumes
 from anomalib_zsad.medical.volume import SliceSource, Units, Volume
 from tests.medical.volume_builders import affines
 
@@ -155,3 +155,16 @@ def test_the_table_has_a_row_for_each_region() -> None:
     assert (first["peak_x_mm"], first["peak_y_mm"], first["peak_z_mm"]) == ("-7.25", "0", "9")
     assert second["finding"] == "2"
     assert second["volume_mm3"] == second["peak_x_mm"] == ""
+
+
+def test_a_search_takes_planes_in_order_and_may_leave_some_out() -> None:
+    grid = np.zeros((6, 5, 7), np.float32)
+    grid[1:3, 1:3, 1:3] = 0.9
+    grid[2, 2, 5] = 0.8
+    planes = RegionSearch(make_volume(grid.shape, np.eye(4)), 0.5)
+    for index in (1, 2, 5):
+        planes.add(index, grid[..., index])
+    found = planes.result()
+    assert [(region.voxels, region.slices(2)) for region in found.listed] == [(8, (1, 2)), (1, (5, 5))]
+    with pytest.raises(ValueError, match="plane 3 comes after plane 5; add planes in ascending order"):
+        planes.add(3, grid[..., 3])

@@ -121,7 +121,7 @@ def test_33_a_failing_model_leaves_no_half_series_and_no_message_with_data(tmp_p
     options = ScreeningOptions(volume=VolumeOptions(batch_size=2))
     code, entries = screen(tmp_path / "in", tmp_path / "out", BrightSpotScorer(fail_after=4), options)
     assert code is ExitCode.SOME_REFUSED
-    assert entries[1].reason.startswith("unexpected RuntimeError in screen_volume.py, line ")
+    assert entries[1].reason.startswith("unexpected RuntimeError in scored_batches.py, line ")
     assert "SECRET" not in (tmp_path / "out" / "summary.json").read_text()
     assert len([path for path in (tmp_path / "out").iterdir() if path.is_dir()]) == 1
 

@@ -12,7 +12,8 @@ from anomalib_zsad.calibration.normal_volumes import Normals, NormalVolume
 from anomalib_zsad.medical.decisions import population_of
 from anomalib_zsad.medical.discovery import pseudonym
 from anomalib_zsad.medical.loading import MASK_REASON, ReadingOptions, is_mask
-from anomalib_zsad.medical.screen_volume import VolumeOptions, answers, mean_of_top
+from anomalib_zsad.medical.scored_batches import score_stack
+from anomalib_zsad.medical.screen_volume import VolumeOptions, mean_of_top
 from anomalib_zsad.medical.screening import guarded
 from anomalib_zsad.medical.slices import SliceStack
 from anomalib_zsad.medical.volume import Volume
@@ -60,11 +61,11 @@ def measure(volume: Volume, scorer: "SliceScorer", options: VolumeOptions, only:
             raise NotAmongError(f"{name} is {population[name] or 'not known'}")
     scores: list[float] = []
     highest, blanks = 0.0, 0
-    for _, _, blank, answer in answers(stack, scorer, options):
-        blanks += len(blank)
-        if answer is not None:
-            scores += answer.score.tolist()
-            highest = max(highest, float(answer.anomaly_map.max()))
+    for batch in score_stack(stack, scorer, options.batch_size, score_blank=options.score_blank):
+        blanks += len(batch.blank)
+        if batch.answer is not None:
+            scores += batch.answer.score.tolist()
+            highest = max(highest, float(batch.answer.anomaly_map.max()))
     everything = [*scores, *[0.0] * blanks]
     return Measured(mean_of_top(everything, options.top_k), highest, tuple(scores), population)
 

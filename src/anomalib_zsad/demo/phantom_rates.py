@@ -20,8 +20,9 @@ from anomalib_zsad.calibration.uncertainty import Certainty, certainty
 from anomalib_zsad.demo.uncertainty import certainty_cells
 from anomalib_zsad.medical.phantoms import Kind, make_phantom, write_nifti
 from anomalib_zsad.medical.readers.nifti import read_nifti
+from anomalib_zsad.medical.scored_batches import score_stack
 from anomalib_zsad.medical.scoring import SliceScorer
-from anomalib_zsad.medical.screen_volume import VolumeOptions, answers, mean_of_top
+from anomalib_zsad.medical.screen_volume import VolumeOptions, mean_of_top
 from anomalib_zsad.medical.slices import SliceStack
 from anomalib_zsad.medical.windowing import choose_window
 
@@ -71,11 +72,12 @@ def score_phantom(scorer: SliceScorer, kind: Kind, seed: int, *, lesion: bool) -
         path = write_nifti(Path(folder) / "phantom.nii.gz", phantom.voxels, phantom.affine)
         volume = read_nifti(path, modality=modality)
     window, _ = choose_window(volume, name)
-    parts = [
-        (answer.score.numpy(), np.zeros(len(indices)) if answer.score_std is None else answer.score_std.numpy(),
-         float(answer.anomaly_map.max()), phantom.mask[:, :, indices].any(axis=(0, 1)))
-        for indices, _, _, answer in answers(SliceStack(volume, window), scorer, VolumeOptions()) if answer is not None
-    ]  # fmt: skip
+    parts = []
+    for batch in score_stack(SliceStack(volume, window), scorer, VolumeOptions.batch_size):
+        if (answer := batch.answer) is not None:
+            spread = np.zeros(len(batch.indices)) if answer.score_std is None else answer.score_std.numpy()
+            marked = phantom.mask[:, :, batch.indices].any(axis=(0, 1))
+            parts.append((answer.score.numpy(), spread, float(answer.anomaly_map.max()), marked))
     scores, deviations, highest, marked = zip(*parts, strict=True)
     return ScoredPhantom(np.concatenate(scores), np.concatenate(deviations), max(highest), np.concatenate(marked))
 

@@ -79,11 +79,40 @@ def find_regions(maps: MapFile, threshold: float, volume: Volume, *, most: int =
             crosses them. Its voxels are not touched.
         most: How many regions to list.
     """
-    search = _Search(voxel_volumes(volume), volume.native_axis, joined=volume.has_spatial_stack, most=most)
-    planar = not volume.has_spatial_stack and volume.native_axis != 2
+    search = RegionSearch(volume, threshold, most=most)
     for index, plane in enumerate(maps.planes()):
-        search.add(index, plane, plane >= threshold, by_row=planar)
-    return search.result(volume)
+        search.add(index, plane)
+    return search.result()
+
+
+class RegionSearch:
+    """The same, told of planes as they come: for maps whose planes along the last axis are made one after the other.
+
+    Args:
+        volume, threshold, most: Of `find_regions`.
+    """
+
+    def __init__(self, volume: Volume, threshold: float, *, most: int = MOST_LISTED) -> None:
+        self._volume, self._threshold, self._next = volume, threshold, 0
+        self._by_row = not volume.has_spatial_stack and volume.native_axis != 2
+        self._search = _Search(voxel_volumes(volume), volume.native_axis, joined=volume.has_spatial_stack, most=most)
+
+    def add(self, index: int, plane: NDArray[np.float32]) -> None:
+        """Go on with plane `index` along the last axis, values (X, Y); planes left out hold nothing.
+
+        Raises:
+            ValueError: If a later plane was added before.
+        """
+        if index < self._next:
+            raise ValueError(f"plane {index} comes after plane {self._next - 1}; add planes in ascending order")
+        if index > self._next:
+            self._search.add(index - 1, plane, np.zeros(plane.shape, bool))
+        self._search.add(index, plane, plane >= self._threshold, by_row=self._by_row)
+        self._next = index + 1
+
+    def result(self) -> Regions:
+        """Everything, once all planes were added."""
+        return self._search.result(self._volume)
 
 
 def voxel_volumes(volume: Volume) -> NDArray[np.float64] | None:
@@ -107,7 +136,7 @@ def voxel_volumes(volume: Volume) -> NDArray[np.float64] | None:
 
 def _sums(group: NDArray[np.int32], weights: NDArray[np.float64] | float, count: int) -> NDArray[np.float64]:
     """Sum of the weights of each group's members; one weight for all, or one for each."""
-    return np.bincount(group, np.broadcast_to(weights, group.shape), count)
+    return np.bincount(group, np.broadcast_to(weights, group.shape), count).astype(np.float64)
 
 
 @dataclass

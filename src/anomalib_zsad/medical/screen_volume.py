@@ -1,7 +1,8 @@
 """Screen one volume: windows, slices, scores, and every output of one series."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ from anomalib_zsad.medical.decisions import DecisionRule, Thresholds
 from anomalib_zsad.medical.faults import Fault, refuse, warn
 from anomalib_zsad.medical.mapfile import MapFile
 from anomalib_zsad.medical.previews import TopSlices
-from anomalib_zsad.medical.regions import Regions, find_regions, regions_csv
+from anomalib_zsad.medical.regions import Regions, RegionSearch, find_regions, regions_csv
 from anomalib_zsad.medical.report import report_text, versions, volume_report
+from anomalib_zsad.medical.scored_batches import ScoredBatch, score_stack
 from anomalib_zsad.medical.scoring import SliceScorer, SliceScores
 from anomalib_zsad.medical.segmentation import write_segmentation
 from anomalib_zsad.medical.slices import Channels, Plane, SliceStack
@@ -28,6 +30,7 @@ from anomalib_zsad.pages import series_page
 from anomalib_zsad.pages.slice_pictures import SlicePictures
 
 OutputType = Literal["nifti", "dicom_seg"]
+_LAST_AXIS = 2
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,8 @@ def screen_volume(
             deviations = temporary.enter_context(closing(MapFile(folder / ".std", volume.shape)))
         if options.pages:
             pictures = temporary.enter_context(SlicePictures(stack, folder / ".pictures", thresholds.mask))
-        targets = _Targets(maps, deviations, TopSlices(options.previews), pictures)
+        search = RegionSearch(volume, thresholds.mask) if stack.axis == _LAST_AXIS else None
+        targets = _Targets(maps, deviations, TopSlices(options.previews), pictures, search)
         rows = _score(stack, scorer, options, thresholds.mask, targets, advance or Advance())
         _note_blank(volume, rows)
         volume.release_voxels()
@@ -180,12 +184,13 @@ def screen_volume(
 
 @dataclass(frozen=True)
 class _Targets:
-    """Where maps and pictures of slices go while they stream past."""
+    """Where maps and pictures of slices go while they stream past; regions only where planes come in their order."""
 
     maps: MapFile
     deviations: MapFile | None
     top: TopSlices
     pictures: SlicePictures | None
+    regions: RegionSearch | None
 
 
 def _stack(volume: Volume, window: Window, options: VolumeOptions) -> SliceStack:
@@ -204,19 +209,31 @@ def _score(
     advance: Advance,
 ) -> list[SliceRow]:
     rows: list[SliceRow] = []
-    for indices, images, blank, answer in answers(stack, scorer, options):
-        rows.extend(_blank_row(stack, index) for index in blank)
-        if targets.pictures is not None:
-            for index in blank:
-                targets.pictures.offer(index)
-        if answer is not None:
-            for place, index in enumerate(indices):
-                rows.append(_row(stack, index, answer, place, mask_threshold))
-                _keep(stack, rows[-1], answer, place, images[place, 1], targets)
-        advance(len(indices) + len(blank))
+    with ThreadPoolExecutor(1, thread_name_prefix="keep") as keeper:  # while the model is at the next batch
+        kept: Future[list[SliceRow]] | None = None
+        for batch in score_stack(stack, scorer, options.batch_size, score_blank=options.score_blank):
+            if kept is not None:  # at most one batch waits
+                rows.extend(kept.result())
+            kept = keeper.submit(_keep_batch, stack, batch, mask_threshold, targets)
+            advance(len(batch.indices) + len(batch.blank))
+        if kept is not None:
+            rows.extend(kept.result())
     if targets.pictures is not None:
         targets.pictures.finish()
     rows.sort(key=lambda row: row.slice)
+    return rows
+
+
+def _keep_batch(stack: SliceStack, batch: ScoredBatch, mask_threshold: float, targets: _Targets) -> list[SliceRow]:
+    """Store what was answered of a batch, and give its rows."""
+    rows = [_blank_row(stack, index) for index in batch.blank]
+    if targets.pictures is not None:
+        for index in batch.blank:
+            targets.pictures.offer(index)
+    if batch.answer is not None:
+        for place, index in enumerate(batch.indices):
+            rows.append(_row(stack, index, batch.answer, place, mask_threshold))
+            _keep(stack, rows[-1], batch.answer, place, batch.images[place, 1], targets)
     return rows
 
 
@@ -226,31 +243,15 @@ def _keep(
     """Store what was answered of one slice."""
     heat = answer.anomaly_map[place].numpy()
     deviation = None if answer.map_std is None else answer.map_std[place].numpy()
-    targets.maps.write(stack.axis, row.slice, stack.to_plane(heat))
+    plane = stack.to_plane(heat)
+    targets.maps.write(stack.axis, row.slice, plane)
+    if targets.regions is not None:
+        targets.regions.add(row.slice, plane)
     if targets.deviations is not None and deviation is not None:
         targets.deviations.write(stack.axis, row.slice, stack.to_plane(deviation))
     targets.top.offer(row.slice, row.score, image.numpy(), heat)
     if targets.pictures is not None:
         targets.pictures.offer(row.slice, heat, deviation)
-
-
-def answers(
-    stack: SliceStack, scorer: SliceScorer, options: VolumeOptions
-) -> Iterator[tuple[list[int], torch.Tensor, list[int], SliceScores | None]]:
-    """Score all slices in batches.
-
-    Yields:
-        Slices of a batch, their images (n, 3, H, W), blank slices met on the way, and the scorer's answer; no answer
-        where the batch is empty.
-
-    Raises:
-        ValueError: If the scorer's answers are no scores.
-    """
-    for indices, images, blank in stack.batches(options.batch_size, skip_blank=not options.score_blank):
-        answer = scorer(images) if indices else None
-        if answer is not None:
-            answer.check(len(indices), stack.shape)
-        yield indices, images, blank, answer
 
 
 def _row(stack: SliceStack, index: int, answer: SliceScores, place: int, mask_threshold: float) -> SliceRow:
@@ -341,20 +342,26 @@ def _write(
     scorer: SliceScorer,
     targets: _Targets,
 ) -> Regions:
-    """Write everything but the page and the report."""
-    if "nifti" in options.output_types:
-        written = write_maps(folder, "anomaly_map", volume, targets.maps, as_map, np.float32)
-        written += write_maps(folder, "lesions", volume, targets.maps, as_mask(result.thresholds.mask), np.uint8)
-        if targets.deviations is not None:
-            written += write_maps(folder, "anomaly_map_std", volume, targets.deviations, as_map, np.float32)
-        result.files += [path.name for path in written]
-    if "dicom_seg" in options.output_types and volume.segmentable:
-        _write_segmentation(folder / "lesions_seg.dcm", volume, result, scorer, targets.maps)
-    write_text(folder / "slices.csv", rows_to_csv(result.rows))
-    result.regions = regions = find_regions(targets.maps, result.thresholds.mask, volume)
-    write_text(folder / "findings.csv", regions_csv(regions.listed, stack.axis))
-    result.files += ["slices.csv", "findings.csv"]
-    result.files += [f"previews/{name}" for name in targets.top.write(folder / "previews", stack.pixel_spacing)]
+    """Write everything but the page and the report, several files at a time."""
+    mask = result.thresholds.mask
+    with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
+        search = targets.regions
+        found = pool.submit(search.result if search else lambda: find_regions(targets.maps, mask, volume))
+        previews = pool.submit(targets.top.write, folder / "previews", stack.pixel_spacing)
+        written: list[Future[list[Path]]] = []
+        if "nifti" in options.output_types:
+            written.append(pool.submit(write_maps, folder, "anomaly_map", volume, targets.maps, as_map, np.float32))
+            written.append(pool.submit(write_maps, folder, "lesions", volume, targets.maps, as_mask(mask), np.uint8))
+            if targets.deviations is not None:
+                spread = (folder, "anomaly_map_std", volume, targets.deviations, as_map, np.float32)
+                written.append(pool.submit(write_maps, *spread))
+        if "dicom_seg" in options.output_types and volume.segmentable:
+            _write_segmentation(folder / "lesions_seg.dcm", volume, result, scorer, targets.maps)
+        result.files = [path.name for future in written for path in future.result()] + result.files
+        write_text(folder / "slices.csv", rows_to_csv(result.rows))
+        result.regions = regions = found.result()
+        write_text(folder / "findings.csv", regions_csv(regions.listed, stack.axis))
+        result.files += ["slices.csv", "findings.csv", *(f"previews/{name}" for name in previews.result())]
     return regions
 
 

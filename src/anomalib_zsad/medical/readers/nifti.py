@@ -2,12 +2,13 @@
 
 import gzip
 import io
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
+from isal import igzip
+from isal.igzip_lib import IsalError
 from monai.data import ImageReader
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
@@ -53,7 +54,7 @@ def read_nifti(
     try:
         with file.open() as raw:
             header, stored = _read_stream(_unpacked(raw), budget)
-    except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
+    except (EOFError, IsalError, gzip.BadGzipFile, OSError) as error:  # type: ignore[misc]  # ISA-L has no types
         message = f"the file is truncated or damaged ({type(error).__name__}); unpack it or copy it again"
         refuse(Fault.DAMAGED_GZIP, message, (), (file.name,))
     except SeriesRefusedError as error:
@@ -81,7 +82,7 @@ def read_nifti(
 def _unpacked(raw: BinaryIO) -> BinaryIO:
     magic = raw.read(2)
     raw.seek(0)
-    return gzip.GzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw  # type: ignore[return-value]
+    return igzip.IGzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw  # type: ignore[return-value]
 
 
 def _read_stream(stream: BinaryIO, budget: SizeBudget) -> tuple[Nifti1Header, NDArray]:

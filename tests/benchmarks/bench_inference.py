@@ -1,0 +1,94 @@
+"""A whole answer against open_clip's vision tower alone: python tests/benchmarks/bench_inference.py [--device cuda].
+
+One method and type at a time; R, the answer, and the machine's best matrix product alternate.
+"""
+
+import argparse
+
+import torch
+from measuring import DTYPES, METHODS, best_matrix_product, build, flops, images, medians, reference, row, seconds
+
+BOUNDS = {
+    ("BayesPFL", "float32"): ("0.95", "0.80"),
+    ("CoPS", "float32"): ("1.05", "0.90"),
+    ("BayesPFL", "bfloat16"): ("1.15", "0.90"),
+    ("CoPS", "bfloat16"): ("1.40", "1.10"),
+}
+
+
+def one_image(repeats: int) -> None:
+    """Batch 1 on the CPU, both methods, both types, and what bfloat16 changes."""
+    for dtype in DTYPES:
+        encode = reference(dtype)
+        image = images(1, dtype)
+        for method in METHODS:
+            model = build(method, dtype)
+            peaks: list[float] = []
+            variants = {
+                "R": lambda encode=encode, image=image: encode(image),
+                "answer": lambda model=model, image=image: model(image, "object"),
+                "peak": lambda dtype=dtype, peaks=peaks: peaks.append(best_matrix_product(dtype, tries=1)),
+            }
+            found = medians(variants, repeats)
+            share = flops(variants["answer"]) / found["answer"] / max(peaks)
+            must, aim = BOUNDS[method, dtype]
+            details = {"R_seconds": found["R"], "share_of_matrix_peak": share, "peak_gflops": max(peaks) / 1e9}
+            row(f"{method}, {dtype}, batch 1", found["answer"] / found["R"], "R", must, aim, **details)
+            del model
+
+
+def deviation() -> None:
+    """What bfloat16 changes in scores and maps of seeded weights."""
+    for method in METHODS:
+        model, batch = build(method), images(2)
+        exact = model(batch, "object")
+        coarse = model.bfloat16()(batch.bfloat16(), "object")
+        for what, must in (("pred_score", "0.02"), ("anomaly_map", "0.05")):
+            difference = (getattr(coarse, what).float() - getattr(exact, what)).abs().max()
+            row(f"{method}, bfloat16 from float32, {what}", float(difference), "largest difference", must)
+
+
+def batch_of_eight(repeats: int) -> None:
+    """Time an image in a batch of 8 against alone."""
+    batch = images(8)
+    for method in METHODS:
+        model = build(method)
+        alone, together = batch[:1], batch
+        variants = {"1": lambda m=model, x=alone: m(x, "object"), "8": lambda m=model, x=together: m(x, "object")}
+        found = medians(variants, repeats)
+        row(f"{method}, float32, an image in a batch of 8", found["8"] / 8 / found["1"], "of batch 1", "1.00")
+        del model
+
+
+def gpu(repeats: int) -> None:
+    """Images a second in bfloat16 at batch 16, and the share of the card's matrix peak."""
+    for method in METHODS:
+        per_image = flops(lambda method=method: build(method)(images(1), "object"))
+        model, batch = build(method, "bfloat16", "cuda"), images(16, "bfloat16", "cuda")
+        seconds(lambda model=model, batch=batch: model(batch, "object"), "cuda")
+        peak = best_matrix_product("bfloat16", "cuda", tries=10)
+        found = medians({"answer": lambda model=model, batch=batch: model(batch, "object")}, repeats, "cuda")
+        rate = 16 / found["answer"]
+        share = rate * per_image / peak
+        name = torch.cuda.get_device_name()
+        row(f"{method}, bfloat16, batch 16 on {name}", rate, "images/s", "", "", share_of_matrix_peak=share)
+        row(f"{method}, share of the card's matrix peak", share, "of peak", "", "0.45")
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Print rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda":
+        gpu(4 * arguments.repeats)
+        return
+    one_image(arguments.repeats)
+    deviation()
+    batch_of_eight(max(1, arguments.repeats // 2))
+
+
+if __name__ == "__main__":
+    main()

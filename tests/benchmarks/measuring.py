@@ -1,0 +1,107 @@
+"""What the benchmarks share: reference, models with random weights, medians of alternating runs, memory, rows.
+
+Only ratios within one run mean anything; seconds depend on the machine.
+"""
+
+import json
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BACKBONE = "ViT-L-14-336"
+SIDE = 518
+LAYERS = (6, 12, 18, 24)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+METHODS = ("BayesPFL", "CoPS")
+
+
+def build(method: str, dtype: str = "float32", device: str = "cpu", backbone: str = BACKBONE) -> Any:
+    """The torch model of a method over a backbone with random weights, 10 sampled prompts, in evaluation mode."""
+    from anomalib_zsad.backbone import FrozenCLIP
+    from anomalib_zsad.models.bayes_pfl.torch_model import BayesPFLModel
+    from anomalib_zsad.models.cops.torch_model import CoPSModel
+
+    torch.manual_seed(0)
+    if method == "BayesPFL":
+        model: torch.nn.Module = BayesPFLModel(FrozenCLIP(backbone, None), LAYERS)
+    else:
+        model = CoPSModel(FrozenCLIP(backbone, None, activation="quick_gelu", position_resize="bilinear"))
+    return model.eval().to(device, DTYPES[dtype])
+
+
+def reference(dtype: str, device: str = "cpu") -> Callable[[Tensor], Tensor]:
+    """What R is the cost of: open_clip's own ``encode_image`` on the same backbone."""
+    import open_clip
+
+    model = open_clip.create_model(BACKBONE, pretrained=None, force_image_size=SIDE)
+    return model.eval().to(device, DTYPES[dtype]).encode_image
+
+
+def images(count: int, dtype: str = "float32", device: str = "cpu") -> Tensor:
+    """Seeded images of noise."""
+    drawn = torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    return drawn.to(device, DTYPES[dtype])
+
+
+def seconds(work: Callable[[], object], device: str = "cpu") -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    work()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def medians(variants: dict[str, Callable[[], object]], repeats: int, device: str = "cpu") -> dict[str, float]:
+    """Median seconds of each variant over alternating runs, after one that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for repeat in range(repeats + 1):
+        for name, variant in variants.items():
+            taken = seconds(variant, device)
+            if repeat:
+                times[name].append(taken)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def best_matrix_product(dtype: str, device: str = "cpu", tries: int = 3) -> float:
+    """FLOP/s of the best large matrix product that this machine does now, by any of torch's kernels."""
+    from anomalib_zsad.backbone import kernels
+
+    side = 4096 if device == "cpu" else 8192
+    x = torch.randn(side, side, device=device).to(DTYPES[dtype])
+    variants: list[Callable[[], object]] = [lambda: torch.nn.functional.linear(x, x)]
+    if device == "cpu" and kernels.usable(x):
+        packed = torch.ops.mkldnn._reorder_linear_weight(x, side)
+        variants += [lambda: kernels.inner_product(x, x), lambda: kernels.inner_product(x, packed)]
+    return max(2 * side**3 / seconds(variant, device) for variant in variants for _ in range(tries))
+
+
+def flops(work: Callable[[], object]) -> int:
+    """Floating-point operations of all matrix products and convolutions in a call on the CPU."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    enabled = torch.backends.mkldnn.flags(enabled=False)  # plain operations, which torch can count
+    with enabled, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def memory(name: str) -> float:
+    """``VmRSS`` (now) or ``VmHWM`` (peak) of this process in MiB."""
+    found = re.search(name + r":\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else float("nan")
+
+
+def row(what: str, measured: float, unit: str, must: str = "", aim: str = "", **details: Any) -> None:
+    """One row of the table, as a line of JSON for ``run.py``."""
+    record = {"row": what, "measured": round(measured, 4), "unit": unit, "must": must, "aim": aim, "details": details}
+    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
