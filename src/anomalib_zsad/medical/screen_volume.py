@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +14,10 @@ import torch
 from anomalib_zsad.atomic import write_text
 from anomalib_zsad.medical.decisions import DecisionRule, Thresholds
 from anomalib_zsad.medical.faults import Fault, refuse, warn
+from anomalib_zsad.medical.map_outputs import MapOutputs
 from anomalib_zsad.medical.mapfile import MapFile
 from anomalib_zsad.medical.previews import TopSlices
-from anomalib_zsad.medical.regions import Regions, RegionSearch, find_regions, regions_csv
+from anomalib_zsad.medical.regions import Regions, regions_csv
 from anomalib_zsad.medical.report import report_text, versions, volume_report
 from anomalib_zsad.medical.scored_batches import ScoredBatch, score_stack
 from anomalib_zsad.medical.scoring import SliceScorer, SliceScores
@@ -25,12 +26,10 @@ from anomalib_zsad.medical.slices import Channels, Plane, SliceStack
 from anomalib_zsad.medical.tables import Decision, SliceRow, rows_to_csv
 from anomalib_zsad.medical.volume import Volume
 from anomalib_zsad.medical.windowing import Window, check_window, choose_window
-from anomalib_zsad.medical.writers import as_map, as_mask, write_maps
 from anomalib_zsad.pages import series_page
 from anomalib_zsad.pages.slice_pictures import SlicePictures
 
 OutputType = Literal["nifti", "dicom_seg"]
-_LAST_AXIS = 2
 
 
 @dataclass(frozen=True)
@@ -156,14 +155,19 @@ def screen_volume(
     rule.check(volume, stack)
     thresholds = rule.thresholds(options.threshold)
     with ExitStack() as temporary:
-        maps = temporary.enter_context(closing(MapFile(folder / ".map", volume.shape)))
-        deviations = pictures = None
-        if options.std_map:
-            deviations = temporary.enter_context(closing(MapFile(folder / ".std", volume.shape)))
+        outputs = MapOutputs(
+            folder,
+            volume,
+            stack.axis,
+            thresholds.mask,
+            nifti="nifti" in options.output_types,
+            deviations=options.std_map,
+        )
+        temporary.enter_context(outputs)
+        pictures = None
         if options.pages:
             pictures = temporary.enter_context(SlicePictures(stack, folder / ".pictures", thresholds.mask))
-        search = RegionSearch(volume, thresholds.mask) if stack.axis == _LAST_AXIS else None
-        targets = _Targets(maps, deviations, TopSlices(options.previews), pictures, search)
+        targets = _Targets(outputs, TopSlices(options.previews), pictures)
         rows = _score(stack, scorer, options, thresholds.mask, targets, advance or Advance())
         _note_blank(volume, rows)
         volume.release_voxels()
@@ -184,13 +188,11 @@ def screen_volume(
 
 @dataclass(frozen=True)
 class _Targets:
-    """Where maps and pictures of slices go while they stream past; regions only where planes come in their order."""
+    """Where maps and pictures of slices go while they stream past."""
 
-    maps: MapFile
-    deviations: MapFile | None
+    outputs: MapOutputs
     top: TopSlices
     pictures: SlicePictures | None
-    regions: RegionSearch | None
 
 
 def _stack(volume: Volume, window: Window, options: VolumeOptions) -> SliceStack:
@@ -243,12 +245,8 @@ def _keep(
     """Store what was answered of one slice."""
     heat = answer.anomaly_map[place].numpy()
     deviation = None if answer.map_std is None else answer.map_std[place].numpy()
-    plane = stack.to_plane(heat)
-    targets.maps.write(stack.axis, row.slice, plane)
-    if targets.regions is not None:
-        targets.regions.add(row.slice, plane)
-    if targets.deviations is not None and deviation is not None:
-        targets.deviations.write(stack.axis, row.slice, stack.to_plane(deviation))
+    spread = None if deviation is None else stack.to_plane(deviation)
+    targets.outputs.add(row.slice, stack.to_plane(heat), spread)
     targets.top.offer(row.slice, row.score, image.numpy(), heat)
     if targets.pictures is not None:
         targets.pictures.offer(row.slice, heat, deviation)
@@ -343,25 +341,17 @@ def _write(
     targets: _Targets,
 ) -> Regions:
     """Write everything but the page and the report, several files at a time."""
-    mask = result.thresholds.mask
     with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
-        search = targets.regions
-        found = pool.submit(search.result if search else lambda: find_regions(targets.maps, mask, volume))
+        finished = pool.submit(targets.outputs.finish)
         previews = pool.submit(targets.top.write, folder / "previews", stack.pixel_spacing)
-        written: list[Future[list[Path]]] = []
-        if "nifti" in options.output_types:
-            written.append(pool.submit(write_maps, folder, "anomaly_map", volume, targets.maps, as_map, np.float32))
-            written.append(pool.submit(write_maps, folder, "lesions", volume, targets.maps, as_mask(mask), np.uint8))
-            if targets.deviations is not None:
-                spread = (folder, "anomaly_map_std", volume, targets.deviations, as_map, np.float32)
-                written.append(pool.submit(write_maps, *spread))
         if "dicom_seg" in options.output_types and volume.segmentable:
-            _write_segmentation(folder / "lesions_seg.dcm", volume, result, scorer, targets.maps)
-        result.files = [path.name for future in written for path in future.result()] + result.files
+            _write_segmentation(folder / "lesions_seg.dcm", volume, result, scorer, targets.outputs.maps)
         write_text(folder / "slices.csv", rows_to_csv(result.rows))
-        result.regions = regions = found.result()
+        names, regions = finished.result()
         write_text(folder / "findings.csv", regions_csv(regions.listed, stack.axis))
-        result.files += ["slices.csv", "findings.csv", *(f"previews/{name}" for name in previews.result())]
+        shown = [f"previews/{name}" for name in previews.result()]
+    result.files = [*names, *result.files, "slices.csv", "findings.csv", *shown]
+    result.regions = regions
     return regions
 
 

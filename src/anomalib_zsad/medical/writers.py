@@ -1,6 +1,7 @@
 """NIfTI outputs on the exact grid of the input, streamed plane by plane."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,9 @@ def write_maps(folder: Path, name: str, volume: Volume, maps: MapFile, convert: 
         shape = (*maps.shape[:2], run.stop - run.start) if len(parts) > 1 else maps.shape
         planes = maps.planes(run.start, run.stop) if len(parts) > 1 else maps.planes()
         path = folder / (f"{name}_part{number:02d}.nii.gz" if len(parts) > 1 else f"{name}.nii.gz")
-        header = output_header(volume, affine, shape, dtype)
-        _write_stream(path, header, (convert(plane) for plane in planes), dtype)
+        with closing(MapStream(path, output_header(volume, affine, shape, dtype), convert, dtype)) as stream:
+            for index, plane in enumerate(planes):
+                stream.add(index, plane)
         written.append(path)
     return written
 
@@ -98,11 +100,59 @@ def output_header(volume: Volume, affine: Floats, shape: tuple[int, ...], dtype:
     return header
 
 
-def _write_stream(path: Path, header: Nifti1Header, planes: Iterable[NDArray], dtype: type) -> None:
-    """Header, four bytes that say "no extensions", and voxels, gzipped without name or time."""
-    header["vox_offset"] = header.sizeof_hdr + 4
-    header["scl_slope"], header["scl_inter"] = 1, 0
-    with path.open("xb") as raw, igzip.IGzipFile("", "wb", _COMPRESSION, raw, mtime=0) as stream:
-        stream.write(header.binaryblock + bytes(4))
-        for plane in planes:
-            stream.write(np.asarray(plane, dtype).tobytes(order="F"))
+class MapStream:
+    """A gzipped NIfTI file whose planes along the last axis come one after the other.
+
+    Args:
+        path: A new file.
+        header: Of the whole.
+        convert: From float32 planes to what is stored.
+        dtype: Type of what is stored.
+    """
+
+    def __init__(self, path: Path, header: Nifti1Header, convert: Convert, dtype: type) -> None:
+        self.path, self._convert, self._dtype, self._next = path, convert, dtype, 0
+        self._shape: tuple[int, int, int] = header.get_data_shape()
+        header["vox_offset"] = header.sizeof_hdr + 4
+        header["scl_slope"], header["scl_inter"] = 1, 0
+        self._raw = path.open("xb")
+        self._stream = igzip.IGzipFile("", "wb", _COMPRESSION, self._raw, mtime=0)  # no name and no time
+        self._stream.write(header.binaryblock + bytes(4))  # four bytes that say "no extensions"
+
+    def add(self, index: int, plane: NDArray[np.float32]) -> None:
+        """Go on with plane `index`, values (X, Y); planes left out are 0.
+
+        Raises:
+            ValueError: If a later plane was added before.
+        """
+        if index < self._next:
+            raise ValueError(f"plane {index} comes after plane {self._next - 1}; add planes in ascending order")
+        self._leave_out(index)
+        self._stream.write(np.asarray(self._convert(plane), self._dtype).tobytes(order="F"))
+        self._next = index + 1
+
+    def close(self) -> None:
+        """Bring the file to its end, and close it."""
+        try:
+            self._leave_out(self._shape[2])
+            self._stream.close()
+        finally:
+            self._raw.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is; nothing happens where it is closed."""
+        self._raw.close()
+
+    def _leave_out(self, index: int) -> None:
+        empty = bytes(self._shape[0] * self._shape[1] * np.dtype(self._dtype).itemsize)
+        for _ in range(self._next, index):
+            self._stream.write(empty)
+        self._next = index
+
+
+def stream_map(folder: Path, name: str, volume: Volume, convert: Convert, dtype: type) -> MapStream | None:
+    """Where a map goes whose planes come in order; `None` where uneven slices need several files (`write_maps`)."""
+    parts = volume.even_parts()
+    if len(parts) > 1:
+        return None
+    return MapStream(folder / f"{name}.nii.gz", output_header(volume, parts[0][1], volume.shape, dtype), convert, dtype)
