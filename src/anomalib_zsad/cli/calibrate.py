@@ -70,7 +70,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     add_model_arguments(parser)
     add_slicing_arguments(parser.add_argument_group("screening", "as the volumes will be screened"))
-    add_reading_arguments(parser)
+    add_reading_arguments(parser, source_names=False)
     return parser
 
 

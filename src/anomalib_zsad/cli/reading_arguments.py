@@ -1,4 +1,4 @@
-"""Arguments that `screen` and `info` share: how volumes are read."""
+"""Arguments that `screen`, `info` and `calibrate` share: how volumes are read."""
 
 import argparse
 import math
@@ -13,8 +13,8 @@ refused; 6 the output cannot be written; 130 interrupted
 """
 
 
-def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments to a parser."""
+def add_reading_arguments(parser: argparse.ArgumentParser, *, source_names: bool = True) -> None:
+    """Add the arguments to a parser; that which shows file names only to commands that list inputs."""
     group = parser.add_argument_group("reading")
     group.add_argument(
         "--mode",
@@ -30,11 +30,12 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--volume-index", type=int, metavar="N", help="which volume of a NIfTI file that holds several")
     group.add_argument("--max-volume-gib", type=float, default=4.0, metavar="GIB", help="largest volume in memory")
-    group.add_argument(
-        "--source-names",
-        action="store_true",
-        help="show file names, which may hold patient data; without it, series have pseudonyms only",
-    )
+    if source_names:
+        group.add_argument(
+            "--source-names",
+            action="store_true",
+            help="show file names, which may hold patient data; without it, series have pseudonyms only",
+        )
 
 
 def reading_options(args: argparse.Namespace) -> "ReadingOptions":
