@@ -22,7 +22,7 @@ from anomalib_zsad.demo import UNSEEN_CATEGORIES
 from anomalib_zsad.demo.sample_data import CATEGORIES, draw_piece
 
 # Numbers of pieces, far from those of the sample set.
-_NORMAL, _NEW, _ABNORMAL = 1000, 3000, 5000
+_NORMAL, _ABNORMAL = 1000, 5000
 _BATCH = 8
 
 
@@ -54,7 +54,7 @@ def judge_category(module: Any, category: str, pieces: int, rate: float, factor:
     kinds = CATEGORIES[category].kinds
     groups: list[list[tuple[int, str | None]]] = [
         [(_NORMAL + number, None) for number in range(pieces)],
-        [(_NEW + number, None) for number in range(2 * pieces)],
+        [(_NORMAL + number, None) for number in range(pieces, 3 * pieces)],
         [(_ABNORMAL + number, kinds[number % len(kinds)]) for number in range(pieces)],
     ]
     (known, _), (normal, normal_std), (abnormal, abnormal_std) = (_score(module, category, group) for group in groups)
