@@ -81,13 +81,13 @@ function tile(image) {
   return item;
 }
 
-// Thumbnails are drawn when they come into sight.
+// Thumbnails are drawn when they are about to come into sight.
 const seen = new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) {
     seen.unobserve(entry.target);
     drawThumbnail(entry.target);
   }
-}, { rootMargin: "300px" });
+}, { rootMargin: "1600px" });
 
 async function drawThumbnail(canvas) {
   const record = await store.get(Number(canvas.dataset.number));

@@ -16,6 +16,11 @@ function svgElement(name, attributes, text) {
   return element;
 }
 
+// Lowest and highest of many numbers.
+function ends(numbers) {
+  return [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
+}
+
 class Strip {
   // `rows` as in the page's data; `choose` is called with the place of a row; `word` says what a row is.
   constructor(svg, rows, threshold, uncertainty, choose, word = "slice") {
@@ -41,7 +46,7 @@ class Strip {
     const values = scored.flatMap((row) => [row.score - this.spread(row), row.score + this.spread(row)]);
     if (this.threshold !== null) values.push(Math.min(1, this.threshold));
     if (!values.length) return [0, 1];
-    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const [low, high] = ends(values);
     const room = Math.max(0.02, 0.08 * (high - low));
     return [Math.max(0, low - room), Math.min(1, high + room)];
   }
@@ -49,8 +54,7 @@ class Strip {
   measure() {
     this.width = this.svg.clientWidth || 600;
     this.height = this.svg.clientHeight || 150;
-    const slices = this.rows.map((row) => row.slice);
-    [this.first, this.last] = [Math.min(...slices), Math.max(...slices)];
+    [this.first, this.last] = ends(this.rows.map((row) => row.slice));
     [this.low, this.high] = this.range();
   }
 
@@ -78,7 +82,7 @@ class Strip {
     this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     this.cursor = svgElement("line", { class: "cursor", y1: MARGIN.top - 6, y2: this.height - MARGIN.bottom });
     const parts = [...this.axes(), ...this.runs().flatMap((run) => this.curve(run)), this.cursor];
-    this.svg.replaceChildren(...parts, ...this.rows.map((row) => this.mark(row)));
+    this.svg.replaceChildren(...parts, ...this.marked().map((row) => this.mark(row)));
     this.select(this.place);
   }
 
@@ -122,6 +126,13 @@ class Strip {
     if (!inSight) return parts;
     const y = this.y(this.threshold);
     return [...parts, line("threshold", y), number("number here", y, this.threshold)];
+  }
+
+  // Rows with a mark of their own: where there are very many, one of each kind for each column of pixels.
+  marked() {
+    if (this.gap >= 1) return this.rows;
+    const columns = new Map(this.rows.map((row) => [`${row.decision}/${row.flagged}/${Math.round(this.x(row.slice))}`, row]));
+    return [...columns.values()];
   }
 
   // Shapes differ as well as colours. Where slices are many, normal ones are just the line.
