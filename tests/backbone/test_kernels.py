@@ -92,8 +92,8 @@ def small_tower(side: int) -> tuple[VisionTower, BackboneConfig]:
 
 @pytest.mark.parametrize("value_path", [False, True])
 def test_the_vision_tower_answers_the_same_without_these_kernels(monkeypatch, value_path) -> None:
-    tower, config = small_tower(192)  # 257 tokens: attention goes head by head
-    images = draw(3, 3, 192, 192)
+    tower, config = small_tower(240)  # 401 tokens: attention goes head by head
+    images = draw(3, 3, 240, 240)
     layers = (2, config.vision.layers)
     with torch.no_grad():
         ours = tower(images, layers, value_path)

@@ -22,7 +22,7 @@ def one_image(repeats: int) -> None:
         encode = reference(dtype)
         image = images(1, dtype)
         for method in METHODS:
-            model = build(method, dtype)
+            model = build(method, dtype).requires_grad_(False)  # as the counter of operations needs it
             peaks: list[float] = []
             variants = {
                 "R": lambda encode=encode, image=image: encode(image),
@@ -63,7 +63,8 @@ def batch_of_eight(repeats: int) -> None:
 def gpu(repeats: int) -> None:
     """Images a second in bfloat16 at batch 16, and the share of the card's matrix peak."""
     for method in METHODS:
-        per_image = flops(lambda method=method: build(method)(images(1), "object"))
+        plain = build(method).requires_grad_(False)
+        per_image = flops(lambda plain=plain: plain(images(1), "object"))
         model, batch = build(method, "bfloat16", "cuda"), images(16, "bfloat16", "cuda")
         seconds(lambda model=model, batch=batch: model(batch, "object"), "cuda")
         peak = best_matrix_product("bfloat16", "cuda", tries=10)

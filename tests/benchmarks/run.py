@@ -1,45 +1,102 @@
-"""Run every benchmark, one after the other, and keep what they print: python tests/benchmarks/run.py [NAME ...].
+"""Run the benchmarks, one after the other, and put their rows into one table.
 
-Each is a program of its own in this folder, in a process of its own, so that peaks of memory are its own. Ratios and
-memory are what to read; seconds depend on the machine.
+    python tests/benchmarks/run.py [NAME ...] [--all]
+
+Each is a program of its own in this folder, in a process of its own, so that peaks of memory are its own, and prints a
+line of JSON for each row. The table goes to the terminal and to results/benchmarks.md, all rows to
+results/benchmarks.jsonl.
 """
 
 import argparse
+import json
+import platform
 import subprocess
 import sys
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
 
 FOLDER = Path(__file__).resolve().parent
-# Arguments that suit two cores and a coffee break; each program's own defaults are the full size.
-ARGUMENTS = {
+RESULTS = FOLDER.parents[1] / "results"
+TABLE = ("bench_inference", "bench_memory", "bench_training", "bench_volume", "bench_openvino")
+# Of single parts; they print text. Arguments that suit two cores and a coffee break.
+PARTS = {
+    "bench_cops": ["--backbone", "demo", "--batch", "8", "--repeats", "7"],
     "bench_metrics": ["--images", "200"],
     "bench_evaluate": ["--images", "100"],
-    "bench_cops": ["--backbone", "demo", "--batch", "8", "--repeats", "7"],
     "bench_screening_memory": [],
 }
+console = Console()
 
 
 def main() -> int:
-    """Run the benchmarks asked for and write results/benchmarks.txt."""
+    """Run what was asked for; 1 where a program failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=[*ARGUMENTS, []], help="which; all by default")
-    parser.add_argument("--full", action="store_true", help="at full size, as far as each program has one")
+    parser.add_argument("names", nargs="*", choices=[*TABLE, *PARTS, []], help="which; by default those of the table")
+    parser.add_argument("--all", action="store_true", help="those of single parts too")
     options = parser.parse_args()
-    output = FOLDER.parents[1] / "results" / "benchmarks.txt"
-    output.parent.mkdir(exist_ok=True)
-    failed = 0
-    with output.open("a", encoding="utf-8") as file:
-        file.write(f"# {datetime.now(timezone.utc).isoformat(timespec='seconds')}\n")
-        for name in options.names or ARGUMENTS:
-            command = [sys.executable, str(FOLDER / f"{name}.py"), *([] if options.full else ARGUMENTS[name])]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            text = f"## {name}\n{done.stdout}{done.stderr if done.returncode else ''}\n"
-            sys.stdout.write(text)
-            file.write(text)
-            failed += done.returncode != 0
-    sys.stdout.write(f"Kept in {output}\n")
+    names = options.names or [*TABLE, *(PARTS if options.all else ())]
+    RESULTS.mkdir(exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    failed = []
+    for name in names:
+        found, text, code = run(name)
+        rows += found
+        if code:
+            failed.append(name)
+        if name in PARTS or code:
+            console.print(text, markup=False, highlight=False)
+    if torch.cuda.is_available() and "bench_inference" in names:
+        rows += run("bench_inference", "--device", "cuda")[0]
+    if rows:
+        keep(rows)
+    for name in failed:
+        console.print(f"[red]{name} failed[/]")
     return 1 if failed else 0
+
+
+def run(name: str, *arguments: str) -> tuple[list[dict[str, Any]], str, int]:
+    """Rows, text and exit status of one program."""
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *PARTS.get(name, []), *arguments]
+    with console.status(f"{name} ..."):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"row"')]
+    return rows, done.stdout + (done.stderr if done.returncode else ""), done.returncode
+
+
+def keep(rows: list[dict[str, Any]]) -> None:
+    """Show the table and write the files."""
+    header = ["measured", "", "must", "aim", "details"]
+    table = ["| | " + " | ".join(header) + " |", "| --- | ---: | --- | --- | --- | --- |"]
+    for row in rows:
+        details = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in row["details"].items())
+        cells = [row["row"], f"{row['measured']:.3g}", row["unit"], row["must"], row["aim"], details]
+        table.append("| " + " | ".join(cells) + " |")
+    conditions = (
+        f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {processor()}, {torch.get_num_threads()} threads, "
+        f"torch {version('torch')}, open_clip {version('open_clip_torch')}, Python {platform.python_version()}. "
+        "R: open_clip's encode_image of one image, same run, type and threads."
+    )
+    text = f"{conditions}\n\n" + "\n".join(table) + "\n"
+    (RESULTS / "benchmarks.md").write_text(text, encoding="utf-8")
+    lines = "".join(json.dumps({"conditions": conditions, **row}) + "\n" for row in rows)
+    with (RESULTS / "benchmarks.jsonl").open("a", encoding="utf-8") as file:
+        file.write(lines)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Kept in {RESULTS / 'benchmarks.md'}", highlight=False)
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

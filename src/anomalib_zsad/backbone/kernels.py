@@ -18,7 +18,7 @@ from torch import Tensor
 # A tile of attention scores (rows x keys) of this many elements stays in a core's share of the cache.
 _TILE_ELEMENTS = 1 << 21
 # Below this many keys, torch's fused attention has less to do in each call than the calls themselves cost.
-_FEWEST_KEYS = 192
+_FEWEST_KEYS = 320
 
 
 def _available() -> bool:
