@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_zsad.backbone import FrozenCLIP, ImageTokens
+from anomalib_zsad.backbone.kernels import is_traced
 from anomalib_zsad.models.components.names import resolve_names
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread, top_mean
@@ -22,6 +23,9 @@ from .heads import PatchFusion, ResidualCrossAttention
 from .prompts import PromptBank, spoken_name
 
 Noise = tuple[Tensor, Tensor, Tensor]
+
+# Elements of the tensors that maps are made through: on other devices, and on the CPU.
+_GROUP_ELEMENTS = (1 << 28, 1 << 22)
 
 
 class PromptSample(NamedTuple):
@@ -136,14 +140,14 @@ class BayesPFLModel(nn.Module):
         if share > 0:
             score = score + share * top_mean(evidence.unsmoothed_map.squeeze(1), self.top_k)
             sample_scores = sample_scores + share * top_mean(evidence.sample_maps, self.top_k)
-        smoothed = self.smoothing(evidence.sample_maps)
+        anomaly_map, map_std = self._smoothed(evidence.sample_maps)
         return ZeroShotPrediction(
             pred_score=score.clamp(0, 1),
             pred_label=None,
-            anomaly_map=smoothed.mean(dim=1, keepdim=True).clamp(0, 1),
+            anomaly_map=anomaly_map,
             pred_mask=None,
             score_std=spread(sample_scores, dim=1),
-            map_std=spread(smoothed, dim=1)[:, None],
+            map_std=map_std,
         )
 
     def evidence(
@@ -218,9 +222,23 @@ class BayesPFLModel(nn.Module):
         """Unsmoothed abnormal probability of each sample, averaged over bank entries and layers: (n, R, side, side)."""
         samples, entries = text.shape[1:3]
         layers = torch.stack(self.pixel_logits(tokens, text.flatten(1, 2)), dim=2)
-        by_sample = layers.unflatten(1, (samples, entries)).flatten(2, 3).unbind(dim=1)
-        # One sample at a time: prompts x layers x pixels at once would be the largest tensor of the whole model.
-        return torch.stack([self.upsample(logits).sigmoid_().mean(dim=1) for logits in by_sample], dim=1)
+        by_sample = layers.unflatten(1, (samples, entries)).flatten(2, 3)
+        # A few samples at a time: prompts x layers x pixels at once would be the largest tensor of the whole model.
+        if is_traced():  # in a graph the number of images is not known
+            return torch.stack([self.upsample(part).sigmoid_().mean(dim=1) for part in by_sample.unbind(dim=1)], dim=1)
+        pixels = by_sample.shape[2] * self.backbone.image_size**2
+        parts = by_sample.flatten(0, 1).split(_group(by_sample, pixels))
+        maps = torch.cat([self.upsample(part).sigmoid_().mean(dim=1) for part in parts])
+        return maps.unflatten(0, (-1, samples))
+
+    def _smoothed(self, sample_maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of the smoothed sample maps (n, R, side, side) and their standard deviation, (n, 1, side, side)."""
+        groups = (sample_maps,)
+        if not is_traced():
+            groups = sample_maps.split(_group(sample_maps, sample_maps[0].numel()))
+        smoothed = [(part.mean(dim=1, keepdim=True), spread(part, dim=1)) for part in map(self.smoothing, groups)]
+        means, deviations = zip(*smoothed, strict=True)
+        return torch.cat(means).clamp_(0, 1), torch.cat(deviations)[:, None]
 
     def _seeded_noise(self) -> Noise:
         return self.noise_context, self.noise_normal, self.noise_abnormal
@@ -228,6 +246,11 @@ class BayesPFLModel(nn.Module):
     def _embed_names(self, class_names: Sequence[str] | str | None, images: int) -> tuple[Tensor, Tensor | None]:
         names = resolve_names(class_names, images, self.class_name)
         return self.backbone.embed_names([spoken_name(name) for name in names])
+
+
+def _group(example: Tensor, elements: int) -> int:
+    """How many things of so many elements are worked on at once: what a processor's cache holds, or a GPU fills."""
+    return max(1, _GROUP_ELEMENTS[example.device.type == "cpu"] // elements)
 
 
 def _check_arguments(backbone: FrozenCLIP, num_samples: int, map_weight: float, top_k: int) -> None:
