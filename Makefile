@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 install: $(STAMP)  ## Make .venv and install the package into it
 
-demo: $(STAMP)  ## Train on the sample set, test on unseen categories, write heatmaps to demo_output
+demo: $(STAMP)  ## Train, test, calibrate, screen, evaluate on the sample set; everything goes to demo_output
 	$(BIN)/python -m anomalib_zsad.demo --output demo_output
 
 test: $(STAMP)  ## The test suite (offline, two cores)
