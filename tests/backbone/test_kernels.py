@@ -68,9 +68,9 @@ def test_gradients_of_the_input_equal_torchs_and_the_weights_have_none() -> None
 
 
 @needs_onednn
-@pytest.mark.parametrize("tile", [1 << 21, 1000])
+@pytest.mark.parametrize("tile", [1 << 22, 4000])
 def test_attention_equals_torchs(dtype, monkeypatch, tile) -> None:
-    monkeypatch.setattr(kernels, "_TILE_ELEMENTS", tile)
+    monkeypatch.setattr(kernels, "_TILE_BYTES", tile)
     joined = draw(2, 201, 3 * 4 * 16, seed=6).to(dtype)
     queries, keys, values = (part.unflatten(-1, (4, 16)).transpose(1, 2) for part in joined.chunk(3, dim=-1))
     expected = F.scaled_dot_product_attention(queries.float(), keys.float(), values.float())

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# A tile of attention scores (rows x keys) of this many elements stays in a core's share of the cache.
-_TILE_ELEMENTS = 1 << 21
+# A tile of attention scores (rows x keys) of this many bytes, and the one that softmax makes of it, stay in the cache.
+_TILE_BYTES = 1 << 22
 # Below this many keys, torch's fused attention has less to do in each call than the calls themselves cost.
 _FEWEST_KEYS = 320
 
@@ -139,14 +139,13 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         (n, length, heads * width), the heads side by side.
     """
     n, heads, length, width = queries.shape
-    queries = (queries * width**-0.5).contiguous()
-    keys, values = keys.contiguous(), values.contiguous()
     answer = queries.new_empty(n, length, heads, width)
-    rows = max(1, _TILE_ELEMENTS // keys.shape[-2])
+    rows = max(1, _TILE_BYTES // (keys.shape[-2] * keys.element_size()))
     for image in range(n):
         for head in range(heads):
-            key, value = keys[image, head], values[image, head].t()
+            query = (queries[image, head] * width**-0.5).contiguous()
+            key, value = keys[image, head].contiguous(), values[image, head].contiguous().t()
             for start in range(0, length, rows):
-                scores = inner_product(queries[image, head, start : start + rows], key)
-                answer[image, start : start + rows, head] = inner_product(F.softmax(scores, dim=-1), value)
+                scores = F.softmax(inner_product(query[start : start + rows], key), dim=-1)
+                answer[image, start : start + rows, head] = inner_product(scores, value)
     return answer.flatten(-2)

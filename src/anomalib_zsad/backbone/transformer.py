@@ -148,11 +148,8 @@ class FrozenBlock(FrozenModule):
 
     def queries_keys_values(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """All three from one in-projection."""
-        joined = self.attention_in(normed)
-        queries, keys, values = (self.split_heads(part) for part in joined.chunk(3, dim=-1))
-        if kernels.attention_usable(queries, keys):  # laid out head by head once, for both paths of CoPS
-            return queries.contiguous(), keys.contiguous(), values.contiguous()
-        return queries, keys, values
+        queries, keys, values = self.attention_in(normed).chunk(3, dim=-1)
+        return self.split_heads(queries), self.split_heads(keys), self.split_heads(values)
 
     def add_attention(
         self, x: Tensor, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None

@@ -227,9 +227,11 @@ class BayesPFLModel(nn.Module):
         if is_traced():  # in a graph the number of images is not known
             return torch.stack([self.upsample(part).sigmoid_().mean(dim=1) for part in by_sample.unbind(dim=1)], dim=1)
         pixels = by_sample.shape[2] * self.backbone.image_size**2
-        parts = by_sample.flatten(0, 1).split(_group(by_sample, pixels))
-        maps = torch.cat([self.upsample(part).sigmoid_().mean(dim=1) for part in parts])
-        return maps.unflatten(0, (-1, samples))
+        group, side = _group(by_sample, pixels), self.backbone.image_size
+        maps = by_sample.new_empty((*by_sample.shape[:2], side, side), dtype=torch.float32)
+        for part, place in zip(by_sample.flatten(0, 1).split(group), maps.flatten(0, 1).split(group), strict=True):
+            place.copy_(self.upsample(part).sigmoid_().mean(dim=1))
+        return maps
 
     def _smoothed(self, sample_maps: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of the smoothed sample maps (n, R, side, side) and their standard deviation, (n, 1, side, side)."""
