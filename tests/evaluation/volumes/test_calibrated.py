@@ -7,7 +7,7 @@ from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.evaluation.calibrated_images import describe_figures, image_figures
 from anomalib_zsad.evaluation.figure import share
 from anomalib_zsad.evaluation.results import Run
-from anomalib_zsad.evaluation.volumes.calibrated import calibrated_figures
+from anomalib_zsad.evaluation.volumes.calibrated import calibrated_figures, reaches
 from anomalib_zsad.evaluation.volumes.figures import figures, recall_by_size
 from anomalib_zsad.evaluation.volumes.rows import volumes_csv
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
@@ -41,6 +41,16 @@ def test_thresholds_flag_what_the_p_values_flag() -> None:
     assert (figure.of, figure.value) == (3, pytest.approx(1 / 3))
     # The exact interval of 1 of 3, from tables of Clopper and Pearson's limits.
     assert (figure.low, figure.high) == (pytest.approx(0.0084, abs=1e-4), pytest.approx(0.9057, abs=1e-4))
+
+
+@pytest.mark.parametrize("level", ["volume", "slice", "mask"])
+def test_a_score_is_flagged_exactly_where_its_p_value_is_at_most_the_rate(level: str) -> None:
+    calibration = flat_calibration(0.5)
+    threshold = calibration.threshold(level, 0.05)
+    scores = np.append(np.linspace(0, 1, 2001), [threshold, np.nextafter(np.float32(threshold), np.float32(0))])
+    flagged = reaches(scores, threshold)
+    np.testing.assert_array_equal(flagged, calibration.p_values(level, scores) <= 0.05)
+    assert flagged[-2:].tolist() == [True, False]
 
 
 def test_shares_at_the_calibrated_thresholds() -> None:

@@ -64,3 +64,13 @@ def test_volumes_without_lesions_have_no_dice() -> None:
     assert oracle_dice(only_normal).value is None
     assert oracle_dice(only_normal).note == "there is no lesion"
     assert "mean over 5 volumes with lesions" in oracle_dice(simulated_set(10, 0)).note
+
+
+def test_figure_is_the_highest_mean_over_all_thresholds() -> None:
+    volumes = simulated_set(10, 0)
+    curves = [record.dice for record in volumes.records if record.dice is not None]
+    best = oracle_dice(volumes)
+    everywhere = np.mean([curve.at(np.linspace(0, 1, 2001)) for curve in curves], axis=0)
+    assert best.value == pytest.approx(everywhere.max(), abs=2e-3)
+    assert best.value >= everywhere.max() - 1e-3
+    assert np.mean([curve.at(np.array(best.threshold)) for curve in curves]) == pytest.approx(best.value)
