@@ -224,7 +224,7 @@ class BayesPFLModel(nn.Module):
         layers = torch.stack(self.pixel_logits(tokens, text.flatten(1, 2)), dim=2)
         by_sample = layers.unflatten(1, (samples, entries)).flatten(2, 3)
         # A few samples at a time: prompts x layers x pixels at once would be the largest tensor of the whole model.
-        if is_traced():  # in a graph the number of images is not known
+        if is_traced() or torch.is_grad_enabled():  # in a graph the number of images is not known
             return torch.stack([self.upsample(part).sigmoid_().mean(dim=1) for part in by_sample.unbind(dim=1)], dim=1)
         pixels = by_sample.shape[2] * self.backbone.image_size**2
         group, side = _group(by_sample, pixels), self.backbone.image_size
