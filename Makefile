@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Workers of the test suite, of one thread each: more threads than cores only wait for each other.
 THREADS ?= 2
 
 .PHONY: help install demo test test-slow lint format bench clean
@@ -22,10 +23,10 @@ demo: $(STAMP)  ## Train, test, calibrate, screen, evaluate on the sample set; e
 	$(BIN)/python -m anomalib_zsad.demo --output demo_output
 
 test: $(STAMP)  ## The test suite (offline, two cores)
-	$(BIN)/python -m pytest -n $(THREADS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS)
 
 test-slow: $(STAMP)  ## The slower tests as well
-	$(BIN)/python -m pytest -n $(THREADS) -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) -m slow
 
 lint: $(STAMP)  ## Ruff (lint and format) and mypy
 	$(BIN)/ruff check .
