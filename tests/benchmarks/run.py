@@ -25,7 +25,7 @@ RESULTS = FOLDER.parents[1] / "results"
 TABLE = ("bench_inference", "bench_memory", "bench_training", "bench_volume", "bench_openvino")
 # Of single parts; they print text. Arguments that suit two cores and a coffee break.
 PARTS = {
-    "bench_cops": ["--backbone", "demo", "--batch", "8", "--repeats", "7"],
+    "bench_cops": ["--backbone", "demo", "--repeats", "7"],
     "bench_metrics": ["--images", "200"],
     "bench_evaluate": ["--images", "100"],
     "bench_screening_memory": [],

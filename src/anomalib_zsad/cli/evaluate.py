@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomalib_zsad.cli.calibration_arguments import add_calibration_arguments, load_calibration
 from anomalib_zsad.cli.evaluation_reports import model_arguments_of, report
+from anomalib_zsad.cli.model_arguments import add_building_arguments
 
 if TYPE_CHECKING:
     from anomalib_zsad.evaluation.evaluate import Settings, Subject
@@ -46,19 +47,9 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--model", required=True, help="BayesPFL or CoPS")
     group.add_argument("--checkpoint", type=Path, nargs="+", default=[], help="one, or several to be averaged over")
-    group.add_argument("--backbone", help="demo, an open_clip model name, or a JSON configuration")
-    group.add_argument("--pretrained", help="open_clip tag or weights file of the backbone")
+    add_building_arguments(group)
     group.add_argument("--image-size", type=int, help="side of the input in pixels")
-    group.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="model_arguments",
-        help="a further argument of the model, such as num_samples=5; may be repeated",
-    )
     group.add_argument("--auxiliary", metavar="NAME", help="set that the model was trained on, if it does not say")
-    group.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1, ...")
 
 
 def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,9 +17,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run without --checkpoint, to try the command: scores mean nothing",
     )
+    group.add_argument("--class-name", help="what the slices show, for the prompts, such as brain (default: object)")
+    add_building_arguments(group)
+
+
+def add_building_arguments(group: "argparse._ArgumentGroup") -> None:
+    """Add to a group what a model is built of, beside its method and checkpoint."""
     group.add_argument("--backbone", help="demo, an open_clip model name, or a JSON configuration")
     group.add_argument("--pretrained", help="open_clip tag or weights file of the backbone")
-    group.add_argument("--class-name", help="what the slices show, for the prompts, such as brain (default: object)")
     group.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1, ...")
     group.add_argument(
         "--set",

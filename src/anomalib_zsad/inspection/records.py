@@ -1,13 +1,13 @@
 """One record for each image, and the file they go to."""
 
-import csv
-import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from anomalib_zsad.csv_tables import cell_text, table_text
 
 Verdict = Literal["abnormal", "normal", "uncertain", "unreadable"]
 
@@ -55,23 +55,14 @@ def by_score(records: Iterable[ImageRecord]) -> list[ImageRecord]:
 
 def records_csv(records: Iterable[ImageRecord]) -> str:
     """The records as CSV with a header; nothing for `None`, `true` and `false` for booleans."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([field.name for field in fields(ImageRecord)])
-    writer.writerows([[_cell(value) for value in asdict(record).values()] for record in records])
-    return buffer.getvalue()
+    return table_text([field.name for field in fields(ImageRecord)], (asdict(one).values() for one in records), _cell)
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.6g}"
+    if not isinstance(value, str):
+        return cell_text(value)
     # A spreadsheet would compute a name that begins like a formula.
-    text = str(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+    return f"'{value}" if value[:1] in ("=", "+", "-", "@") else value
 
 
 def find_images(location: Path) -> list[tuple[str, Path]]:

@@ -5,9 +5,7 @@ and leaves the working set. Voxels that share a face, an edge or a corner belong
 plane), which is `scipy.ndimage.label` with a structure of ones.
 """
 
-import csv
 import heapq
-import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 
@@ -17,6 +15,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from anomalib_zsad.csv_tables import rounded_text, table_text
 from anomalib_zsad.medical.mapfile import MapFile
 from anomalib_zsad.medical.volume import Volume
 
@@ -132,11 +131,6 @@ def voxel_volumes(volume: Volume) -> NDArray[np.float64] | None:
     distances = np.abs(np.diff(np.asarray(positions) @ np.cross(first, second)))
     before, after = np.append(distances[:1], distances), np.append(distances, distances[-1:])
     return (before + after) / 2
-
-
-def _sums(group: NDArray[np.int32], weights: NDArray[np.float64] | float, count: int) -> NDArray[np.float64]:
-    """Sum of the weights of each group's members; one weight for all, or one for each."""
-    return np.bincount(group, np.broadcast_to(weights, group.shape), count).astype(np.float64)
 
 
 @dataclass
@@ -264,8 +258,8 @@ class _Search:
         i, j = np.nonzero(labels)
         group, values = labels[i, j] - 1, plane[i, j]
         voxels = np.bincount(group, minlength=count)
-        weights = None if self.sizes is None else self.sizes[(i, j, index)[self.axis]]
-        volume = voxels.astype(float) if weights is None else _sums(group, weights, count)
+        size = np.ones(1) if self.sizes is None else self.sizes[np.asarray((i, j, index)[self.axis])]
+        volume = np.bincount(group, np.broadcast_to(size, group.shape), count).astype(np.float64)
         peak = np.full(count, -np.inf, values.dtype)
         np.maximum.at(peak, group, values)
         highest = np.flatnonzero(values == peak[group])  # of equal peaks the first by column, then by row
@@ -308,13 +302,8 @@ def regions_csv(regions: Iterable[Region], axis: int) -> str:
         regions: Numbered from 1 in this order.
         axis: Voxel axis that the screened slices follow.
     """
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(region_record(1, _EXAMPLE, 0)), lineterminator="\n")
-    writer.writeheader()
-    for number, region in enumerate(regions, 1):
-        record = region_record(number, region, axis)
-        writer.writerow({key: _cell(value) for key, value in record.items()})
-    return buffer.getvalue()
+    rows = (region_record(number, region, axis).values() for number, region in enumerate(regions, 1))
+    return table_text(list(region_record(1, _EXAMPLE, 0)), rows, rounded_text)
 
 
 def region_record(number: int, region: Region, axis: int) -> dict[str, float | int | None]:
@@ -330,12 +319,6 @@ def region_record(number: int, region: Region, axis: int) -> dict[str, float | i
 
 
 _EXAMPLE = Region(1, None, 0.0, (0, 0, 0), None, (0, 0, 0), (0, 0, 0))
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{round(value, 6):.6g}" if isinstance(value, float) else str(value)
 
 
 def _triple(values: NDArray[np.int64]) -> tuple[int, int, int]:

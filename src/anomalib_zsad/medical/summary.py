@@ -1,13 +1,12 @@
 """What became of everything that a screening run found: one entry for each, as JSON and CSV."""
 
-import csv
-import io
 import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from anomalib_zsad.csv_tables import table_text
 from anomalib_zsad.medical.faults import Fault, Finding, refuse
 from anomalib_zsad.medical.loading import Job
 from anomalib_zsad.medical.screen_volume import VolumeResult
@@ -145,14 +144,4 @@ def counts(entries: list[Entry]) -> dict[str, int]:
 def summary_csv(entries: list[Entry], *, with_files: bool) -> str:
     """One row for each entry."""
     columns = (*_COLUMNS, "source") if with_files else _COLUMNS
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(getattr(entry, name)) for name in columns] for entry in entries)
-    return buffer.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return table_text(columns, ([getattr(entry, name) for name in columns] for entry in entries))

@@ -1,10 +1,10 @@
 """One row for each slice, and the file they go to."""
 
-import csv
-import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
+
+from anomalib_zsad.csv_tables import rounded_text, table_text
 
 Decision = Literal["abnormal", "normal", "uncertain", "blank"]
 
@@ -53,17 +53,4 @@ class SliceRow:
 
 def rows_to_csv(rows: Iterable[SliceRow]) -> str:
     """The rows as CSV text with a header; nothing for `None`, `true` and `false` for booleans."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([field.name for field in fields(SliceRow)])
-    writer.writerows([[_cell(value) for value in asdict(row).values()] for row in rows])
-    return buffer.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    # Rounded first: what is left of a coordinate of zero is no number to show.
-    return f"{round(value, 6):.6g}" if isinstance(value, float) else str(value)
+    return table_text([field.name for field in fields(SliceRow)], (asdict(row).values() for row in rows), rounded_text)

@@ -1,12 +1,11 @@
 """One row for each volume, and one for each lesion, as CSV."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from anomalib_zsad.csv_tables import table_text
 from anomalib_zsad.evaluation.volumes.calibrated import dice_of, reaches
 from anomalib_zsad.evaluation.volumes.figures import oracle_dice, recall_threshold
 from anomalib_zsad.evaluation.volumes.lesions import size_class, size_classes, sphere_diameter
@@ -43,21 +42,7 @@ def lesions_csv(sets: Sequence[VolumeSet]) -> str:
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
-    return buffer.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"
-    if isinstance(value, float | np.floating):
-        return "" if np.isnan(value) else f"{value:.6g}"
-    return str(value)
+    return table_text(columns, ([row.get(column) for column in columns] for row in rows))
 
 
 def _of_set(volumes: VolumeSet) -> dict[str, Any]:

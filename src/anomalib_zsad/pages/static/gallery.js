@@ -44,13 +44,6 @@ function extend() {
   byId("more").hidden = chosen.list.length <= chosen.count;
 }
 
-function make(name, className, text) {
-  const element = document.createElement(name);
-  if (className) element.className = className;
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
 function shapeOf(decision) {
   const svg = svgElement("svg", { class: `shape ${decision}`, viewBox: "-8 -8 16 16", "aria-hidden": "true" });
   svg.append(svgElement("path", { d: (SHAPES[decision] ?? SHAPES.blank)(5) }));
@@ -167,19 +160,7 @@ function showFacts(image) {
     ...(image.size[0] ? [["Size", `${image.size[0]} × ${image.size[1]} px`]] : []),
     ...(image.reason ? [["Reason", image.reason]] : []),
   ];
-  byId("image-facts").replaceChildren(...facts.map(([name, value]) => {
-    const line = make("div");
-    line.append(make("dt", "", name), make("dd", "", value));
-    return line;
-  }));
-}
-
-function setOverlay(name) {
-  if (name !== "none") chosen.last = name;
-  chosen.overlay = name;
-  document.querySelector(`input[name=overlay][value=${name}]`).checked = true;
-  drawBar(byId("bar"), page.scales[name] ?? null, name === "map" ? page.thresholds.mask : null);
-  draw();
+  listFacts(byId("image-facts"), facts);
 }
 
 const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -Infinity, End: Infinity };

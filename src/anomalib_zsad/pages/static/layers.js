@@ -9,6 +9,22 @@ function byId(name) {
   return document.getElementById(name);
 }
 
+function make(name, className, text) {
+  const element = document.createElement(name);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+// Pairs of name and value as a list of terms.
+function listFacts(list, facts) {
+  list.replaceChildren(...facts.map(([name, value]) => {
+    const line = make("div");
+    line.append(make("dt", "", name), make("dd", "", value));
+    return line;
+  }));
+}
+
 async function decode(source) {
   const image = new Image();
   image.src = source;
@@ -197,4 +213,13 @@ function tick(place, value, name) {
   mark.style.left = `${100 * place}%`;
   mark.style.transform = `translateX(${-100 * place}%)`;
   return mark;
+}
+
+// The map, its deviation or nothing over the picture; both pages keep what is shown in `chosen`.
+function setOverlay(name) {
+  if (name !== "none") chosen.last = name;
+  chosen.overlay = name;
+  document.querySelector(`input[name=overlay][value=${name}]`).checked = true;
+  drawBar(byId("bar"), page.scales[name] ?? null, name === "map" ? page.thresholds.mask : null);
+  draw();
 }

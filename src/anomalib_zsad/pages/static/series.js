@@ -62,22 +62,7 @@ function showFacts(row) {
     ...(row.position ? [["Middle (RAS, mm)", row.position.map((value) => (Math.round(10 * value) / 10 + 0).toFixed(1)).join(", ")]] : []),
     ...(row.instance ? [["SOP instance UID", row.instance + (row.frame ? `, frame ${row.frame}` : "")]] : []),
   ];
-  byId("slice-facts").replaceChildren(...facts.map(([name, value]) => {
-    const line = document.createElement("div");
-    const [term, text] = [document.createElement("dt"), document.createElement("dd")];
-    term.textContent = name;
-    text.textContent = value;
-    line.append(term, text);
-    return line;
-  }));
-}
-
-function setOverlay(name) {
-  if (name !== "none") chosen.last = name;
-  chosen.overlay = name;
-  document.querySelector(`input[name=overlay][value=${name}]`).checked = true;
-  drawBar(byId("bar"), page.scales[name] ?? null, name === "map" ? page.thresholds.mask : null);
-  draw();
+  listFacts(byId("slice-facts"), facts);
 }
 
 // True proportions: the frame takes the largest size of its shape that fits into the stage.
