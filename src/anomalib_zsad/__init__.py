@@ -13,11 +13,11 @@ from anomalib_zsad import registration
 if TYPE_CHECKING:
     from anomalib_zsad.data.auxiliary import AuxiliaryDataModule
     from anomalib_zsad.data.folder_tree import FolderTree
-    from anomalib_zsad.data.sample import SampleDataModule
-    from anomalib_zsad.evaluation.meta_json import MetaJson
-    from anomalib_zsad.medical.datamodule import VolumeDataModule
+    from anomalib_zsad.data.meta_json import MetaJson
+    from anomalib_zsad.data.sample_set import SampleDataModule
     from anomalib_zsad.models.bayes_pfl.lightning_model import BayesPFL
     from anomalib_zsad.models.cops.lightning_model import CoPS
+    from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
 
 __all__ = [
     "AuxiliaryDataModule",

@@ -37,9 +37,9 @@ EXPORTS: dict[str, dict[str, str]] = {
     DATA: {
         "AuxiliaryDataModule": "anomalib_zsad.data.auxiliary",
         "FolderTree": "anomalib_zsad.data.folder_tree",
-        "MetaJson": "anomalib_zsad.evaluation.meta_json",
-        "SampleDataModule": "anomalib_zsad.data.sample",
-        "VolumeDataModule": "anomalib_zsad.medical.datamodule",
+        "MetaJson": "anomalib_zsad.data.meta_json",
+        "SampleDataModule": "anomalib_zsad.data.sample_set",
+        "VolumeDataModule": "anomalib_zsad.volumes.datasets.datamodule",
     },
 }
 

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from anomalib_zsad.backbone import WEIGHTS_VARIABLE, WeightsMismatchError, WeightsUnavailableError, load_config
-from anomalib_zsad.backbone.weights import file_sha256, find_weights, load_weights
+from anomalib_zsad.backbone.weights import find_weights, load_weights
+from anomalib_zsad.outputs.file_hash import file_sha256
 
 
 class Archive(torch.nn.Module):

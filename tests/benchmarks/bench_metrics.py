@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from anomalib_zsad.evaluation.metrics import PixelMetrics
+from anomalib_zsad.metrics import PixelMetrics
 
 
 def make_pool(count: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:

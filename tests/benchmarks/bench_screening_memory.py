@@ -23,9 +23,9 @@ import json, re, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import highdicom, nibabel, matplotlib, scipy.ndimage, skimage.filters, monai.data
-from anomalib_zsad.medical.screening import ScreeningOptions, screen
-from anomalib_zsad.medical.screen_volume import VolumeOptions
-from tests.medical.bright_spot import BrightSpotScorer
+from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import VolumeOptions
+from tests.screening.bright_spot import BrightSpotScorer
 
 def status(name):
     return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
@@ -40,7 +40,7 @@ print(json.dumps({"code": int(code), "before": before, "peak": status("VmHWM"), 
 
 def write_series(folder: Path, slices: int) -> None:
     """A noisy CT of SIDE x SIDE pixels, one slice in memory at a time."""
-    from anomalib_zsad.medical.phantom_dicom import slice_dataset
+    from anomalib_zsad.demo.phantom_dicom import slice_dataset
 
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from measuring import row
 
-from anomalib_zsad.medical.model_scorer import ModelScorer, build_scorer
-from anomalib_zsad.medical.phantoms import make_phantom
-from anomalib_zsad.medical.scoring import SliceScores
-from anomalib_zsad.medical.screen_volume import VolumeOptions
-from anomalib_zsad.medical.screening import ScreeningOptions, screen
+from anomalib_zsad.demo.phantoms import make_phantom
+from anomalib_zsad.scoring.model_scorer import ModelScorer, build_scorer
+from anomalib_zsad.scoring.scores import SliceScores
+from anomalib_zsad.screening.options import VolumeOptions
+from anomalib_zsad.screening.screen import ScreeningOptions, screen
 
 
 def write_volume(path: Path, side: int, slices: int) -> None:

@@ -12,9 +12,8 @@ from anomalib_zsad.calibration import (
     CalibrationFileError,
     CalibrationMismatchError,
     TooFewNormalsError,
-    volume_fingerprint,
 )
-from anomalib_zsad.medical.screen_volume import VolumeOptions
+from anomalib_zsad.screening.options import VolumeOptions, volume_fingerprint
 from tests.calibration.calibrations import FINGERPRINT, of_images, of_volumes
 
 

@@ -6,7 +6,7 @@ import torch
 from anomalib.data.utils import read_image as anomalib_read_image
 from PIL import Image
 
-from anomalib_zsad.data.images import read_image, read_mask
+from anomalib_zsad.data.image_files import read_image, read_mask
 
 
 def save(folder, picture, name="image.png"):

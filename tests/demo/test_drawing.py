@@ -6,7 +6,7 @@ import pytest
 from anomalib_zsad.demo.drawing import defects, scene, unseen
 from anomalib_zsad.demo.drawing.materials import MATERIALS
 from anomalib_zsad.demo.drawing.objects import OBJECTS
-from anomalib_zsad.demo.pool import draw_pool, draw_twin
+from anomalib_zsad.demo.pretraining_pool import draw_pool, draw_twin
 
 SIZE = 96
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from anomalib_zsad.backbone import config as backbone_config
 from anomalib_zsad.demo import captions
-from anomalib_zsad.demo.clip import CONFIG, DemoCLIP
-from anomalib_zsad.demo.pool import draw_pool
 from anomalib_zsad.demo.pretrain import Settings, learning_rate, pretrain
+from anomalib_zsad.demo.pretraining_pool import draw_pool
+from anomalib_zsad.demo.small_clip import CONFIG, DemoCLIP
 
 TINY = {
     "embed_dim": 24,

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from anomalib_zsad.cli import evaluate as evaluate_command
 from anomalib_zsad.cli import weights as weights_command
-from anomalib_zsad.evaluation import registry, subject
+from anomalib_zsad.data.set_names import AuxiliarySet
+from anomalib_zsad.evaluation import subject
 from anomalib_zsad.evaluation.evaluate import Subject
-from anomalib_zsad.evaluation.names import AuxiliarySet
 from anomalib_zsad.evaluation.subject import build_subject, listed_set
+from anomalib_zsad.models import known_weights as registry
 from tests.evaluation.evaluation_samples import FakeModel, write_meta, write_tree
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_zsad.evaluation.names import AuxiliarySet, canonical_name
+from anomalib_zsad.data.set_names import AuxiliarySet, canonical_name
 from anomalib_zsad.evaluation.targets import Target, parse_target
 from tests.evaluation.evaluation_samples import write_image, write_mask, write_meta, write_tree
 
@@ -129,7 +129,9 @@ def test_volumes_are_evaluated_slice_by_slice(tmp_path: Path) -> None:
     for folder, data in (("images", volume), ("masks", mask)):
         (tmp_path / "scans" / folder).mkdir(parents=True)
         nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), tmp_path / "scans" / folder / "a.nii.gz")
-    target = parse_target(f"anomalib_zsad.medical.datamodule.VolumeDataModule:{tmp_path / 'scans'}?class_name=brain")
+    target = parse_target(
+        f"anomalib_zsad.volumes.datasets.datamodule.VolumeDataModule:{tmp_path / 'scans'}?class_name=brain"
+    )
     assert target.name == "scans"
     assert target.categories[0].name == "brain"
     dataset = target.categories[0].load()

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from anomalib_zsad.medical.scoring import SliceScores
+from anomalib_zsad.scoring.scores import SliceScores
 
 SIDE = 32
 

@@ -15,10 +15,12 @@ from anomalib_zsad.cli import inspect as command
 from anomalib_zsad.inspection import journal as journals
 from anomalib_zsad.inspection.inspect_images import InspectionOptions, inspect_images
 from anomalib_zsad.inspection.journal import Journal, JournalError
-from anomalib_zsad.inspection.records import find_images
 from anomalib_zsad.inspection.rule import ImageRule
-from anomalib_zsad.inspection.scoring import ModelImageScorer
-from anomalib_zsad.medical.screening import DiskError, ExitCode, OutputInUseError
+from anomalib_zsad.outputs.disk_errors import DiskError
+from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.output_folder import OutputInUseError
+from anomalib_zsad.scoring.image_records import find_images
+from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 from tests.inspection.bright_image import BrightImageScorer
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_data" / "industrial" / "washer"
@@ -271,8 +273,8 @@ def test_the_command_inspects_with_a_model(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomalib_zsad.medical.model_scorer.build_scorer", lambda *_: None)
-    monkeypatch.setattr("anomalib_zsad.inspection.scoring.ModelImageScorer", lambda _: BrightImageScorer())
+    monkeypatch.setattr("anomalib_zsad.scoring.model_scorer.build_scorer", lambda *_: None)
+    monkeypatch.setattr("anomalib_zsad.scoring.image_scorer.ModelImageScorer", lambda _: BrightImageScorer())
     (tmp_path / "empty").mkdir()
     assert call("-i", tmp_path / "empty", "-o", tmp_path / "1", "--allow-untrained") == ExitCode.NOTHING_FOUND
     assert "no images at the input path" in capsys.readouterr().err
@@ -295,9 +297,9 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
 def test_an_interrupt_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anomalib_zsad.medical.model_scorer.build_scorer", lambda *_: None)
+    monkeypatch.setattr("anomalib_zsad.scoring.model_scorer.build_scorer", lambda *_: None)
     monkeypatch.setattr(
-        "anomalib_zsad.inspection.scoring.ModelImageScorer", lambda _: BrightImageScorer(0, KeyboardInterrupt())
+        "anomalib_zsad.scoring.image_scorer.ModelImageScorer", lambda _: BrightImageScorer(0, KeyboardInterrupt())
     )
     source = write_images(tmp_path / "in", 2)
     assert call("-i", source, "-o", tmp_path / "out", "--allow-untrained") == ExitCode.INTERRUPTED
@@ -306,9 +308,9 @@ def test_an_interrupt_is_told(
 
 def test_images_are_scored_as_they_are_calibrated(tmp_path: Path) -> None:
     """The calibration's scores of the same files are those of the inspection."""
-    from anomalib_zsad.calibration.images import calibrate_images
-    from anomalib_zsad.calibration.images import find_images as find_normals
-    from anomalib_zsad.medical.model_scorer import build_scorer
+    from anomalib_zsad.inspection.calibrate_images import calibrate_images
+    from anomalib_zsad.inspection.calibrate_images import find_images as find_normals
+    from anomalib_zsad.scoring.model_scorer import build_scorer
 
     source = tmp_path / "in"
     source.mkdir()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
-from anomalib_zsad.data.sampling import SeededSampler
+from anomalib_zsad.data.seeded_sampler import SeededSampler
 from anomalib_zsad.models.components.global_batch import Share, share_of_step
 from tests.models import training_run
 from tests.models.small import write_backbone

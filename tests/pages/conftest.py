@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from anomalib_zsad.inspection.inspect_images import InspectionOptions, inspect_images
-from anomalib_zsad.medical.screen_volume import VolumeOptions
-from anomalib_zsad.medical.screening import ScreeningOptions, screen
+from anomalib_zsad.screening.options import VolumeOptions
+from anomalib_zsad.screening.screen import ScreeningOptions, screen
 from tests.inspection.bright_image import BrightImageScorer
-from tests.medical.bright_spot import BrightSpotScorer
-from tests.medical.volume_builders import affines, write_nifti, write_series
+from tests.screening.bright_spot import BrightSpotScorer
+from tests.volumes.volume_builders import affines, write_nifti, write_series
 
 try:
     from tests.pages.browser import Browser, programs

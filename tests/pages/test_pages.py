@@ -12,20 +12,22 @@ import torch
 from PIL import Image
 
 from anomalib_zsad.inspection.inspect_images import InspectionOptions, inspect_images
-from anomalib_zsad.medical.scoring import SliceScores
-from anomalib_zsad.medical.screen_volume import VolumeOptions, screen_volume
-from anomalib_zsad.medical.screening import ExitCode, ScreeningOptions, screen
-from anomalib_zsad.medical.slices import SliceStack
-from anomalib_zsad.medical.volume import SliceSource, Units, Volume
-from anomalib_zsad.medical.windowing import Window
+from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.pages import slice_pictures
 from anomalib_zsad.pages.document import number, plain, safe_json, score
 from anomalib_zsad.pages.encoding import LADDER, Quality, jpeg, reduce_map, reduced_size, store_map
 from anomalib_zsad.pages.grey_codes import GreyCodes
 from anomalib_zsad.pages.slice_pictures import SlicePictures
+from anomalib_zsad.scoring.scores import SliceScores
+from anomalib_zsad.screening.options import VolumeOptions
+from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.screen_volume import screen_volume
+from anomalib_zsad.volumes.slice_stack import SliceStack
+from anomalib_zsad.volumes.volume import SliceSource, Units, Volume
+from anomalib_zsad.volumes.windowing import Window
 from tests.inspection.bright_image import BrightImageScorer
-from tests.medical.bright_spot import BrightSpotScorer
-from tests.medical.volume_builders import marked_voxels, write_series
+from tests.screening.bright_spot import BrightSpotScorer
+from tests.volumes.volume_builders import marked_voxels, write_series
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028'\"&"
 
@@ -353,7 +355,7 @@ def test_images_that_are_no_volume_have_no_millimetres(tmp_path: Path) -> None:
         del dataset.ImagePositionPatient
 
     source = write_series(tmp_path / "s", edit=without_position)
-    from anomalib_zsad.medical.loading import ReadingOptions
+    from anomalib_zsad.volumes.reading.loading import ReadingOptions
 
     options = ScreeningOptions(reading=ReadingOptions(mode="2d"), volume=VolumeOptions(window="900/450"))
     code, _ = screen(source, tmp_path / "out", BrightSpotScorer(), options)

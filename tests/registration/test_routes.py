@@ -184,6 +184,6 @@ def test_a_wheel_install(tmp_path, wheel, backbone):
 
 
 SAMPLE = (
-    "from anomalib_zsad.data.sample import sample_data_folder\n"
+    "from anomalib_zsad.data.sample_set import sample_data_folder\n"
     "assert sample_data_folder().parent.name == 'anomalib_zsad', sample_data_folder()\n"
 )

@@ -4,7 +4,6 @@ A tag such as ``"openai"`` is looked for, in this order, in the folder that the 
 ``ANOMALIB_ZSAD_WEIGHTS`` names, and where open_clip keeps or fetches it. A path is read as it is.
 """
 
-import hashlib
 import logging
 import os
 import warnings
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from anomalib_zsad.outputs.file_hash import file_sha256
 
 from .config import DEMO, DEMO_FOLDER, BackboneConfig
 
@@ -139,15 +140,6 @@ def _verify(path: Path, expected: str | None) -> None:
             "incomplete. Fetch it again, or rename it if it is meant to differ."
         )
         raise WeightsMismatchError(msg)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

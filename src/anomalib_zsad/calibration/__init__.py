@@ -2,7 +2,7 @@
 
 from anomalib_zsad.calibration.calibration import MINIMUM_UNITS, Calibration, CalibrationFileError
 from anomalib_zsad.calibration.conformal import TooFewNormalsError, benjamini_hochberg, normals_needed
-from anomalib_zsad.calibration.fingerprint import CalibrationMismatchError, image_fingerprint, volume_fingerprint
+from anomalib_zsad.calibration.fingerprint import CalibrationMismatchError, image_fingerprint
 
 __all__ = [
     "MINIMUM_UNITS",
@@ -13,5 +13,4 @@ __all__ = [
     "benjamini_hochberg",
     "image_fingerprint",
     "normals_needed",
-    "volume_fingerprint",
 ]

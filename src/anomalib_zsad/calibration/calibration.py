@@ -11,9 +11,9 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from anomalib_zsad.atomic import write_text
 from anomalib_zsad.calibration.conformal import NormalScores, TooFewNormalsError, check_rate
 from anomalib_zsad.calibration.fingerprint import check_fingerprint, flatten
+from anomalib_zsad.outputs.atomic import write_text
 
 Kind = Literal["volumes", "images"]
 LEVELS: dict[str, tuple[str, ...]] = {"volumes": ("volume", "slice", "mask"), "images": ("image", "mask")}

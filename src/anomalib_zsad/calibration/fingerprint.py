@@ -4,12 +4,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from anomalib_zsad.medical.screen_volume import VolumeOptions
 
 _REMEDY = (
     "Use the model and the settings that it was made with, or make a new one of normal data with "
@@ -101,32 +100,11 @@ def weights_hash(model: "nn.Module") -> str:
     return digest.hexdigest()
 
 
-def volume_fingerprint(
-    description: Mapping[str, Any], options: "VolumeOptions", mode: Literal["volume", "2d"] = "volume"
-) -> dict[str, Any]:
-    """Fingerprint of what scores volumes.
-
-    Args:
-        description: What the scorer says of itself (`SliceScorer.describe`).
-        options: How volumes are screened.
-        mode: How they are read.
-    """
-    screening = {
-        "mode": mode,
-        "plane": options.plane,
-        "channels": options.channels,
-        "crop": options.crop,
-        "window": options.window,
-        "top_k": options.top_k,
-        "score_blank": options.score_blank,
-    }
-    return flatten({"model": _compared(description), "screening": screening})
-
-
 def image_fingerprint(module: Any, class_name: str) -> dict[str, Any]:
     """Fingerprint of a model that scores images of one class."""
-    return flatten({"model": {**_compared(describe_model(module)), "class_name": class_name}})
+    return flatten({"model": {**compared(describe_model(module)), "class_name": class_name}})
 
 
-def _compared(description: Mapping[str, Any]) -> dict[str, Any]:
+def compared(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a scorer's description of itself that decides scores."""
     return {name: value for name, value in description.items() if name not in _NOT_COMPARED}

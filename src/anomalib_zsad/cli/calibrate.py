@@ -17,9 +17,9 @@ from anomalib_zsad.cli.reading_arguments import add_reading_arguments, reading_o
 
 if TYPE_CHECKING:
     from anomalib_zsad.calibration import Calibration
-    from anomalib_zsad.calibration.normal_volumes import Normals
-    from anomalib_zsad.medical.model_scorer import ModelScorer
-    from anomalib_zsad.medical.screen_volume import VolumeOptions
+    from anomalib_zsad.scoring.model_scorer import ModelScorer
+    from anomalib_zsad.screening.normal_volumes import Normals
+    from anomalib_zsad.screening.options import VolumeOptions
 
 _EPILOG = """\
 The input holds nothing but normal cases, of the same kind as those to be judged later (scanner, protocol, region;
@@ -76,7 +76,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate and say what came of it; 0 on success, 2 where the user must act."""
-    from anomalib_zsad.medical.model_scorer import build_scorer
+    from anomalib_zsad.scoring.model_scorer import build_scorer
 
     try:
         _check_output(args)
@@ -149,17 +149,17 @@ def _datamodule(args: argparse.Namespace) -> tuple[str, Path, dict[str, Any]]:
 
 
 def _is_volume_datamodule(name: str) -> bool:
-    from anomalib_zsad.data.sources import CategorySet
-    from anomalib_zsad.medical.datamodule import VolumeDataModule
+    from anomalib_zsad.data.category_set import CategorySet
+    from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
 
     return issubclass(CategorySet(name).resolve_class(), VolumeDataModule)
 
 
 def _volumes(args: argparse.Namespace, scorer: "ModelScorer") -> "Calibration":
-    from anomalib_zsad.calibration.normal_volumes import find_volumes
-    from anomalib_zsad.calibration.volumes import calibrate_volumes
-    from anomalib_zsad.medical.progress import Progress
-    from anomalib_zsad.medical.screen_volume import VolumeOptions
+    from anomalib_zsad.screening.calibrate_volumes import calibrate_volumes
+    from anomalib_zsad.screening.normal_volumes import find_volumes
+    from anomalib_zsad.screening.options import VolumeOptions
+    from anomalib_zsad.screening.progress import Progress
 
     reading, only = reading_options(args), _only(args)
     options = VolumeOptions(
@@ -180,8 +180,8 @@ def _volumes(args: argparse.Namespace, scorer: "ModelScorer") -> "Calibration":
 
 
 def _of_volume_datamodule(args: argparse.Namespace, options: "VolumeOptions") -> "Normals":
-    from anomalib_zsad.calibration.normal_volumes import patient_expression, volumes_of_datamodule
-    from anomalib_zsad.medical.datamodule import VolumeDataModule
+    from anomalib_zsad.screening.normal_volumes import patient_expression, volumes_of_datamodule
+    from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
 
     _, root, arguments = _datamodule(args)
     given = [name for name in _SLICING if name in arguments]
@@ -218,8 +218,8 @@ def _tell(series: str, message: str) -> None:
 
 
 def _images(args: argparse.Namespace, scorer: "ModelScorer") -> "Calibration":
-    from anomalib_zsad.calibration.images import calibrate_images, find_images, images_of_datamodule
     from anomalib_zsad.evaluation.progress import RichProgress
+    from anomalib_zsad.inspection.calibrate_images import calibrate_images, find_images, images_of_datamodule
 
     if args.target is None:
         if not args.input.is_dir():
@@ -240,8 +240,9 @@ def _check_training(args: argparse.Namespace, module: str, root: Path, arguments
     Raises:
         ValueError: If it was.
     """
-    from anomalib_zsad.evaluation.subject import find_auxiliary, find_method
+    from anomalib_zsad.evaluation.subject import find_auxiliary
     from anomalib_zsad.evaluation.targets import datamodule_target
+    from anomalib_zsad.models.methods import find_method
 
     target = datamodule_target(module, root, None, arguments)
     auxiliary = find_auxiliary(find_method(args.model), args.checkpoint)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_zsad.cli.calibration_arguments import add_calibration_arguments, load_calibration
-from anomalib_zsad.cli.evaluation_reports import model_arguments_of, report
+from anomalib_zsad.cli.evaluate_outputs import model_arguments_of, report
 from anomalib_zsad.cli.model_arguments import add_building_arguments
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anomalib_zsad.cli.reading_arguments import EXIT_CODES, add_reading_arguments, reading_options
 
 if TYPE_CHECKING:
-    from anomalib_zsad.medical.inventory import InventoryItem
+    from anomalib_zsad.volumes.reading.inventory import InventoryItem
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Print the inventory; see the exit codes of ``screen``."""
-    from anomalib_zsad.medical.inventory import take_inventory
+    from anomalib_zsad.volumes.reading.inventory import take_inventory
 
     try:
         items = list(take_inventory(args.input, reading_options(args), check=args.check))
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _exit_code(items: "list[InventoryItem]") -> int:
-    from anomalib_zsad.medical.screening import ExitCode
+    from anomalib_zsad.outputs.exit_codes import ExitCode
 
     refused = any(item.status == "refused" for item in items)
     if any(item.status.startswith("ready") for item in items):

@@ -10,8 +10,8 @@ from anomalib_zsad.cli.model_arguments import add_model_arguments, check_paths, 
 
 if TYPE_CHECKING:
     from anomalib_zsad.inspection.inspect_images import InspectionOptions
-    from anomalib_zsad.inspection.records import ImageRecord
-    from anomalib_zsad.medical.screening import ExitCode
+    from anomalib_zsad.outputs.exit_codes import ExitCode
+    from anomalib_zsad.scoring.image_records import ImageRecord
 
 _EPILOG = """\
 Written: images.csv (score, deviation, p-value, decision and peak of each image), report.html to look at (sorted by
@@ -60,9 +60,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Inspect, print a summary, and tell by the exit code how it went."""
     from anomalib_zsad.inspection.inspect_images import inspect_images
-    from anomalib_zsad.inspection.scoring import ModelImageScorer
-    from anomalib_zsad.medical.model_scorer import build_scorer
-    from anomalib_zsad.medical.screening import DiskError, ExitCode, OutputInUseError
+    from anomalib_zsad.outputs.disk_errors import DiskError
+    from anomalib_zsad.outputs.exit_codes import ExitCode
+    from anomalib_zsad.outputs.output_folder import OutputInUseError
+    from anomalib_zsad.scoring.image_scorer import ModelImageScorer
+    from anomalib_zsad.scoring.model_scorer import build_scorer
 
     try:
         options = _options(args)
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 def exit_code(records: "list[ImageRecord]") -> "ExitCode":
     """The exit code of a run that came to its end."""
-    from anomalib_zsad.medical.screening import ExitCode
+    from anomalib_zsad.outputs.exit_codes import ExitCode
 
     if not records:
         return ExitCode.NOTHING_FOUND
@@ -115,7 +117,7 @@ def _inspect(args: argparse.Namespace, scorer: Any, options: "InspectionOptions"
     from rich.console import Console
 
     from anomalib_zsad.evaluation.progress import RichProgress
-    from anomalib_zsad.inspection.records import find_images
+    from anomalib_zsad.scoring.image_records import find_images
 
     if args.no_progress or not Console(stderr=True).is_terminal:
         return work(args.input, args.output, scorer, options)

@@ -10,9 +10,9 @@ from anomalib_zsad.cli.model_arguments import add_model_arguments, add_slicing_a
 from anomalib_zsad.cli.reading_arguments import EXIT_CODES, add_reading_arguments, reading_options
 
 if TYPE_CHECKING:
-    from anomalib_zsad.medical.decisions import DecisionRule
-    from anomalib_zsad.medical.screening import ScreeningOptions
-    from anomalib_zsad.medical.summary import Entry
+    from anomalib_zsad.screening.decisions import DecisionRule
+    from anomalib_zsad.screening.screen import ScreeningOptions
+    from anomalib_zsad.screening.summary import Entry
 
 _EPILOG = f"""\
 For each series a folder under its pseudonym: anomaly_map.nii.gz and lesions.nii.gz on the input's grid, lesions_seg.dcm
@@ -91,8 +91,11 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Screen, print a summary, and tell by the exit code how it went."""
-    from anomalib_zsad.medical.model_scorer import build_scorer
-    from anomalib_zsad.medical.screening import DiskError, ExitCode, OutputInUseError, screen
+    from anomalib_zsad.outputs.disk_errors import DiskError
+    from anomalib_zsad.outputs.exit_codes import ExitCode
+    from anomalib_zsad.outputs.output_folder import OutputInUseError
+    from anomalib_zsad.scoring.model_scorer import build_scorer
+    from anomalib_zsad.screening.screen import screen
 
     if args.list_series:
         from anomalib_zsad.cli import info
@@ -118,9 +121,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> "ScreeningOptions":
-    from anomalib_zsad.medical.decisions import DecisionRule
-    from anomalib_zsad.medical.screen_volume import VolumeOptions
-    from anomalib_zsad.medical.screening import ScreeningOptions
+    from anomalib_zsad.screening.decisions import DecisionRule
+    from anomalib_zsad.screening.options import VolumeOptions
+    from anomalib_zsad.screening.screen import ScreeningOptions
 
     calibration, rate = load_calibration(args)
     if calibration is not None and args.threshold is not None:

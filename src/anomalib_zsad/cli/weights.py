@@ -22,7 +22,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Print the registry, or identify a file."""
-    from anomalib_zsad.evaluation.registry import KNOWN_WEIGHTS
+    from anomalib_zsad.models.known_weights import KNOWN_WEIGHTS
 
     if args.identify is not None:
         return _identify(args.identify)
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _identify(path: Path) -> int:
-    from anomalib_zsad.evaluation.registry import recognise
+    from anomalib_zsad.models.known_weights import recognise
 
     if not path.is_file():
         sys.stderr.write(f"error: There is no file {path}.\n")

@@ -14,10 +14,10 @@ from lightning.pytorch.utilities.types import EVAL_DATALOADERS, TRAIN_DATALOADER
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Transform
 
+from anomalib_zsad.data.category_set import CategorySet, overlap
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
 from anomalib_zsad.data.folder_tree import FolderTreeDataset
-from anomalib_zsad.data.sampling import SeededSampler
-from anomalib_zsad.data.sources import CategorySet, overlap
+from anomalib_zsad.data.seeded_sampler import SeededSampler
 
 __all__ = ["AuxiliaryDataModule", "held_out_by_default"]
 

@@ -14,9 +14,9 @@ from torchvision.transforms.v2 import Transform
 from torchvision.tv_tensors import Image, Mask
 
 from anomalib_zsad.data.augmentation import mosaic
-from anomalib_zsad.data.images import read_image, read_mask
+from anomalib_zsad.data.image_files import read_image, read_mask
 from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem
-from anomalib_zsad.data.sampling import DrawnIndex
+from anomalib_zsad.data.seeded_sampler import DrawnIndex
 
 __all__ = ["ClassNamedDataset", "has_mask"]
 

@@ -35,7 +35,7 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from anomalib_zsad.data.images import read_mask
+from anomalib_zsad.data.image_files import read_mask
 
 __all__ = ["NORMAL_NAMES", "Sample", "find_categories", "find_samples"]
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from anomalib_zsad.cli import quieten
-from anomalib_zsad.demo import UNSEEN_CATEGORIES
+from anomalib_zsad.data.sample_set import UNSEEN_CATEGORIES
 
 METHODS = ("BayesPFL", "CoPS")
 EPOCHS = {"BayesPFL": 20, "CoPS": 15}
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _calibrated(method: str, output: Path) -> list[Path]:
-    from anomalib_zsad.demo.calibrated import calibrated
+    from anomalib_zsad.demo.calibrate_and_screen import calibrated
 
     return calibrated(console, method, next((output / method).rglob("model.ckpt")), output)
 
@@ -108,7 +108,7 @@ def _train(method: str, folder: Path) -> Path:
 
 def _test(method: str, model: Any, transform: Any, folder: Path) -> dict[str, float]:
     """Mean of each metric over the unseen categories, each tested by itself."""
-    from anomalib_zsad.data.sample import sample_data_folder
+    from anomalib_zsad.data.sample_set import sample_data_folder
     from anomalib_zsad.evaluation.evaluate import Settings, Subject, evaluate
     from anomalib_zsad.evaluation.targets import parse_target
 
@@ -119,8 +119,8 @@ def _test(method: str, model: Any, transform: Any, folder: Path) -> dict[str, fl
 
 
 def _heatmaps(method: str, model: Any, path: Path) -> None:
-    from anomalib_zsad.data.sample import sample_data_folder
-    from anomalib_zsad.demo.pictures import Shown, draw_sheet, read_mask
+    from anomalib_zsad.data.sample_set import sample_data_folder
+    from anomalib_zsad.demo.heatmap_sheet import Shown, draw_sheet, read_mask
 
     shown = []
     for category in UNSEEN_CATEGORIES:

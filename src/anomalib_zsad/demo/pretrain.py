@@ -28,8 +28,8 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
 from anomalib_zsad.demo import captions
-from anomalib_zsad.demo.clip import CONFIG, DemoCLIP, VisionTokens
-from anomalib_zsad.demo.pool import Pool, draw_pool
+from anomalib_zsad.demo.pretraining_pool import Pool, draw_pool
+from anomalib_zsad.demo.small_clip import CONFIG, DemoCLIP, VisionTokens
 
 logger = logging.getLogger(__name__)
 

@@ -11,15 +11,16 @@ import torch
 from anomalib.data import AnomalibDataset
 from torch import nn
 
-from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, volume_fingerprint
+from anomalib_zsad.calibration import Calibration, CalibrationMismatchError
+from anomalib_zsad.data.prepared_images import UnreadableImageError
+from anomalib_zsad.data.set_names import AuxiliarySet
 from anomalib_zsad.evaluation.calibrated_images import NO_MODULE, check_images, class_names_of
-from anomalib_zsad.evaluation.loading import UnreadableImageError
-from anomalib_zsad.evaluation.names import AuxiliarySet
 from anomalib_zsad.evaluation.progress import Progress, SilentProgress
 from anomalib_zsad.evaluation.protocols import DEPLOYABLE, Protocol, make_protocol
 from anomalib_zsad.evaluation.results import CategoryResult, ResultStore, Run, fingerprint
-from anomalib_zsad.evaluation.runner import SeededNoise, evaluate_category
+from anomalib_zsad.evaluation.score_category import SeededNoise, evaluate_category
 from anomalib_zsad.evaluation.targets import Category, Target
+from anomalib_zsad.evaluation.volumes.cases import Inventory, VolumeSource
 from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
     NoVolumeError,
     RecordStore,
@@ -28,9 +29,9 @@ from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
     table_row,
 )
 from anomalib_zsad.evaluation.volumes.score_case import Setup
-from anomalib_zsad.evaluation.volumes.source import Inventory, VolumeSource
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
-from anomalib_zsad.medical.decisions import DecisionRule
+from anomalib_zsad.screening.decisions import DecisionRule
+from anomalib_zsad.screening.options import volume_fingerprint
 
 TRAINED_ON = "the model was trained on this category: not a zero-shot result"
 SLICES_ONLY = "no figures for readers: they are made of the scores a user gets, under the protocol deployable"

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from anomalib_zsad.evaluation.names import canonical_name
+from anomalib_zsad.data.set_names import canonical_name
 from anomalib_zsad.models.components.prediction import top_mean
 from anomalib_zsad.models.components.smoothing import GaussianSmoothing
 

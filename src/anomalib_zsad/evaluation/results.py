@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anomalib_zsad.atomic import write_text
 from anomalib_zsad.evaluation.figure import Figure
+from anomalib_zsad.outputs.atomic import write_text
 
 
 class ForeignResultsError(ValueError):

@@ -8,30 +8,15 @@ from typing import Any
 
 import torch
 
-from anomalib_zsad.device import resolve_device
+from anomalib_zsad.data.set_names import AuxiliarySet, canonical_name
 from anomalib_zsad.evaluation.evaluate import Subject
-from anomalib_zsad.evaluation.names import AuxiliarySet, canonical_name
-from anomalib_zsad.evaluation.registry import recognise
 from anomalib_zsad.models.components.checkpoint import read_checkpoint
+from anomalib_zsad.models.known_weights import recognise
+from anomalib_zsad.models.methods import find_method
+from anomalib_zsad.scoring.device import resolve_device
 
-METHODS = ("BayesPFL", "CoPS")
 # Sets whose categories anomalib lists, for checkpoints that name categories and no set.
 _LISTED_SETS = {"MVTecAD": "mvtecad", "VisA": "visa", "BTAD": "btech", "MPDD": "mpdd"}
-
-
-def find_method(name: str) -> type:
-    """The Lightning module of a method, whatever the case of its name.
-
-    Raises:
-        ValueError: There is no such method.
-    """
-    import anomalib_zsad
-
-    for method in METHODS:
-        if method.lower() == name.lower():
-            return getattr(anomalib_zsad, method)
-    msg = f"There is no model {name!r}; give {' or '.join(METHODS)}."
-    raise ValueError(msg)
 
 
 def build_subject(

@@ -11,16 +11,16 @@ from typing import Any
 
 from anomalib.data import AnomalibDataset
 
+from anomalib_zsad.data.bmad import read_bmad_category
+from anomalib_zsad.data.category_set import CategorySet
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
 from anomalib_zsad.data.folder_layout import find_categories
 from anomalib_zsad.data.folder_tree import FolderTreeDataset
-from anomalib_zsad.data.sources import CategorySet
-from anomalib_zsad.evaluation.bmad import read_bmad_category
-from anomalib_zsad.evaluation.meta_json import FILE_NAME, read_meta_json
-from anomalib_zsad.evaluation.names import canonical_name
-from anomalib_zsad.evaluation.samples import SampleDataset
-from anomalib_zsad.evaluation.volumes.source import VolumeSource
-from anomalib_zsad.medical.datamodule import VolumeDataModule
+from anomalib_zsad.data.listed_images import SampleDataset
+from anomalib_zsad.data.meta_json import FILE_NAME, read_meta_json
+from anomalib_zsad.data.set_names import canonical_name
+from anomalib_zsad.evaluation.volumes.cases import VolumeSource
+from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
 
 DEFAULT_CLASS_NAME = "object"
 

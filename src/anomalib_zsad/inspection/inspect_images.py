@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalib_zsad.atomic import is_partial_file, remove_partial, write_text
-from anomalib_zsad.data.images import read_image
+from anomalib_zsad.data.image_files import read_image
 from anomalib_zsad.inspection import journal as journals
 from anomalib_zsad.inspection.journal import Journal, file_state
-from anomalib_zsad.inspection.records import ImageRecord, by_score, find_images, records_csv
 from anomalib_zsad.inspection.rule import ImageRule
-from anomalib_zsad.inspection.scoring import ImageScorer
-from anomalib_zsad.medical.report import versions
-from anomalib_zsad.medical.scoring import SliceScores
-from anomalib_zsad.medical.screening import OutputInUseError, disk_errors
+from anomalib_zsad.outputs.atomic import is_partial_file, remove_partial, write_text
+from anomalib_zsad.outputs.disk_errors import disk_errors
+from anomalib_zsad.outputs.output_folder import OutputInUseError
+from anomalib_zsad.outputs.versions import versions
 from anomalib_zsad.pages import gallery
+from anomalib_zsad.scoring.image_records import ImageRecord, by_score, find_images, records_csv
+from anomalib_zsad.scoring.image_scorer import ImageScorer
+from anomalib_zsad.scoring.scores import SliceScores
 
 _READERS = 2
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_zsad.inspection.records import ImageRecord
 from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
 from anomalib_zsad.pages.document import data_address, render, safe_json
 from anomalib_zsad.pages.encoding import MAP_SIDE, Quality, jpeg, mask_address, reduced_size, store_map
+from anomalib_zsad.scoring.image_records import ImageRecord
 
 NAME = "report.html"
 SCRIPTS = ("layers.js", "strip.js", "gallery.js")

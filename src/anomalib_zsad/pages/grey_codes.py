@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_zsad.medical.volume import Units, Volume
-from anomalib_zsad.medical.windowing import Window, sample_voxels
+from anomalib_zsad.volumes.volume import Units, Volume
+from anomalib_zsad.volumes.windowing import Window, sample_voxels
 
 _CODES = 256
 # Share of the codes that the model's window gets where values reach far beyond it.

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomalib_zsad.atomic import write_text
+from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.pages import series_page
 from anomalib_zsad.pages.document import render
 
 if TYPE_CHECKING:
-    from anomalib_zsad.medical.summary import Entry
+    from anomalib_zsad.screening.summary import Entry
 
 NAME = "index.html"
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomalib_zsad.medical.regions import Region, Regions, region_record
-from anomalib_zsad.medical.slices import SliceStack
-from anomalib_zsad.medical.tables import SliceRow
-from anomalib_zsad.medical.windowing import CT_PRESETS
 from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
 from anomalib_zsad.pages.document import render
 from anomalib_zsad.pages.encoding import LADDER, MAP_SIDE, MAP_TOLERANCE, reduced_size
 from anomalib_zsad.pages.slice_pictures import Scale, SlicePictures
+from anomalib_zsad.scoring.slice_rows import SliceRow
+from anomalib_zsad.volumes.regions import Region, Regions, region_record
+from anomalib_zsad.volumes.slice_stack import SliceStack
+from anomalib_zsad.volumes.windowing import CT_PRESETS
 
 NAME = "report.html"
 SCRIPTS = ("layers.js", "window.js", "strip.js", "series.js")

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from anomalib_zsad.medical.slices import SliceStack
 from anomalib_zsad.pages.document import data_address, safe_json
 from anomalib_zsad.pages.encoding import LADDER, choose_quality, jpeg, mask_address, store_map
 from anomalib_zsad.pages.grey_codes import GreyCodes
+from anomalib_zsad.volumes.slice_stack import SliceStack
 
 # A page of 200 slices stays under 25 MB with what slices may borrow; more slices get less each, for at most 48 MB.
 _BYTES_PER_SLICE = 106_000

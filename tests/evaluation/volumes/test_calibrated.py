@@ -7,11 +7,11 @@ from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.evaluation.calibrated_images import describe_figures, image_figures
 from anomalib_zsad.evaluation.figure import share
 from anomalib_zsad.evaluation.results import Run
-from anomalib_zsad.evaluation.volumes.calibrated import calibrated_figures, reaches
+from anomalib_zsad.evaluation.volumes.calibrated_figures import calibrated_figures, reaches
 from anomalib_zsad.evaluation.volumes.figures import figures, recall_by_size
 from anomalib_zsad.evaluation.volumes.rows import volumes_csv
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
-from anomalib_zsad.medical.decisions import DecisionRule
+from anomalib_zsad.screening.decisions import DecisionRule
 from tests.evaluation.volumes.volume_samples import flat_calibration, record, simulated_set
 
 torch = pytest.importorskip("torch")

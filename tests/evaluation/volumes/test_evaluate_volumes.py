@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_zsad.atomic import write_bytes
-from anomalib_zsad.evaluation.metrics import ImageMetrics, PixelMetrics
+from anomalib_zsad.demo.phantoms import make_phantom, write_phantom
 from anomalib_zsad.evaluation.results import ForeignResultsError, Run
+from anomalib_zsad.evaluation.volumes.cases import VolumeSource
 from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
     NoVolumeError,
     RecordStore,
@@ -18,19 +18,19 @@ from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
     table_row,
 )
 from anomalib_zsad.evaluation.volumes.figures import counts
-from anomalib_zsad.evaluation.volumes.record import DamagedRecordError, VolumeRecord
 from anomalib_zsad.evaluation.volumes.score_case import score_case
-from anomalib_zsad.evaluation.volumes.source import VolumeSource
+from anomalib_zsad.evaluation.volumes.volume_record import DamagedRecordError, VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
-from anomalib_zsad.medical.datamodule import VolumeDataModule
-from anomalib_zsad.medical.discovery import discover
-from anomalib_zsad.medical.loading import ReadingOptions, plan_jobs
-from anomalib_zsad.medical.phantoms import make_phantom, write_phantom
-from anomalib_zsad.medical.screen_volume import VolumeOptions
-from anomalib_zsad.medical.screening import ScreeningOptions, screen
+from anomalib_zsad.metrics import ImageMetrics, PixelMetrics
+from anomalib_zsad.outputs.atomic import write_bytes
+from anomalib_zsad.screening.options import VolumeOptions
+from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
+from anomalib_zsad.volumes.reading.discovery import discover
+from anomalib_zsad.volumes.reading.loading import ReadingOptions, plan_jobs
 from tests.evaluation.volumes.volume_samples import BrightScorer, bright_setup, flat_calibration, write_case
-from tests.medical.bright_spot import BrightSpotScorer
-from tests.medical.volume_builders import write_series
+from tests.screening.bright_spot import BrightSpotScorer
+from tests.volumes.volume_builders import write_series
 
 RUN = Run("deployable", "", 0)
 

@@ -12,7 +12,7 @@ from anomalib_zsad.evaluation.volumes.lesions import (
     sphere_diameter,
     voxel_volume,
 )
-from anomalib_zsad.medical.volume import Units, Volume
+from anomalib_zsad.volumes.volume import Units, Volume
 from tests.evaluation.volumes.volume_samples import record
 
 

@@ -12,11 +12,11 @@ from PIL import Image
 from rich.console import Console
 
 from anomalib_zsad.evaluation.results import Run
+from anomalib_zsad.evaluation.volumes.cases import Failure
+from anomalib_zsad.evaluation.volumes.curve_pictures import pictures
 from anomalib_zsad.evaluation.volumes.definitions import DEFINITIONS, definition
 from anomalib_zsad.evaluation.volumes.figures import figures
-from anomalib_zsad.evaluation.volumes.pictures import pictures
-from anomalib_zsad.evaluation.volumes.reports import curve_folder, write_readers
-from anomalib_zsad.evaluation.volumes.source import Failure
+from anomalib_zsad.evaluation.volumes.readers_report import curve_folder, write_readers
 from anomalib_zsad.evaluation.volumes.terminal import reader_tables
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from tests.evaluation.volumes.volume_samples import flat_calibration, record, simulated_set

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, image_fingerprint, volume_fingerprint
+from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, image_fingerprint
 from anomalib_zsad.cli import evaluate as command
 from anomalib_zsad.evaluation import subject
 from anomalib_zsad.evaluation.evaluate import Settings, Subject, evaluate
 from anomalib_zsad.evaluation.subject import build_subject
 from anomalib_zsad.evaluation.targets import parse_target
-from anomalib_zsad.medical.model_scorer import ModelScorer
-from anomalib_zsad.medical.screen_volume import VolumeOptions
+from anomalib_zsad.scoring.model_scorer import ModelScorer
+from anomalib_zsad.screening.options import VolumeOptions, volume_fingerprint
 from tests.evaluation.evaluation_samples import write_tree
 from tests.evaluation.volumes.volume_samples import write_phantoms
 

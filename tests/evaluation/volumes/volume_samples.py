@@ -8,18 +8,18 @@ import numpy as np
 import torch
 
 from anomalib_zsad.calibration import Calibration
+from anomalib_zsad.demo.phantoms import make_phantom, write_nifti, write_phantom
 from anomalib_zsad.evaluation.results import Run
 from anomalib_zsad.evaluation.volumes.candidates import find_candidates
 from anomalib_zsad.evaluation.volumes.dice import dice_curve
 from anomalib_zsad.evaluation.volumes.lesions import match_lesions
-from anomalib_zsad.evaluation.volumes.record import Marks, Slices, VolumeRecord
 from anomalib_zsad.evaluation.volumes.score_case import Setup, volume_score
+from anomalib_zsad.evaluation.volumes.volume_record import Marks, Slices, VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
-from anomalib_zsad.medical.decisions import DecisionRule
-from anomalib_zsad.medical.phantoms import make_phantom, write_nifti, write_phantom
-from anomalib_zsad.medical.scoring import SliceScores
-from anomalib_zsad.medical.screen_volume import VolumeOptions
-from anomalib_zsad.medical.slice_cache import SliceOptions
+from anomalib_zsad.scoring.scores import SliceScores
+from anomalib_zsad.screening.decisions import DecisionRule
+from anomalib_zsad.screening.options import VolumeOptions
+from anomalib_zsad.volumes.datasets.slice_cache import SliceOptions
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 

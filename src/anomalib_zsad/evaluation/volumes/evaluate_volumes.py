@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from anomalib_zsad.evaluation.metrics import IMAGE_METRICS, PIXEL_METRICS, ImageMetrics, curves
-from anomalib_zsad.evaluation.metrics.summary import append
 from anomalib_zsad.evaluation.results import CategoryResult, ForeignResultsError, Run, defined, fingerprint
-from anomalib_zsad.evaluation.volumes.record import DamagedRecordError, VolumeRecord
+from anomalib_zsad.evaluation.volumes.cases import Failure, Inventory, NamedCase, VolumeSource
 from anomalib_zsad.evaluation.volumes.score_case import Setup, score_case
-from anomalib_zsad.evaluation.volumes.source import Failure, Inventory, NamedCase, VolumeSource
+from anomalib_zsad.evaluation.volumes.volume_record import DamagedRecordError, VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
-from anomalib_zsad.medical.decisions import DecisionRule
-from anomalib_zsad.medical.faults import Fault, refuse
-from anomalib_zsad.medical.model_scorer import ModelScorer
-from anomalib_zsad.medical.screening import guarded
+from anomalib_zsad.metrics import IMAGE_METRICS, PIXEL_METRICS, ImageMetrics, curves
+from anomalib_zsad.metrics.score_summary import append
+from anomalib_zsad.scoring.model_scorer import ModelScorer
+from anomalib_zsad.screening.decisions import DecisionRule
+from anomalib_zsad.volumes.faults import Fault, refuse
+from anomalib_zsad.volumes.guard import guarded
 
 
 class NoVolumeError(ValueError):

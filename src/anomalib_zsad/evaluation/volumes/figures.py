@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from anomalib_zsad.evaluation.figure import Figure, not_defined, share
-from anomalib_zsad.evaluation.volumes.calibrated import calibrated_figures
+from anomalib_zsad.evaluation.volumes.calibrated_figures import calibrated_figures
 from anomalib_zsad.evaluation.volumes.dice import mean_dice
 from anomalib_zsad.evaluation.volumes.froc import RATES
 from anomalib_zsad.evaluation.volumes.lesions import size_class, size_classes, sphere_diameter
-from anomalib_zsad.evaluation.volumes.record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.roc import (
     RocCurve,
     area,
     sensitivity_at_specificity,
     specificity_at_sensitivity,
 )
+from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 
 RATE_OF_RECALL = 1.0

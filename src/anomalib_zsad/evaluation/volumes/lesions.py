@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from anomalib_zsad.evaluation.volumes.candidates import Candidates
-from anomalib_zsad.medical.volume import Volume
+from anomalib_zsad.volumes.volume import Volume
 
 DIAMETERS_MM = (3.0, 5.0, 10.0, 20.0)
 """Limits between the classes of size, by the diameter of a sphere of the same volume."""

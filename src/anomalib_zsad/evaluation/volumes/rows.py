@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from anomalib_zsad.csv_tables import table_text
-from anomalib_zsad.evaluation.volumes.calibrated import dice_of, reaches
+from anomalib_zsad.evaluation.volumes.calibrated_figures import dice_of, reaches
 from anomalib_zsad.evaluation.volumes.figures import oracle_dice, recall_threshold
 from anomalib_zsad.evaluation.volumes.lesions import size_class, size_classes, sphere_diameter
-from anomalib_zsad.evaluation.volumes.record import VolumeRecord
+from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
+from anomalib_zsad.outputs.csv_tables import table_text
 
 _SET_COLUMNS = ("set", "category", "checkpoint", "seed")
 _VOLUME_COLUMNS = (

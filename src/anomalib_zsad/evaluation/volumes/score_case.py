@@ -9,21 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalib_zsad.calibration.volumes import images_of
-from anomalib_zsad.evaluation.metrics.regions import region_weights
-from anomalib_zsad.evaluation.metrics.summary import append, condense, merge, summarise
 from anomalib_zsad.evaluation.volumes.candidates import LIMIT, find_candidates
+from anomalib_zsad.evaluation.volumes.cases import NamedCase
 from anomalib_zsad.evaluation.volumes.dice import dice_curve
 from anomalib_zsad.evaluation.volumes.lesions import match_lesions, voxel_volume
-from anomalib_zsad.evaluation.volumes.record import Marks, Slices, VolumeRecord
-from anomalib_zsad.evaluation.volumes.source import NamedCase
-from anomalib_zsad.medical.decisions import DecisionRule
-from anomalib_zsad.medical.masks import read_masks
-from anomalib_zsad.medical.scoring import SliceScores
-from anomalib_zsad.medical.screen_volume import VolumeOptions, mean_of_top
-from anomalib_zsad.medical.slice_cache import SliceOptions, read_case
-from anomalib_zsad.medical.slices import SliceStack
-from anomalib_zsad.medical.windowing import choose_window
+from anomalib_zsad.evaluation.volumes.volume_record import Marks, Slices, VolumeRecord
+from anomalib_zsad.metrics.region_weights import region_weights
+from anomalib_zsad.metrics.score_summary import append, condense, merge, summarise
+from anomalib_zsad.scoring.scores import SliceScores
+from anomalib_zsad.screening.calibrate_volumes import images_of
+from anomalib_zsad.screening.decisions import DecisionRule
+from anomalib_zsad.screening.options import VolumeOptions
+from anomalib_zsad.screening.screen_volume import mean_of_top
+from anomalib_zsad.volumes.datasets.masks import read_masks
+from anomalib_zsad.volumes.datasets.slice_cache import SliceOptions, read_case
+from anomalib_zsad.volumes.slice_stack import SliceStack
+from anomalib_zsad.volumes.windowing import choose_window
 
 CELLS = 1 << 12
 """Cells of the summary of a volume's pixels that is kept."""

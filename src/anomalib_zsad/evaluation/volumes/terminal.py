@@ -6,7 +6,7 @@ from rich.text import Text
 
 from anomalib_zsad.evaluation.volumes.definitions import GROUPS
 from anomalib_zsad.evaluation.volumes.figures import counts, figures, recall_by_size
-from anomalib_zsad.evaluation.volumes.reports import NOT_ENTERED, title
+from anomalib_zsad.evaluation.volumes.readers_report import NOT_ENTERED, title
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 
 _SHOWN = ("volumes scored", "volumes with a lesion", "patients", "slices", "slices with a lesion", "lesions")

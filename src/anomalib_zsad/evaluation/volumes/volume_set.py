@@ -7,11 +7,11 @@ import numpy as np
 
 from anomalib_zsad.evaluation.results import Run
 from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, area_interval
+from anomalib_zsad.evaluation.volumes.cases import Failure
 from anomalib_zsad.evaluation.volumes.froc import FrocCurve, froc_curve
-from anomalib_zsad.evaluation.volumes.record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.roc import RocCurve, roc_curve
-from anomalib_zsad.evaluation.volumes.source import Failure
-from anomalib_zsad.medical.decisions import DecisionRule
+from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
+from anomalib_zsad.screening.decisions import DecisionRule
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from anomalib_zsad.backbone import FrozenCLIP, ImageTokens
 from anomalib_zsad.backbone.kernels import is_traced
-from anomalib_zsad.models.components.names import resolve_names
+from anomalib_zsad.models.components.class_names import resolve_names
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread, top_mean
 from anomalib_zsad.models.components.smoothing import GaussianSmoothing

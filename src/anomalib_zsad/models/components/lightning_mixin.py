@@ -20,12 +20,12 @@ from torch.utils.data import DataLoader
 from anomalib_zsad.backbone import FrozenCLIP
 from anomalib_zsad.data.items import ClassNamedBatch
 from anomalib_zsad.data.visualizer import CategoryVisualizer
-from anomalib_zsad.evaluation.metrics.collection import streaming_metrics
+from anomalib_zsad.metrics.collection import streaming_metrics
 
-from .calibrated import ImageCalibration
 from .checkpoint import STAMP
+from .examination import Finding, examine_image
 from .global_batch import Share, global_sum
-from .plain_use import Finding, examine_image
+from .image_calibration import ImageCalibration
 from .post_processor import ZeroShotPostProcessor
 from .pre_processor import CLIPPreProcessor
 from .prediction import ZeroShotPrediction
@@ -276,7 +276,7 @@ class ZeroShotMixin:
         return self._sample().test_dataloader()
 
     def _sample(self) -> Any:
-        from anomalib_zsad.data.sample import SampleDataModule
+        from anomalib_zsad.data.sample_set import SampleDataModule
 
         if not hasattr(self, "_sample_data"):
             logger.warning("No data was given: the bundled sample set is used, which is a demonstration.")

@@ -7,10 +7,10 @@ from anomalib.metrics import AnomalibMetric
 from anomalib.post_processing import PostProcessor
 from torch import Tensor
 
-from anomalib_zsad.evaluation.metrics.streaming import ScoreSummary
-from anomalib_zsad.evaluation.metrics.summary import ABNORMAL, NORMAL, SCORE, join_ties, sort
+from anomalib_zsad.metrics.score_summary import ABNORMAL, NORMAL, SCORE, join_ties, sort
+from anomalib_zsad.metrics.streaming import ScoreSummary
 
-from .calibrated import below
+from .image_calibration import below
 
 DEFAULT_THRESHOLD = 0.5
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_zsad.backbone import FrozenCLIP, Prefix
-from anomalib_zsad.models.components.names import resolve_names
+from anomalib_zsad.models.components.class_names import resolve_names
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread
 from anomalib_zsad.models.components.smoothing import SmoothUpsampling

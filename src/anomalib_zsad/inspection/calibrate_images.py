@@ -1,0 +1,206 @@
+"""Calibrate on normal images: where they are, and what they score."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from anomalib.data import AnomalibDataModule, AnomalibDataset
+from anomalib.data.utils import LabelName
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from anomalib_zsad.calibration.calibration import MINIMUM_UNITS, Calibration
+from anomalib_zsad.calibration.conformal import TooFewNormalsError
+from anomalib_zsad.calibration.fingerprint import image_fingerprint
+from anomalib_zsad.data.category_set import CategorySet
+from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
+from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find_samples
+from anomalib_zsad.data.folder_tree import FolderTreeDataset
+from anomalib_zsad.data.listed_images import Sample, SampleDataset
+from anomalib_zsad.data.prepared_images import PreparedImages, make_loader
+from anomalib_zsad.evaluation.score_category import device_of
+from anomalib_zsad.volumes.reading.discovery import content_hash
+from anomalib_zsad.volumes.reading.input_files import DiskFile
+
+
+@dataclass
+class NormalImages:
+    """Normal images of one class.
+
+    Attributes:
+        dataset: Normal images only.
+        class_name: What they show.
+        left_out: Why how many images were left out.
+    """
+
+    dataset: AnomalibDataset
+    class_name: str
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def find_images(folder: Path, class_name: str) -> NormalImages:
+    """The normal images of a folder.
+
+    A folder that holds images itself holds normal ones. Of a folder in one of the layouts of data sets (see
+    `anomalib_zsad.data.folder_layout`), the images that the layout calls normal are taken.
+
+    Args:
+        folder: The folder.
+        class_name: What the images show.
+
+    Raises:
+        ValueError: If there are no images, or nothing says which are normal.
+    """
+    own = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in IMG_EXTENSIONS)
+    if own:
+        return NormalImages(_as_normal(own, class_name), class_name)
+    categories = find_categories(folder)
+    if categories != ["."]:
+        raise ValueError(
+            f"{folder} holds several categories ({', '.join(categories[:5])}); calibrate each by itself: normal images "
+            "of one thing say nothing about another"
+        )
+    samples = find_samples(folder)
+    normal = [sample for sample in samples if not sample.is_anomalous]
+    if not normal:
+        raise ValueError(
+            f"nothing says which images in {folder} are normal: put normal ones directly into a folder, or into one "
+            f"that is called {' or '.join(NORMAL_NAMES)}"
+        )
+    left_out = Counter({"abnormal": len(samples) - len(normal)} if len(samples) > len(normal) else {})
+    return NormalImages(_as_normal([sample.image for sample in normal], class_name), class_name, left_out)
+
+
+def _as_normal(paths: Sequence[Path], class_name: str) -> SampleDataset:
+    return SampleDataset([Sample(path, abnormal=False, class_name=class_name) for path in paths])
+
+
+def images_of_datamodule(
+    datamodule: str, root: Path, category: str | None = None, arguments: Mapping[str, Any] | None = None
+) -> NormalImages:
+    """The normal images of one category of a data set, training and test images alike.
+
+    Args:
+        datamodule: A datamodule or dataset that `anomalib.data` knows, "FolderTree", or a class path.
+        root: Its root.
+        category: Which category; may be left out where there is one.
+        arguments: Further arguments of the class.
+
+    Raises:
+        ValueError: If there is no such class or category, or no normal image in it.
+    """
+    source = CategorySet(datamodule, root, arguments=dict(arguments or {}))
+    known = source.resolve_categories()
+    if category is None and len(known) > 1:
+        raise ValueError(f"{datamodule} has several categories; name one with --category: {', '.join(known)}")
+    name = category or known[0]
+    if name not in known:
+        raise ValueError(f"{datamodule} has no category {name!r}; it has {', '.join(known)}")
+    spoken = source.name_of(name)
+    parts = [ClassNamedDataset.from_dataset(part, spoken) for part in _all_parts(source, name)]
+    total = ClassNamedDataset.pooled(parts)
+    table = total.samples
+    normal = table.index[table.label_index == int(LabelName.NORMAL)].tolist()
+    if not normal:
+        raise ValueError(f"{datamodule} / {name} holds no normal images")
+    left_out = Counter({"abnormal": len(table) - len(normal)} if len(table) > len(normal) else {})
+    return NormalImages(total.subsample(normal), spoken, left_out)
+
+
+def _all_parts(source: CategorySet, category: str) -> Sequence[AnomalibDataset]:
+    """Training and test images of a category."""
+    if issubclass(source.resolve_class(), FolderTreeDataset):
+        return [_of_split(source, category, None)]
+    made = source.build(category)
+    if isinstance(made, AnomalibDataModule):
+        made._setup()  # noqa: SLF001  # `setup` may hold images back, or drop normal ones
+        return [part for part in (getattr(made, "train_data", None), made.test_data) if part is not None]
+    return [_of_split(source, category, "train"), made]
+
+
+def _of_split(source: CategorySet, category: str, split: str | None) -> Any:
+    return replace(source, arguments={**source.arguments, "split": split}).build(category)
+
+
+@torch.inference_mode()
+def calibrate_images(
+    module: Any,
+    images: NormalImages,
+    *,
+    batch_size: int = 8,
+    num_workers: int = 0,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Calibration:
+    """Calibrate on normal images.
+
+    Args:
+        module: The model, a Lightning module of this package, on its device.
+        images: The images; `left_out` grows by what cannot be used.
+        batch_size: Images scored at a time.
+        num_workers: Processes that read images.
+        advance: Called with the number of images done since the last call.
+
+    Raises:
+        TooFewNormalsError: If there are not enough images; says how many there are and are needed.
+        UnreadableImageError: If an image cannot be read.
+    """
+    dataset = _without_copies(images)
+    groups = _groups(dataset)
+    if len(set(groups)) < MINIMUM_UNITS:
+        raise TooFewNormalsError(_too_few(len(dataset), len(set(groups)), images.left_out))
+    prepared = PreparedImages(dataset, module.pre_processor.transform, _no_mask, images.class_name)
+    scores: list[float] = []
+    highest: list[float] = []
+    model, device = module.model.eval(), device_of(module.model)
+    for batch in make_loader(prepared, batch_size, num_workers):
+        answer = model(batch.images.to(device), [images.class_name] * len(batch.images))
+        scores += answer.pred_score.float().cpu().tolist()
+        highest += answer.anomaly_map.float().flatten(1).amax(1).cpu().tolist()
+        advance(len(batch.images))
+    levels = {"image": _by_group(scores, groups), "mask": _by_group(highest, groups)}
+    population = {"class_name": {images.class_name: len(scores)}}
+    fingerprint = image_fingerprint(module, images.class_name)
+    return Calibration("images", levels, fingerprint, population, dict(images.left_out))
+
+
+def _too_few(images: int, units: int, left_out: Mapping[str, int]) -> str:
+    reasons = "; ".join(f"{reason}: {number}" for reason, number in left_out.items())
+    grouped = f" of {units} patients" if units != images else ""
+    return (
+        f"{images} normal image{'s' * (images != 1)}{grouped} cannot calibrate; at least {MINIMUM_UNITS} are needed"
+        + (f" (left out: {reasons})" if reasons else "")
+    )
+
+
+def _without_copies(images: NormalImages) -> AnomalibDataset:
+    """The images without those whose file is the same as another's: a copy is no further case."""
+    paths = [Path(path) for path in images.dataset.samples["image_path"]]
+    first: dict[str, int] = {}
+    for index, path in enumerate(paths):
+        first.setdefault(content_hash(DiskFile(path, path.name)), index)
+    if len(first) == len(paths):
+        return images.dataset
+    images.left_out["the same file as another"] += len(paths) - len(first)
+    labels = images.dataset.samples.index
+    return images.dataset.subsample([int(labels[index]) for index in first.values()])
+
+
+def _groups(dataset: AnomalibDataset) -> list[str]:
+    """What each image belongs to: its patient, where the data set says so, else itself alone."""
+    table = dataset.samples
+    return [str(value) for value in (table["patient"] if "patient" in table else range(len(table)))]
+
+
+def _by_group(scores: Sequence[float], groups: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+    """Scores of the members of each group."""
+    members: dict[str, list[float]] = {}
+    for score, group in zip(scores, groups, strict=True):
+        members.setdefault(group, []).append(score)
+    return tuple(tuple(own) for own in members.values())
+
+
+def _no_mask(mask: torch.Tensor, side: int) -> torch.Tensor:
+    """Normal images have nothing to mark."""
+    return mask.new_zeros((side, side), dtype=torch.bool)

@@ -1,1 +1,0 @@
-"""Readers: DICOM series and NIfTI files to `Volume`."""

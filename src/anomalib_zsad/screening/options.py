@@ -1,0 +1,74 @@
+"""How a volume is screened, and which of it decides scores."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from anomalib_zsad.calibration.fingerprint import compared, flatten
+from anomalib_zsad.volumes.slice_stack import Channels, Plane
+from anomalib_zsad.volumes.windowing import check_window
+
+OutputType = Literal["nifti", "dicom_seg"]
+
+
+@dataclass(frozen=True)
+class VolumeOptions:
+    """How a volume is screened.
+
+    Attributes:
+        output_types: `nifti` and `dicom_seg`, or one of them. A SEG is written where the source is DICOM and allows it.
+        plane, channels, crop: Of `SliceStack`.
+        window: Of `choose_window`.
+        threshold: In [0, 1]; from it on a slice is flagged and a pixel belongs to a lesion, unless a calibration says.
+        top_k: The volume's score is the mean of this many highest slice scores.
+        previews: How many pictures of top slices to write.
+        batch_size: Slices per batch.
+        score_blank: Let the model score blank slices too.
+        std_map: Write the map of standard deviations as well.
+        pages: Write report.html.
+    """
+
+    output_types: tuple[OutputType, ...] = ("nifti", "dicom_seg")
+    plane: Plane = "native"
+    channels: Channels = "repeat"
+    crop: bool = False
+    window: str = "auto"
+    threshold: float = 0.5
+    top_k: int = 5
+    previews: int = 5
+    batch_size: int = 8
+    score_blank: bool = False
+    std_map: bool = False
+    pages: bool = True
+
+    def __post_init__(self) -> None:
+        check_window(self.window)
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"the threshold is in [0, 1] like the scores, not {self.threshold}")
+        if self.batch_size < 1 or self.top_k < 1 or self.previews < 0:
+            raise ValueError("batch size and top-k are at least 1, the number of previews at least 0")
+        unknown = set(self.output_types) - {"nifti", "dicom_seg"}
+        if unknown or not self.output_types:
+            raise ValueError(f"output types are nifti and dicom_seg, not {', '.join(sorted(unknown)) or 'nothing'}")
+
+
+def volume_fingerprint(
+    description: Mapping[str, Any], options: VolumeOptions, mode: Literal["volume", "2d"] = "volume"
+) -> dict[str, Any]:
+    """Fingerprint of what scores volumes.
+
+    Args:
+        description: What the scorer says of itself (`SliceScorer.describe`).
+        options: How volumes are screened.
+        mode: How they are read.
+    """
+    screening = {
+        "mode": mode,
+        "plane": options.plane,
+        "channels": options.channels,
+        "crop": options.crop,
+        "window": options.window,
+        "top_k": options.top_k,
+        "score_blank": options.score_blank,
+    }
+    return flatten({"model": compared(description), "screening": screening})

@@ -1,0 +1,38 @@
+"""One bad volume never ends a run: whatever goes wrong with it becomes a finding."""
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from anomalib_zsad.outputs.disk_errors import DiskError
+from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def guarded(work: Callable[[], None]) -> Finding | None:
+    """Do something for one series; whatever goes wrong becomes the finding that is returned, except what ends the run.
+
+    Messages of unknown exceptions may quote patient data, so only their type and place are told.
+
+    Raises:
+        DiskError: If the output cannot be written.
+    """
+    try:
+        work()
+    except SeriesRefusedError as error:
+        return error.finding
+    except DiskError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError):
+        message = "not enough memory for this volume: use a smaller --batch-size, or --device cpu"
+        return Finding(Fault.TOO_LARGE, Outcome.REFUSE, message)
+    except Exception as error:
+        # One bad series never stops the others.
+        steps = traceback.extract_tb(error.__traceback__)
+        place = next((step for step in reversed(steps) if _PACKAGE in Path(step.filename).parents), steps[-1])
+        message = f"unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+        return Finding(Fault.FAILED, Outcome.REFUSE, message)
+    return None

@@ -1,0 +1,1 @@
+"""DICOM and NIfTI: from a path to volumes, with what is wrong named."""

@@ -1,0 +1,237 @@
+"""Find the series in a file, a folder tree or a zip archive, without trusting any of them."""
+
+import hashlib
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from anomalib_zsad.outputs.file_hash import stream_sha256
+from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedError, refuse, skip
+from anomalib_zsad.volumes.reading.dicom_headers import SeriesTag, read_series_tag
+from anomalib_zsad.volumes.reading.input_files import DiskFile, FileSource, SizeBudget, ZipMember
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One series of DICOM files, or one NIfTI file.
+
+    Attributes:
+        key: A pseudonym made from UIDs or content, the same in every run: `series-` and ten hexadecimal digits.
+        kind: `dicom` or `nifti`.
+        files: Its files, in the order of their names.
+        study: The pseudonym of its study; empty for NIfTI.
+        modality: DICOM's modality code, `""` where unknown.
+    """
+
+    key: str
+    kind: str
+    files: tuple[FileSource, ...]
+    study: str = ""
+    modality: str = ""
+
+
+@dataclass
+class Discovery:
+    """What was found: series to read, and findings about what will not be read."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def pseudonym(prefix: str, *parts: str) -> str:
+    """A short name that tells nothing: `prefix-` and ten digits of the SHA-256 of `parts` (UIDs or content hashes)."""
+    return f"{prefix}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:10]}"
+
+
+def discover(location: str | Path, budget: SizeBudget | None = None) -> Discovery:
+    """Find every series below a location.
+
+    Args:
+        location: A DICOM or NIfTI file, a folder (searched to any depth; zips inside it too), or a zip archive.
+        budget: Limits for archives.
+
+    Returns:
+        The series, ordered by their files' names, and the findings about everything else.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `location`.
+    """
+    root = Path(location)
+    if not root.exists():
+        raise FileNotFoundError(f"there is nothing at the input path: {root}")
+    found = Discovery()
+    files = list(_walk(root.resolve(), budget or SizeBudget(), found))
+    series: dict[tuple[str, ...], list[tuple[FileSource, SeriesTag]]] = {}
+    taken: set[str] = set()
+    others = 0
+    for file in files:
+        try:
+            if file.name.lower().endswith(NIFTI_SUFFIXES):
+                key = _unused(pseudonym("series", content_hash(file)), taken)
+                found.candidates.append(Candidate(key, "nifti", (file,)))
+                continue
+            tag = read_series_tag(file)
+        except (SeriesRefusedError, OSError) as error:
+            found.findings.append(_as_finding(error, file))
+            continue
+        if tag is None:
+            others += 1
+        elif tag.skip_reason:
+            fault = Fault.OTHER_FILE if tag.is_directory else Fault.NOT_AN_IMAGE
+            found.findings.append(skip(fault, tag.skip_reason, _uids(tag.sop_instance_uid), (file.name,)))
+        else:
+            series.setdefault(tag.group, []).append((file, tag))
+    if others:
+        found.findings.append(skip(Fault.OTHER_FILE, f"{others} file(s) are neither DICOM nor NIfTI"))
+    for members in series.values():
+        found.candidates.append(_dicom_candidate(members, taken))
+    found.candidates.sort(key=lambda candidate: candidate.files[0].name)
+    return found
+
+
+def _uids(uid: str) -> tuple[str, ...]:
+    return (uid,) if uid else ()
+
+
+def _as_finding(error: Exception, file: FileSource) -> Finding:
+    if isinstance(error, SeriesRefusedError):
+        return error.finding
+    reason = f"a file cannot be read ({type(error).__name__})"
+    return Finding(Fault.DAMAGED_GZIP, Outcome.REFUSE, reason, (), (file.name,))
+
+
+def _unused(key: str, taken: set[str]) -> str:
+    """The key, or the key with a number where an identical series came before it."""
+    name, number = key, 1
+    while name in taken:
+        number += 1
+        name = f"{key}-copy{number}"
+    taken.add(name)
+    return name
+
+
+def _dicom_candidate(members: list[tuple[FileSource, SeriesTag]], taken: set[str]) -> Candidate:
+    tags = [tag for _, tag in members]
+    if tags[0].series_instance_uid:
+        identity = [tags[0].series_instance_uid]
+    elif all(tag.sop_instance_uid for tag in tags):
+        identity = sorted(tag.sop_instance_uid for tag in tags)
+    else:
+        identity = sorted(content_hash(file) for file, _ in members)
+    study = pseudonym("study", tags[0].study_instance_uid) if tags[0].study_instance_uid else ""
+    files = tuple(sorted((file for file, _ in members), key=lambda file: file.name))
+    return Candidate(_unused(pseudonym("series", *identity), taken), "dicom", files, study, tags[0].modality)
+
+
+def content_hash(file: FileSource) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with file.open() as stream:
+        return stream_sha256(stream)
+
+
+def _walk(root: Path, budget: SizeBudget, found: Discovery) -> Iterator[FileSource]:
+    """Regular files below `root`, members of zips included; what is unsafe becomes a finding."""
+    if not root.is_dir():
+        yield from _file_or_archive(root, root.name, budget, found)
+        return
+    for folder, names, files in os.walk(root, onerror=lambda error: _report_unreadable(error, root, found)):
+        names.sort()
+        for name in sorted(names):
+            if (Path(folder) / name).is_symlink():
+                _report_link(Path(folder) / name, root, found)
+        for name in sorted(files):
+            path = Path(folder) / name
+            if path.is_symlink():
+                _report_link(path, root, found)
+            else:
+                yield from _file_or_archive(path, path.relative_to(root).as_posix(), budget, found)
+
+
+def _report_unreadable(error: OSError, root: Path, found: Discovery) -> None:
+    """A folder that cannot be listed is told, not passed over."""
+    name = Path(error.filename).relative_to(root).as_posix()
+    message = f"a folder cannot be read ({error.strerror})"
+    found.findings.append(Finding(Fault.UNSAFE_PATH, Outcome.REFUSE, message, (), (name,)))
+
+
+def _report_link(path: Path, root: Path, found: Discovery) -> None:
+    """A link inside the tree leads to what is found on its own; a link out of it is refused."""
+    name = path.relative_to(root).as_posix()
+    if Path(os.path.realpath(path)).is_relative_to(root):  # `Path.resolve` fails where a link leads to itself
+        found.findings.append(
+            skip(Fault.UNSAFE_PATH, "a link to another place of the input is not followed", (), (name,))
+        )
+        return
+    message = "a link leads out of the input folder and is not followed; give its target as the input instead"
+    found.findings.append(Finding(Fault.UNSAFE_PATH, Outcome.REFUSE, message, (), (name,)))
+
+
+def _file_or_archive(path: Path, name: str, budget: SizeBudget, found: Discovery) -> Iterator[FileSource]:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        found.findings.append(_as_finding(error, DiskFile(path, name)))
+        return
+    if not stat.S_ISREG(mode):
+        message = "a device, pipe or socket is not read"
+        found.findings.append(Finding(Fault.UNSAFE_PATH, Outcome.REFUSE, message, (), (name,)))
+    elif name.lower().endswith(".zip"):
+        try:
+            members = list(_archive_members(path, name, budget))
+        except SeriesRefusedError as error:
+            found.findings.append(error.finding)
+            return
+        yield from members
+    else:
+        yield DiskFile(path, name)
+
+
+def _archive_members(path: Path, name: str, budget: SizeBudget) -> Iterator[ZipMember]:
+    """Members of an archive.
+
+    Raises:
+        SeriesRefusedError: If the archive is damaged, encrypted or too large, or holds a link or a name that leaves it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        refuse(Fault.DAMAGED_GZIP, f"a zip archive cannot be opened ({type(error).__name__})", (), (name,))
+    total = sum(entry.file_size for entry in entries)
+    if len(entries) > budget.archive_members or total > budget.archive_bytes:
+        refuse(
+            Fault.TOO_LARGE,
+            f"a zip archive claims {len(entries):,} members of {total / 2**30:.1f} GiB; the budget is "
+            f"{budget.archive_members:,} members and {budget.archive_bytes / 2**30:.1f} GiB",
+            (),
+            (name,),
+        )
+    for entry in sorted(entries, key=lambda entry: entry.filename):
+        _check_member(entry, name, budget)
+        if not entry.is_dir():
+            yield ZipMember(path, entry.filename, f"{name}/{entry.filename}", entry.file_size, 2 * budget.volume_bytes)
+
+
+def _check_member(entry: zipfile.ZipInfo, archive_name: str, budget: SizeBudget) -> None:
+    parts = PurePosixPath(entry.filename.replace("\\", "/"))
+    names = (f"{archive_name}/{entry.filename}",)
+    if parts.is_absolute() or ".." in parts.parts or ":" in "".join(parts.parts[:1]):
+        refuse(Fault.UNSAFE_PATH, "a zip archive holds a name that leads out of it; the archive is refused", (), names)
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        refuse(Fault.UNSAFE_PATH, "a zip archive holds a link or device; the archive is refused", (), names)
+    if entry.flag_bits & 1:
+        refuse(Fault.DAMAGED_GZIP, "a zip archive is encrypted; unpack it first", (), names)
+    if entry.file_size > 10_000_000 and entry.file_size > budget.expansion * max(1, entry.compress_size):
+        refuse(
+            Fault.TOO_LARGE,
+            f"a zip member grows from {entry.compress_size:,} to {entry.file_size:,} bytes; the limit is "
+            f"{budget.expansion} times",
+            (),
+            names,
+        )

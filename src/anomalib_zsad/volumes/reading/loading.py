@@ -1,0 +1,140 @@
+"""Open whatever `discover` found as volumes, one at a time; and a MONAI transform that never falls back."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+
+from anomalib_zsad.volumes.faults import Finding
+from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader, read_volume
+from anomalib_zsad.volumes.reading.discovery import Candidate, pseudonym
+from anomalib_zsad.volumes.reading.input_files import SizeBudget
+from anomalib_zsad.volumes.reading.nifti_reader import AffineChoice, NiftiVolumeReader, read_nifti
+from anomalib_zsad.volumes.reading.series_plan import VolumePlan, plan_series
+from anomalib_zsad.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
+
+MASK_REASON = "a mask (two values only), not an image to screen"
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How to read.
+
+    Attributes:
+        mode: `volume`, or `2d` to take images that are no volume one by one instead of refusing them.
+        modality: CT or MR for files that do not say (NIfTI); `auto` leaves it unknown.
+        nifti_affine: Which transform to trust where qform and sform disagree; `None` refuses those files.
+        volume_index: Which volume of a NIfTI file with more than three axes to take; `None` refuses those files.
+        budget: Limits on what headers may claim.
+    """
+
+    mode: Literal["volume", "2d"] = "volume"
+    modality: Literal["auto", "CT", "MR"] = "auto"
+    nifti_affine: AffineChoice | None = None
+    volume_index: int | None = None
+    budget: SizeBudget = field(default_factory=SizeBudget)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One volume to be read.
+
+    Attributes:
+        key: Pseudonym, unique in a run.
+        candidate: The series it belongs to.
+        plan: For DICOM, what the headers say.
+    """
+
+    key: str
+    candidate: Candidate
+    plan: VolumePlan | None = None
+
+    @property
+    def images(self) -> str:
+        """What a resumed run knows the images of the volume by: a hash that tells nothing else."""
+        if self.plan is None:
+            return self.candidate.key  # made from the file's content
+        return pseudonym("images", *sorted(f"{frame.sop_instance_uid}/{frame.index}" for frame in self.plan.frames))
+
+    def read(self, options: ReadingOptions) -> Volume:
+        """Decode the volume.
+
+        Raises:
+            SeriesRefusedError: If it cannot be read truthfully.
+        """
+        if self.plan is not None:
+            return read_volume(self.plan)
+        return read_nifti(
+            self.candidate.files[0],
+            modality="" if options.modality == "auto" else options.modality,
+            affine_choice=options.nifti_affine,
+            volume_index=options.volume_index,
+            budget=options.budget,
+        )
+
+
+def plan_jobs(candidate: Candidate, options: ReadingOptions) -> tuple[list[Job], list[Finding]]:
+    """The volumes of a candidate, and findings about what of it is left out.
+
+    Raises:
+        SeriesRefusedError: If the series as a whole cannot be read truthfully.
+    """
+    if candidate.kind == "nifti":
+        return [Job(candidate.key, candidate)], []
+    plan = plan_series(candidate, mode_2d=options.mode == "2d", budget=options.budget)
+    return [Job(volume.key, candidate, volume) for volume in plan.volumes], plan.findings
+
+
+class LoadVolume(Transform):
+    """Load a DICOM series or a NIfTI file as a MetaTensor of shape (1, X, Y, Z), or refuse it.
+
+    MONAI's `LoadImage` tries one reader after the other and returns what the first success gives; this transform asks
+    the one reader that is right for the input, and its refusal stands.
+    """
+
+    def __init__(self, series: str | None = None, modality: str = "") -> None:
+        self.dicom = DicomSeriesReader(series)
+        self.nifti = NiftiVolumeReader(modality)
+
+    def __call__(self, location: str | Path) -> "MetaTensor":
+        """Load what lies at a location.
+
+        Raises:
+            SeriesRefusedError: If it cannot be read truthfully.
+        """
+        reader = self.nifti if self.nifti.verify_suffix(location) else self.dicom
+        return reader.read(location).as_metatensor()
+
+
+class LoadVolumed(MapTransform):
+    """Dictionary form of `LoadVolume`."""
+
+    def __init__(self, keys: KeysCollection, series: str | None = None, modality: str = "") -> None:
+        super().__init__(keys)
+        self.loader = LoadVolume(series, modality)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the location under each key by its MetaTensor."""
+        loaded = dict(data)
+        for key in self.key_iterator(loaded):
+            loaded[key] = self.loader(loaded[key])
+        return loaded
+
+
+def is_mask(volume: Volume) -> bool:
+    """Whether a NIfTI volume of whole numbers holds exactly two values."""
+    header = volume.nifti_header
+    if header is None or not np.issubdtype(header.get_data_dtype(), np.integer):
+        return False
+    lowest, highest = np.nanmin(volume.voxels), np.nanmax(volume.voxels)
+    if lowest == highest:
+        return False
+    return all(bool(((plane == lowest) | (plane == highest)).all()) for plane in np.moveaxis(volume.voxels, 2, 0))

@@ -1,0 +1,311 @@
+"""Read NIfTI volumes with the checks that the usual readers leave out; also as a MONAI `ImageReader`."""
+
+import gzip
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from isal import igzip
+from isal.igzip_lib import IsalError
+from monai.data import ImageReader
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, refuse, warn
+from anomalib_zsad.volumes.geometry import Floats, is_sheared, voxel_sizes
+from anomalib_zsad.volumes.reading.input_files import DiskFile, FileSource, SizeBudget
+from anomalib_zsad.volumes.volume import SliceSource, Units, Volume, monai_data
+
+AffineChoice = Literal["sform", "qform"]
+
+_BLOCK = 1 << 20
+# Bytes after the voxels that are read (to check the checksum) before the file counts as a bomb.
+_TRAILING = 64 << 20
+_LARGEST_OFFSET = 16 << 20
+
+
+def read_nifti(
+    file: FileSource | str | Path,
+    *,
+    modality: str = "",
+    affine_choice: AffineChoice | None = None,
+    volume_index: int | None = None,
+    budget: SizeBudget | None = None,
+) -> Volume:
+    """Read one NIfTI-1 or NIfTI-2 file, plain or gzipped, to its last byte.
+
+    Args:
+        file: The file.
+        modality: CT or MR where the user knows it; NIfTI does not say.
+        affine_choice: Which transform to trust where qform and sform disagree.
+        volume_index: Which volume of a file with more than three axes to take (0 is the first).
+        budget: Limits on what the header may claim.
+
+    Raises:
+        SeriesRefusedError: If the file cannot be read truthfully; the finding says why.
+    """
+    if isinstance(file, (str, Path)):
+        file = DiskFile(Path(file), Path(file).name)
+    budget = budget or SizeBudget()
+    try:
+        with file.open() as raw:
+            header, stored = _read_stream(_unpacked(raw), budget)
+    except (EOFError, IsalError, gzip.BadGzipFile, OSError) as error:  # type: ignore[misc]  # ISA-L has no types
+        message = f"the file is truncated or damaged ({type(error).__name__}); unpack it or copy it again"
+        refuse(Fault.DAMAGED_GZIP, message, (), (file.name,))
+    except SeriesRefusedError as error:
+        found = error.finding
+        raise SeriesRefusedError(Finding(found.fault, found.outcome, found.message, (), (file.name,))) from error
+    findings: list[Finding] = []
+    stored = _three_axes(stored, volume_index, findings)
+    voxels = _scaled(stored, header)
+    affine, known = _affine(header, affine_choice, findings)
+    _check_finite(voxels, findings)
+    native = _native_axis(header, affine)
+    return Volume(
+        voxels=voxels,
+        affine=affine,
+        modality=modality,
+        units=Units.HOUNSFIELD if modality == "CT" else Units.ARBITRARY,
+        native_axis=native,
+        slices=_sources(voxels.shape, affine, native, known=known),
+        findings=findings,
+        geometry_known=known,
+        nifti_header=header,
+    )
+
+
+def _unpacked(raw: BinaryIO) -> BinaryIO:
+    magic = raw.read(2)
+    raw.seek(0)
+    return igzip.IGzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw  # type: ignore[return-value]
+
+
+def _read_stream(stream: BinaryIO, budget: SizeBudget) -> tuple[Nifti1Header, NDArray]:
+    """Header and stored voxels; the stream is read to its end, so that gzip checks its checksum."""
+    header = _read_header(stream, budget)
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    content = np.empty(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, np.uint8)
+    _skip(stream, int(header["vox_offset"]) - header.sizeof_hdr)
+    view, filled = memoryview(content.data), 0
+    while filled < len(content):
+        count = stream.readinto(view[filled : filled + _BLOCK])  # type: ignore[attr-defined]
+        if not count:
+            refuse(Fault.DAMAGED_GZIP, f"the file ends after {filled:,} of {len(content):,} bytes of voxels")
+        filled += count
+    trailing = 0
+    while block := stream.read(_BLOCK):
+        trailing += len(block)
+        if trailing > _TRAILING:
+            refuse(Fault.TOO_LARGE, f"the file goes on for more than {_TRAILING >> 20} MiB after its voxels")
+    return header, content.view(dtype).reshape(shape, order="F")
+
+
+def _skip(stream: BinaryIO, count: int) -> None:
+    if not 0 <= count <= _LARGEST_OFFSET:
+        refuse(
+            Fault.TOO_LARGE, f"the header puts the voxels {count:,} bytes after it; at most {_LARGEST_OFFSET:,} is read"
+        )
+    if len(stream.read(count)) < count:
+        refuse(Fault.DAMAGED_GZIP, "the file ends before its voxels")
+
+
+def _read_header(stream: BinaryIO, budget: SizeBudget) -> Nifti1Header:
+    head = stream.read(348)
+    size = int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")
+    try:
+        if 540 in size:
+            header: Nifti1Header = Nifti2Header.from_fileobj(io.BytesIO(head + stream.read(192)), check=False)
+        elif 348 in size:
+            header = Nifti1Header.from_fileobj(io.BytesIO(head), check=False)
+        else:
+            refuse(Fault.DAMAGED_GZIP, "the file has no NIfTI header")
+        magic = bytes(header["magic"].item())[:3]
+        if magic not in (b"n+1", b"n+2"):
+            refuse(Fault.DAMAGED_GZIP, "the header is of a .hdr/.img pair, or damaged; convert it to one .nii file")
+        shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    except (HeaderDataError, ValueError, KeyError, IndexError) as error:
+        refuse(Fault.DAMAGED_GZIP, f"the NIfTI header is damaged ({type(error).__name__})")
+    if not shape or min(shape) < 1:
+        refuse(Fault.DAMAGED_GZIP, f"the header says that the shape is {shape}")
+    if dtype.fields is not None or np.issubdtype(dtype, np.complexfloating):
+        refuse(
+            Fault.VOXEL_TYPE, f"voxels are {'colour' if dtype.fields else dtype.name}: one real number each is needed"
+        )
+    voxels = 1
+    for length in shape:
+        voxels *= int(length)
+    budget.check_volume(max(voxels, voxels * dtype.itemsize // 4), f"the header (shape {tuple(map(int, shape))})")
+    return header
+
+
+def _three_axes(stored: NDArray, volume_index: int | None, findings: list[Finding]) -> NDArray:
+    """Drop singleton axes after the third; take one volume of several where the user chose it."""
+    shape = stored.shape
+    if stored.ndim < 3:
+        return stored.reshape(shape + (1,) * (3 - stored.ndim), order="F")
+    extra = int(np.prod(shape[3:], dtype=np.int64))
+    if extra > 1 and volume_index is None:
+        message = f"the file holds {extra} volumes (shape {shape}): choose one with --volume-index 0 to {extra - 1}"
+        refuse(Fault.TOO_MANY_AXES, message)
+    index = volume_index or 0
+    if not 0 <= index < extra:
+        refuse(Fault.TOO_MANY_AXES, f"volume index {index} of {extra} volumes (shape {shape})")
+    if extra > 1:
+        findings.append(warn(Fault.TOO_MANY_AXES, f"volume {index} of {extra} is read (shape {shape})"))
+    return stored.reshape((*shape[:3], extra), order="F")[..., index]
+
+
+def _scaled(stored: NDArray, header: Nifti1Header) -> NDArray[np.float32]:
+    """Stored voxels times scl_slope plus scl_inter; a slope of 0 or NaN means no scaling (the NIfTI-1 standard)."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    voxels = stored.astype(np.float32, order="F", copy=False)
+    if slope != 0 and np.isfinite(slope):
+        if slope != 1:
+            voxels *= np.float32(slope)
+        if np.isfinite(intercept) and intercept != 0:
+            voxels += np.float32(intercept)
+    return voxels
+
+
+def _affine(header: Nifti1Header, choice: AffineChoice | None, findings: list[Finding]) -> tuple[Floats, bool]:
+    """The world transform (RAS, mm) and whether it is known.
+
+    Raises:
+        SeriesRefusedError: If qform and sform are both set, disagree, and none was chosen.
+    """
+    sizes = np.asarray(header["pixdim"][1:4], np.float64)
+    sizes_good = bool(np.isfinite(sizes).all() and (np.abs(sizes) > 0).all())
+    sform = _usable(np.asarray(header.get_sform(), np.float64)) if int(header["sform_code"]) > 0 else None
+    qform = _qform(header) if int(header["qform_code"]) > 0 and sizes_good else None
+    if sform is not None and qform is not None:
+        distance = _largest_distance(sform, qform, header.get_data_shape())
+        if distance > 0.1 * float(voxel_sizes(sform).min()):
+            if choice is None:
+                message = (
+                    f"qform and sform place voxels up to {distance:.1f} mm apart: choose --nifti-affine qform or sform"
+                )
+                refuse(Fault.QFORM_AGAINST_SFORM, message)
+            findings.append(warn(Fault.QFORM_AGAINST_SFORM, f"qform and sform disagree; {choice} is used, as chosen"))
+    chosen = qform if choice == "qform" and qform is not None else sform if sform is not None else qform
+    if chosen is None:
+        message = "orientation unknown: no usable qform or sform" + ("" if sizes_good else f", and voxel sizes {sizes}")
+        findings.append(warn(Fault.UNKNOWN_ORIENTATION, f"{message}. No millimetre figures are given"))
+        return np.eye(4), False
+    if not sizes_good or not np.allclose(voxel_sizes(chosen), np.abs(sizes), rtol=0.01):
+        given = ", ".join(f"{size:g}" for size in sizes)
+        message = f"the header's voxel sizes ({given}) do not fit its transform, which is used"
+        findings.append(warn(Fault.UNKNOWN_ORIENTATION, message))
+    if is_sheared(chosen):
+        findings.append(warn(Fault.SHEARED_AFFINE, "the axes are not perpendicular: native slices, the affine is kept"))
+    return chosen, True
+
+
+def _usable(affine: Floats) -> Floats | None:
+    good = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
+    return affine if good else None
+
+
+def _qform(header: Nifti1Header) -> Floats | None:
+    """The qform; negative voxel sizes (which the standard forbids) are taken without their sign, as nibabel does."""
+    try:
+        return _usable(np.asarray(_with_positive_sizes(header).get_qform(), np.float64))
+    except (HeaderDataError, ValueError):
+        return None
+
+
+def _with_positive_sizes(header: Nifti1Header) -> Nifti1Header:
+    copy = header.copy()
+    copy["pixdim"][1:4] = np.abs(copy["pixdim"][1:4])
+    return copy
+
+
+def _largest_distance(one: Floats, other: Floats, shape: tuple[int, ...]) -> float:
+    """Largest distance in mm between where two affines put the corners of a grid."""
+    lengths = [*shape, 1, 1, 1][:3]
+    corners = np.stack(np.meshgrid(*[(0, length - 1) for length in lengths], indexing="ij"), -1).reshape(-1, 3)
+    homogeneous = np.c_[corners, np.ones(len(corners))]
+    return float(np.linalg.norm(homogeneous @ (one - other).T, axis=1).max())
+
+
+def _check_finite(voxels: NDArray[np.float32], findings: list[Finding]) -> None:
+    """Turn infinite values into NaN, and refuse a volume that is mostly not finite."""
+    bad = sum(int(np.count_nonzero(~np.isfinite(voxels[:, :, k]))) for k in range(voxels.shape[2]))
+    if not bad:
+        return
+    if bad > 0.5 * voxels.size:
+        refuse(Fault.NOT_FINITE, f"{bad / voxels.size:.0%} of the voxels are NaN or infinite")
+    for k in range(voxels.shape[2]):
+        plane = voxels[:, :, k]
+        plane[~np.isfinite(plane)] = np.nan
+    findings.append(warn(Fault.NOT_FINITE, f"{bad:,} voxels are NaN or infinite: masked"))
+
+
+def _native_axis(header: Nifti1Header, affine: Floats) -> int:
+    """The slice axis: what dim_info says, else the axis with clearly the largest voxel edge, else the third."""
+    slice_axis = header.get_dim_info()[2]
+    if slice_axis is not None:
+        return int(slice_axis)
+    sizes = voxel_sizes(affine)
+    largest = int(np.argmax(sizes))
+    others = np.delete(sizes, largest)
+    return largest if sizes[largest] > 1.5 * others.max() else 2
+
+
+def _sources(shape: tuple[int, ...], affine: Floats, axis: int, *, known: bool) -> tuple[SliceSource, ...]:
+    sources = []
+    for index in range(shape[axis]):
+        x, y, z = affine[:3, axis] * index + affine[:3, 3]
+        sources.append(SliceSource("", None, (float(x), float(y), float(z)) if known else None))
+    return tuple(sources)
+
+
+class NiftiVolumeReader(ImageReader):
+    """MONAI reader of NIfTI files with checks of checksum, size, transforms and values.
+
+    Args:
+        modality: CT or MR, where known.
+        affine_choice: Which transform to trust where qform and sform disagree.
+        volume_index: Which volume of a file with more than three axes to take.
+        budget: Limits on what the header may claim.
+    """
+
+    def __init__(
+        self,
+        modality: str = "",
+        affine_choice: AffineChoice | None = None,
+        volume_index: int | None = None,
+        budget: SizeBudget | None = None,
+    ) -> None:
+        super().__init__()
+        self.options = {
+            "modality": modality,
+            "affine_choice": affine_choice,
+            "volume_index": volume_index,
+            "budget": budget,
+        }
+
+    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
+        """Whether the name ends in .nii or .nii.gz."""
+        names = [filename] if isinstance(filename, (str, Path)) else list(filename)
+        return all(str(name).lower().endswith((".nii", ".nii.gz")) for name in names)
+
+    def read(self, data: Sequence[Any] | Any, **_: Any) -> Volume:
+        """Read one file.
+
+        Raises:
+            SeriesRefusedError: If it cannot be read truthfully.
+            ValueError: If more than one file is given.
+        """
+        names = [data] if isinstance(data, (str, Path)) else list(data)
+        if len(names) != 1:
+            raise ValueError(f"a NIfTI volume is one file, not {len(names)}")
+        return read_nifti(names[0], **self.options)  # type: ignore[arg-type]
+
+    def get_data(self, img: Volume) -> tuple[np.ndarray, dict[str, Any]]:
+        """Voxels of shape (X, Y, Z), float32, and MONAI's metadata (affine in RAS); no patient data."""
+        return monai_data(img)

@@ -1,0 +1,159 @@
+"""No patient data in outputs, names or messages, but for the patient module of a DICOM SEG."""
+
+import argparse
+import base64
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.datadict import DicomDictionary
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from anomalib_zsad.cli import info
+from anomalib_zsad.cli import screen as screen_command
+from anomalib_zsad.scoring import model_scorer
+from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from tests.screening.bright_spot import BrightSpotScorer
+from tests.volumes.volume_builders import affines, marked_voxels, write_nifti, write_series
+
+# One valid value for every kind of text that DICOM knows, each to be found again.
+PLANTED = {
+    **dict.fromkeys(("AE", "CS", "LO", "PN", "SH"), "ZZSECRET"),
+    **dict.fromkeys(("LT", "ST", "UC", "UT"), "ZZSECRET /home/zzsecret/file"),
+    "UR": "http://zzsecret/home",
+    "AS": "111Y",
+    "DA": "19121212",
+    "DT": "19121212235957",
+    "TM": "235957",
+}
+SECRETS = ("ZZSECRET", "zzsecret", "19121212", "235957", "111Y")
+PATIENT_MODULE = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
+# Text that decides how pixels are read; with an arbitrary value there would be no image to screen.
+DECIDING = {"SpecificCharacterSet", "Modality", "PhotometricInterpretation", "ImageType", "BurnedInAnnotation"}
+
+
+def text_tags() -> Iterator[tuple[str, str]]:
+    """Keyword and planted value of every text tag of an image, retired ones included."""
+    for tag, (representation, _, _, _, keyword) in DicomDictionary.items():
+        if tag >> 16 > 4 and keyword and keyword not in DECIDING and representation in PLANTED:
+            yield keyword, PLANTED[representation]
+
+
+def plant(dataset: Dataset, index: int) -> None:
+    """Fill every text tag with something to find again, at the top, in a sequence and in private tags."""
+    item = Dataset()
+    for keyword, value in text_tags():
+        setattr(dataset, keyword, value)
+        setattr(item, keyword, value)
+    dataset.RequestAttributesSequence = Sequence([item])
+    dataset.add_new((0x0009, 0x0010), "LO", "ZZSECRET CREATOR")
+    dataset.add_new((0x0009, 0x1001), "LT", "ZZSECRET PRIVATE")
+
+
+def plant_nifti(path: Path) -> None:
+    image = nibabel.Nifti1Image(marked_voxels(), affines()["las"])
+    image.header["descrip"], image.header["aux_file"] = b"ZZSECRET text", b"/home/zzsecret"
+    image.header["db_name"], image.header["intent_name"] = b"ZZSECRETDB", b"ZZSECRET"
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"ZZSECRET extension"))
+    nibabel.save(image, path)
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """A tree with a good series, a truncated one, one with values that are not valid, a NIfTI file and other files."""
+    source = tmp_path / "ZZSECRET_FOLDER"
+    write_series(source / "ZZSECRET_SERIES", edit=plant, prefix="ZZSECRET_FILE")
+    plant_nifti(source / "ZZSECRET_VOLUME.nii.gz")
+    write_nifti(source / "ZZSECRET_4D.nii", marked_voxels()[..., None].repeat(2, 3), affines()["las"])
+    (source / "ZZSECRET_notes.txt").write_text("ZZSECRET")
+    broken = write_series(source / "broken", seed="broken", edit=plant, prefix="ZZSECRET_BROKEN")
+    path = broken / "ZZSECRET_BROKEN002.dcm"
+    path.write_bytes(path.read_bytes()[:-40])
+    for path in write_series(source / "odd", seed="odd", edit=plant).iterdir():
+        for valid, not_valid in ((b"19121212", b"ZZSECRET"), (b"235957", b"ZZSECR"), (b"111Y", b"ZZSE")):
+            path.write_bytes(path.read_bytes().replace(valid, not_valid))
+    return source
+
+
+def call(command: object, *arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    name = command.__name__.rpartition(".")[2]
+    return int(command.run(parser.parse_args([name, *map(str, arguments)])))
+
+
+def content_of(path: Path) -> bytes:
+    """All that a file says: packed content and texts inside pictures too."""
+    content = path.read_bytes()
+    if path.name.endswith(".gz"):
+        return content + gzip.decompress(content)
+    if path.suffix == ".png":
+        return content + repr(Image.open(path).info).encode()
+    if path.suffix == ".html":
+        packed = [base64.b64decode(picture) for picture in re.findall(rb"data:image/\w+;base64,([^\"]+)", content)]
+        texts = [picture + repr(Image.open(io.BytesIO(picture)).info).encode() for picture in packed]
+        return b"\n".join([content, *texts])
+    return content
+
+
+def test_plenty_is_planted() -> None:
+    keywords = {keyword for keyword, _ in text_tags()}
+    assert len(keywords) > 1500
+    assert {*PATIENT_MODULE, "InstitutionName", "StudyDate", "AccessionNumber", "BodyPartExamined"} <= keywords
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # of what the test itself writes and reads
+def test_no_patient_data_in_any_output_but_the_segs_patient_module(
+    planted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_scorer, "build_scorer", lambda *_: BrightSpotScorer())
+    capfd.readouterr()
+    assert call(screen_command, "-i", planted, "-o", tmp_path / "out", "--allow-untrained", "--std-map") == 4
+    assert call(info, planted, "--check") == 4
+    assert call(info, planted, "--check", "--json") == 4
+    captured = capfd.readouterr()
+    assert "truncated" in captured.out
+    assert not any(secret in captured.out + captured.err for secret in SECRETS)
+    outputs = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not any("zzsecret" in str(path.relative_to(tmp_path)).lower() for path in outputs)
+    segmentations = [path for path in outputs if path.name == "lesions_seg.dcm"]
+    assert len(segmentations) == 2
+    assert len(outputs) > 30
+    assert sum(path.name == "report.html" for path in outputs) == 3
+    assert (tmp_path / "out" / "index.html").is_file()
+    for path in set(outputs) - set(segmentations):
+        assert not any(secret.encode() in content_of(path) for secret in SECRETS), path.name
+    for path in segmentations:
+        assert_only_the_patient_module(path)
+        report = json.loads((path.parent / "report.json").read_text())
+        assert all(keyword in report["privacy"] for keyword in PATIENT_MODULE)
+        assert "PatientSex in the source; the SEG's stays empty" in report["warnings"][-1]["message"]
+
+
+def assert_only_the_patient_module(path: Path) -> None:
+    seg = pydicom.dcmread(path)
+    assert seg.PatientName == "ZZSECRET"
+    for keyword in PATIENT_MODULE:
+        delattr(seg, keyword)
+    text = str(seg)
+    assert not any(secret in text for secret in SECRETS)
+
+
+def test_file_names_are_shown_only_where_asked_for(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "in" / "folder_name")
+    screen(tmp_path / "in", tmp_path / "plain", BrightSpotScorer())
+    screen(tmp_path / "in", tmp_path / "named", BrightSpotScorer(), ScreeningOptions(source_names=True))
+    for path in (tmp_path / "plain").rglob("*.*"):
+        assert b"folder_name" not in path.read_bytes(), path.name
+    assert "folder_name/f000.dcm" in (tmp_path / "named" / "index.html").read_text()
+    assert "folder_name/f000.dcm" in (tmp_path / "named" / "summary.json").read_text()
+    assert "folder_name/f000.dcm" in (tmp_path / "named" / "summary.csv").read_text()
+    assert source.exists()
