@@ -13,13 +13,13 @@ from PIL import Image
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, TooFewNormalsError
 from anomalib_zsad.cli import inspect as command
 from anomalib_zsad.inspection import journal as journals
+from anomalib_zsad.inspection.find_images import find_images
 from anomalib_zsad.inspection.inspect_images import InspectionOptions, inspect_images
 from anomalib_zsad.inspection.journal import Journal, JournalError
 from anomalib_zsad.inspection.rule import ImageRule
 from anomalib_zsad.outputs.disk_errors import DiskError
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
-from anomalib_zsad.scoring.image_records import find_images
 from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 from tests.inspection.bright_image import BrightImageScorer
 

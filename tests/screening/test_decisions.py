@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from anomalib_zsad.calibration import Calibration, TooFewNormalsError
-from anomalib_zsad.scoring.slice_rows import SliceRow
+from anomalib_zsad.records.slice_rows import SliceRow
 from anomalib_zsad.screening.decisions import DecisionRule, Thresholds
 from tests.calibration.calibrations import of_images, of_volumes
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomalib_zsad.volumes.input_files import SizeBudget, ZipMember
 from anomalib_zsad.volumes.reading.discovery import discover
-from anomalib_zsad.volumes.reading.input_files import SizeBudget, ZipMember
 from tests.volumes.volume_builders import (
     affines,
     marked_voxels,

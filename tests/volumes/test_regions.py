@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.regions import Region, Regions, RegionSearch, find_regions, regions_csv, voxel_volumes
 from anomalib_zsad.volumes.volume import SliceSource, Units, Volume
-from anomalib_zsad.volumes.writing.map_file import MapFile
 from tests.volumes.volume_builders import affines
 
 

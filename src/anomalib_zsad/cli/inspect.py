@@ -11,7 +11,7 @@ from anomalib_zsad.cli.model_arguments import add_model_arguments, check_paths, 
 if TYPE_CHECKING:
     from anomalib_zsad.inspection.inspect_images import InspectionOptions
     from anomalib_zsad.outputs.exit_codes import ExitCode
-    from anomalib_zsad.scoring.image_records import ImageRecord
+    from anomalib_zsad.records.image_records import ImageRecord
 
 _EPILOG = """\
 Written: images.csv (score, deviation, p-value, decision and peak of each image), report.html to look at (sorted by
@@ -117,7 +117,7 @@ def _inspect(args: argparse.Namespace, scorer: Any, options: "InspectionOptions"
     from rich.console import Console
 
     from anomalib_zsad.evaluation.progress import RichProgress
-    from anomalib_zsad.scoring.image_records import find_images
+    from anomalib_zsad.inspection.find_images import find_images
 
     if args.no_progress or not Console(stderr=True).is_terminal:
         return work(args.input, args.output, scorer, options)

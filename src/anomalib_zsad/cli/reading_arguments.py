@@ -44,7 +44,7 @@ def reading_options(args: argparse.Namespace) -> "ReadingOptions":
     Raises:
         ValueError: If one makes no sense.
     """
-    from anomalib_zsad.volumes.reading.input_files import SizeBudget
+    from anomalib_zsad.volumes.input_files import SizeBudget
     from anomalib_zsad.volumes.reading.loading import ReadingOptions
 
     if not 0 < args.max_volume_gib < math.inf:

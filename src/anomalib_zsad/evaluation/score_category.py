@@ -17,6 +17,7 @@ from anomalib_zsad.evaluation.results import CategoryResult, Run, defined
 from anomalib_zsad.evaluation.targets import Category
 from anomalib_zsad.metrics import PIXEL_METRICS, ImageMetrics, PixelMetrics
 from anomalib_zsad.models.components.noise import seeded_normal
+from anomalib_zsad.scoring.device import device_of
 
 
 class _Tally:
@@ -124,11 +125,6 @@ def _metrics(tally: _Tally, protocol: Protocol) -> tuple[dict[str, float | None]
         if any(defined(value) is None for value in pixel.values()):
             notes.append("pixel metrics not defined: pixels of one class only")
     return {name: defined(value) for name, value in {**image.compute(), **pixel}.items()}, notes
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a torch model is, judged by its first parameter or buffer."""
-    return next((tensor.device for tensor in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
 
 
 class SeededNoise:

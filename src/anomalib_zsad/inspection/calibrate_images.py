@@ -20,9 +20,9 @@ from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find
 from anomalib_zsad.data.folder_tree import FolderTreeDataset
 from anomalib_zsad.data.listed_images import Sample, SampleDataset
 from anomalib_zsad.data.prepared_images import PreparedImages, make_loader
-from anomalib_zsad.evaluation.score_category import device_of
+from anomalib_zsad.scoring.device import device_of
+from anomalib_zsad.volumes.input_files import DiskFile
 from anomalib_zsad.volumes.reading.discovery import content_hash
-from anomalib_zsad.volumes.reading.input_files import DiskFile
 
 
 @dataclass

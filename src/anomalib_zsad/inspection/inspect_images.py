@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from anomalib_zsad.data.image_files import read_image
 from anomalib_zsad.inspection import journal as journals
+from anomalib_zsad.inspection.find_images import find_images
 from anomalib_zsad.inspection.journal import Journal, file_state
 from anomalib_zsad.inspection.rule import ImageRule
 from anomalib_zsad.outputs.atomic import is_partial_file, remove_partial, write_text
@@ -22,7 +23,7 @@ from anomalib_zsad.outputs.disk_errors import disk_errors
 from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.outputs.versions import versions
 from anomalib_zsad.pages import gallery
-from anomalib_zsad.scoring.image_records import ImageRecord, by_score, find_images, records_csv
+from anomalib_zsad.records.image_records import ImageRecord, by_score, records_csv
 from anomalib_zsad.scoring.image_scorer import ImageScorer
 from anomalib_zsad.scoring.scores import SliceScores
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from anomalib_zsad.scoring.image_records import ImageRecord
+from anomalib_zsad.records.image_records import ImageRecord
 
 NAME = ".inspection-journal"
 

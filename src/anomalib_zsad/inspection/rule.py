@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.calibration.conformal import check_rate
-from anomalib_zsad.scoring.image_records import Verdict
+from anomalib_zsad.records.image_records import Verdict
 
 
 @dataclass(frozen=True, eq=False)

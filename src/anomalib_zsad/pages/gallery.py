@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
 from anomalib_zsad.pages.document import data_address, render, safe_json
 from anomalib_zsad.pages.encoding import MAP_SIDE, Quality, jpeg, mask_address, reduced_size, store_map
-from anomalib_zsad.scoring.image_records import ImageRecord
+from anomalib_zsad.records.image_records import ImageRecord
 
 NAME = "report.html"
 SCRIPTS = ("layers.js", "strip.js", "gallery.js")

@@ -9,7 +9,7 @@ from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
 from anomalib_zsad.pages.document import render
 from anomalib_zsad.pages.encoding import LADDER, MAP_SIDE, MAP_TOLERANCE, reduced_size
 from anomalib_zsad.pages.slice_pictures import Scale, SlicePictures
-from anomalib_zsad.scoring.slice_rows import SliceRow
+from anomalib_zsad.records.slice_rows import SliceRow
 from anomalib_zsad.volumes.regions import Region, Regions, region_record
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.windowing import CT_PRESETS

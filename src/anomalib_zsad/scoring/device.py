@@ -1,6 +1,7 @@
 """The device that a command runs on."""
 
 import torch
+from torch import nn
 
 
 def resolve_device(device: str) -> torch.device:
@@ -25,3 +26,8 @@ def resolve_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError, ImportError) as error:  # each kind of device says it in its own way
         raise ValueError(f"there is no device {device!r} to compute on; give --device cpu or auto") from error
     return found
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a torch model is, judged by its first parameter or buffer."""
+    return next((tensor.device for tensor in [*model.parameters(), *model.buffers()]), torch.device("cpu"))

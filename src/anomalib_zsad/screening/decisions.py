@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from anomalib_zsad.calibration.calibration import Calibration
 from anomalib_zsad.calibration.conformal import TooFewNormalsError, benjamini_hochberg, check_rate
 from anomalib_zsad.calibration.uncertainty import is_uncertain
-from anomalib_zsad.scoring.slice_rows import Decision, SliceRow
+from anomalib_zsad.records.slice_rows import Decision, SliceRow
 from anomalib_zsad.volumes.faults import Fault, refuse
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import Volume

@@ -15,20 +15,20 @@ from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.versions import versions
 from anomalib_zsad.pages import series_page
 from anomalib_zsad.pages.slice_pictures import SlicePictures
+from anomalib_zsad.records.slice_rows import Decision, SliceRow, rows_to_csv
 from anomalib_zsad.scoring.scores import SliceScorer, SliceScores
-from anomalib_zsad.scoring.slice_rows import Decision, SliceRow, rows_to_csv
 from anomalib_zsad.screening.decisions import DecisionRule, Thresholds
 from anomalib_zsad.screening.options import VolumeOptions
 from anomalib_zsad.screening.previews import TopSlices
 from anomalib_zsad.screening.scored_batches import ScoredBatch, score_stack
 from anomalib_zsad.screening.series_report import report_text, volume_report
 from anomalib_zsad.volumes.faults import Fault, refuse, warn
+from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.regions import Regions, regions_csv
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.windowing import Window, choose_window
 from anomalib_zsad.volumes.writing.dicom_seg import write_segmentation
-from anomalib_zsad.volumes.writing.map_file import MapFile
 from anomalib_zsad.volumes.writing.map_outputs import MapOutputs
 
 

@@ -16,8 +16,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from anomalib_zsad.outputs.csv_tables import rounded_text, table_text
+from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.volume import Volume
-from anomalib_zsad.volumes.writing.map_file import MapFile
 
 # More regions than anyone looks at; a noisy map at a low threshold has millions.
 MOST_LISTED = 1000

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.faults import Fault, Finding, refuse
 from anomalib_zsad.volumes.geometry import Floats, anatomical_axes, even_runs, voxel_sizes
-from anomalib_zsad.volumes.reading.input_files import FileSource
+from anomalib_zsad.volumes.input_files import FileSource
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import pydicom
 from pydicom.dataset import Dataset
 
-from anomalib_zsad.volumes.reading.input_files import FileSource
+from anomalib_zsad.volumes.input_files import FileSource
 
 
 @contextmanager

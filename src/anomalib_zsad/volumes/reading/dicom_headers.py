@@ -15,8 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from anomalib_zsad.volumes.faults import Fault, refuse
+from anomalib_zsad.volumes.input_files import FileSource
 from anomalib_zsad.volumes.reading.dicom_files import is_bare, quiet_pydicom, read_dataset
-from anomalib_zsad.volumes.reading.input_files import FileSource
 
 Triple = tuple[float, float, float]
 

@@ -10,9 +10,9 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, ite
 from pydicom.uid import UID
 
 from anomalib_zsad.volumes.faults import Fault, refuse
+from anomalib_zsad.volumes.input_files import FileSource
 from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom, read_dataset
 from anomalib_zsad.volumes.reading.dicom_headers import Frame
-from anomalib_zsad.volumes.reading.input_files import FileSource
 
 # Which package reads a family of transfer syntaxes, by the start of its UID.
 _PACKAGES = {

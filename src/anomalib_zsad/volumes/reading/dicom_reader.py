@@ -8,10 +8,10 @@ import numpy as np
 from monai.data import ImageReader
 
 from anomalib_zsad.volumes.faults import Fault, refuse, warn
+from anomalib_zsad.volumes.input_files import FileSource, SizeBudget
 from anomalib_zsad.volumes.reading.dicom_headers import Frame
 from anomalib_zsad.volumes.reading.dicom_pixels import decode, is_hounsfield
 from anomalib_zsad.volumes.reading.discovery import Candidate, Discovery, discover
-from anomalib_zsad.volumes.reading.input_files import FileSource, SizeBudget
 from anomalib_zsad.volumes.reading.series_plan import SeriesPlan, VolumePlan, plan_series
 from anomalib_zsad.volumes.volume import FrameLocation, SliceSource, Units, Volume, monai_data
 

@@ -10,9 +10,9 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 
 from anomalib_zsad.volumes.faults import Finding
+from anomalib_zsad.volumes.input_files import SizeBudget
 from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader, read_volume
 from anomalib_zsad.volumes.reading.discovery import Candidate, pseudonym
-from anomalib_zsad.volumes.reading.input_files import SizeBudget
 from anomalib_zsad.volumes.reading.nifti_reader import AffineChoice, NiftiVolumeReader, read_nifti
 from anomalib_zsad.volumes.reading.series_plan import VolumePlan, plan_series
 from anomalib_zsad.volumes.volume import Volume

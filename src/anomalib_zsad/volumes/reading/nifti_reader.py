@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, refuse, warn
 from anomalib_zsad.volumes.geometry import Floats, is_sheared, voxel_sizes
-from anomalib_zsad.volumes.reading.input_files import DiskFile, FileSource, SizeBudget
+from anomalib_zsad.volumes.input_files import DiskFile, FileSource, SizeBudget
 from anomalib_zsad.volumes.volume import SliceSource, Units, Volume, monai_data
 
 AffineChoice = Literal["sform", "qform"]

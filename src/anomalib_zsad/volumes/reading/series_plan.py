@@ -7,11 +7,11 @@ import numpy as np
 
 from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, refuse, skip, warn
 from anomalib_zsad.volumes.geometry import StackGeometry, affine_from_dicom, stack_geometry
+from anomalib_zsad.volumes.input_files import FileSource, SizeBudget
 from anomalib_zsad.volumes.reading.dicom_files import has_foreign_preamble
 from anomalib_zsad.volumes.reading.dicom_headers import Frame, read_frames
 from anomalib_zsad.volumes.reading.dicom_pixels import check_transfer_syntax, decode, is_hounsfield
 from anomalib_zsad.volumes.reading.discovery import Candidate
-from anomalib_zsad.volumes.reading.input_files import FileSource, SizeBudget
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _OFFER_2D = "Use --mode 2d to score its images one by one, without millimetres."

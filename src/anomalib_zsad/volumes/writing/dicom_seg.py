@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom.dataset import Dataset
 
+from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom, read_dataset
 from anomalib_zsad.volumes.reading.dicom_headers import Frame, frames_of
 from anomalib_zsad.volumes.volume import FrameLocation, Volume
-from anomalib_zsad.volumes.writing.map_file import MapFile
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription

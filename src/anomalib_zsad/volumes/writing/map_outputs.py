@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.regions import Regions, RegionSearch, find_regions
 from anomalib_zsad.volumes.volume import Volume
-from anomalib_zsad.volumes.writing.map_file import MapFile
 from anomalib_zsad.volumes.writing.nifti_maps import Convert, MapStream, as_map, as_mask, stream_map, write_maps
 
 _LAST_AXIS = 2

@@ -11,8 +11,8 @@ from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.geometry import Floats, is_sheared
+from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.volume import Volume
-from anomalib_zsad.volumes.writing.map_file import MapFile
 
 _GEOMETRY_FIELDS = (
     "qform_code",
