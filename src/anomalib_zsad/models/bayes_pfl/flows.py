@@ -99,6 +99,9 @@ class ImageSpecificFlow(nn.Module):
 class ImageAgnosticFlow(nn.Module):
     """A flow whose input and planar maps are learned and depend on no image.
 
+    Quirk kept for parity: all of them start standard normal, where everything else starts at a standard deviation of
+    0.02, so at published widths the first draws are large.
+
     Args:
         base: Encoder of the base distribution, shared by the flows of both states.
         in_width: Width of the encoder's input.
@@ -109,10 +112,10 @@ class ImageAgnosticFlow(nn.Module):
     def __init__(self, base: BaseDistribution, in_width: int, width: int, num_flows: int) -> None:
         super().__init__()
         self.base = base
-        self.state = nn.Parameter(torch.randn(1, in_width) * 0.02)
-        self.direction = nn.Parameter(torch.randn(1, num_flows, width) * 0.02)
-        self.normal = nn.Parameter(torch.randn(1, num_flows, width) * 0.02)
-        self.offset = nn.Parameter(torch.zeros(1, num_flows))
+        self.state = nn.Parameter(torch.randn(1, in_width))
+        self.direction = nn.Parameter(torch.randn(1, num_flows, width))
+        self.normal = nn.Parameter(torch.randn(1, num_flows, width))
+        self.offset = nn.Parameter(torch.randn(1, num_flows))
 
     def forward(self, noise: Tensor) -> FlowSample:
         """Draws (1, samples, width) for noise (samples, width)."""

@@ -13,23 +13,23 @@ from torch import Tensor, nn
 from anomalib_zsad.backbone import FrozenCLIP
 from anomalib_zsad.models.components.checkpoint import Checkpoint, check_backbone, load_parameters, read_checkpoint
 from anomalib_zsad.models.components.global_batch import is_shared, share_of_step
+from anomalib_zsad.models.components.kept_training import KeepsFeatures
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.proportion import count_at, length_at
 from anomalib_zsad.models.components.training_noise import step_generator
 
 from .published import PUBLISHED_KEY, from_published, infer_arguments, infer_stage
+from .schedule import SCALES, Group, group_of, is_at_rest, multiplier
 from .stages import TwoStageTraining
 from .torch_model import BayesPFLModel
-from .training import draw_training_noise, image_head_losses, prompt_losses
+from .training import draw_training_noise, image_head_losses, kept_tokens, prompt_losses
+from .validation import StageValidation, validation_noise
 
 # Published constants of the map, in pixels at 518 x 518.
 BLUR_SIGMA, TOP_K = 8.0, 2000
-# Parameters that stage 2 trains, and those that only it trains, by the beginning of their names.
-IMAGE_HEAD = ("class_mapping.", "image_mapping.", "fusion.")
-STAGE_2_ONLY = ("image_mapping.", "fusion.")
 
 
-class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
+class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     """Zero-shot anomaly detection with prompts drawn from learned distributions.
 
     Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without ``checkpoint`` it
@@ -55,7 +55,20 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         num_flows: Planar maps of each flow (K); likewise.
         learning_rate: Learning rate of prompts and flows; temperatures learn 10 times faster, all else 10 times slower.
         schedule_epochs: Epochs of the cosine schedule, whose first tenth warms up; a shorter run shortens it.
-        patience: Epochs without a better validation AP after which a training stage ends.
+        patience: Validations in a row without a better AP that a training stage waits through; the next one ends it (of
+            epochs 1 to 4 that are not better, the published 3 ends the stage after the fourth). The AP is that of
+            pixels in stage 1 and of images in stage 2, each the mean over the validation categories.
+        stage_1_epochs: Epochs after which stage 1 ends at the latest; ``None`` for the published rule, by which a run
+            whose AP keeps rising, is shorter than ``patience + 3`` epochs, or has no validation data, never trains
+            stage 2.
+        restore_best: Whether a run leaves the model, and its last checkpoint, with the weights that validated best; as
+            published, it leaves those of the last epoch.
+        keep_features: Keep each training image's frozen tokens between epochs, ``"memory"`` or ``"disk"`` (a
+            memory-mapped file that goes with the run); ``None`` for computing them in each. Needs training data without
+            augmentation, or with a number of ``augmented_views``. With four layers of ViT-L-14-336 at 518 px an image
+            (or view) takes 22.4 MB in float32.
+        keep_features_limit: Most gigabytes to keep; it is an error if the training images need more.
+        keep_features_folder: Existing folder for the file of ``"disk"``; ``None`` for the system's temporary folder.
         calibration: A file that ``anomalib-zsad calibrate`` made of normal images with this model: labels, masks and
             p-values then follow it.
         false_alarm_rate: With a calibration, the share of normal images that may be flagged.
@@ -95,6 +108,11 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         learning_rate: float = 1e-3,
         schedule_epochs: int = 30,
         patience: int = 3,
+        stage_1_epochs: int | None = None,
+        restore_best: bool = False,
+        keep_features: Literal["memory", "disk"] | None = None,
+        keep_features_limit: float = 8.0,
+        keep_features_folder: str | None = None,
         calibration: str | None = None,
         false_alarm_rate: float = 0.05,
         pre_processor: nn.Module | bool = True,
@@ -102,6 +120,9 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         evaluator: Evaluator | bool = True,
         visualizer: Visualizer | bool = True,
     ) -> None:
+        self.keep(keep_features, keep_features_limit, keep_features_folder)
+        stage_rule = {"patience": patience, "stage_1_epochs": stage_1_epochs, "restore_best": restore_best}
+        TwoStageTraining(**stage_rule)  # checks it before anything is loaded
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
         if saved is not None and saved.stamp:
             layers = layers or tuple(saved.stamp["layers"])
@@ -114,7 +135,8 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             visualizer=visualizer,
         )
         self.class_name, self.trained = class_name, saved is not None
-        self.learning_rate, self.schedule_epochs, self.patience = learning_rate, schedule_epochs, patience
+        self.learning_rate, self.schedule_epochs = learning_rate, schedule_epochs
+        self._stage_rule, self._validation = stage_rule, StageValidation()
         shape = {
             "num_prompts": num_prompts,
             "context_length": context_length,
@@ -154,7 +176,9 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         draw = draw_training_noise(self.model, share.total, generator)
         context, normal, abnormal = draw.noise
         draw = draw._replace(noise=(share.rows(context), normal, abnormal))
-        total = self.log_losses(losses(self.model, labelled, draw), share.total)
+        kept = self.features_of(batch, labelled.images, lambda images: kept_tokens(self.model, images))
+        tokens = None if kept is None else kept.tokens()
+        total = self.log_losses(losses(self.model, labelled, draw, tokens), share.total)
         if is_shared():
             # DDP waits for a gradient of every parameter, so those that have none get one of zero.
             total = total + 0 * torch.stack([parameter.sum() for parameter in self._resting_parameters()]).sum()
@@ -170,11 +194,33 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
 
     def _resting_parameters(self) -> list[nn.Parameter]:
         """Parameters that the current stage does not train."""
-        return [
-            parameter
-            for name, parameter in self.model.named_parameters()
-            if (name.startswith(STAGE_2_ONLY) if self.model.stage == 1 else not name.startswith(IMAGE_HEAD))
-        ]
+        return [parameter for name, parameter in self.model.named_parameters() if is_at_rest(name, self.model.stage)]
+
+    def validation_step(self, batch: Any, batch_idx: int, *args: Any, **kwargs: Any) -> Any:
+        """Add the answers to a validation batch; while fitting, take what the stage rule goes by too."""
+        if self.trainer.state.fn != "fit":
+            return super().validation_step(batch, batch_idx, *args, **kwargs)
+        names = self.class_names_of(batch)
+        tokens = self.model.backbone.encode_image(batch.image, self.model.layers)
+        answer = self.model.answer(tokens, names)
+        if batch.gt_label is not None:
+            images = batch.image_path or [f"{batch_idx}.{index}" for index in range(len(names))]
+            width, device = self.model.backbone.config.embed_dim, batch.image.device
+            noise = validation_noise(self.run_seed, self.current_epoch, images, width)
+            evidence = self.model.evidence_of(tokens, names, tuple(part.to(device) for part in noise))
+            self._validation.update(evidence, names, batch.gt_label, batch.gt_mask)
+        return batch.update(**{name: value for name, value in answer._asdict().items() if value is not None})
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin anew what the stage rule goes by."""
+        self._validation.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what the stage rule goes by: the mean over categories of the AP of pixels and of images."""
+        if self.trainer.state.fn == "fit":
+            # The same on all processes already.
+            self.log_dict(self._validation.compute())
+            self._validation.reset()
 
     def start_stage_2(self) -> None:
         """From here on only the image head learns, from a fresh optimiser state."""
@@ -187,16 +233,15 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     def configure_callbacks(self) -> list[Callback]:
         """Anomalib's components, and the two training stages."""
         components: Any = super().configure_callbacks()
-        return [*components, TwoStageTraining(self.patience)]
+        return [*components, TwoStageTraining(**self._stage_rule)]
 
     def configure_optimizers(self) -> Any:
         """Adam with the published groups; cosine schedule with warm-up in stage 1, the groups' own rates in stage 2."""
-        groups: dict[str, list[nn.Parameter]] = {"prompt": [], "flow": [], "temperature": [], "head": [], "other": []}
+        groups: dict[Group, list[nn.Parameter]] = {name: [] for name in SCALES}
         for name, parameter in self.model.named_parameters():
-            groups[_group_of(name)].append(parameter)
-        scale = {"prompt": 1.0, "flow": 1.0, "temperature": 10.0, "head": 0.1, "other": 0.1}
+            groups[group_of(name)].append(parameter)
         optimizer = torch.optim.Adam(
-            [{"params": groups[name], "lr": self.learning_rate * scale[name], "name": name} for name in groups],
+            [{"params": groups[name], "lr": self.learning_rate * SCALES[name], "name": name} for name in groups],
             betas=(0.5, 0.999),
         )
         total = self._scheduled_steps()
@@ -212,25 +257,7 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
 
     def _rate(self, step: int, total: int) -> float:
         """Share of a group's learning rate at a step."""
-        if self.model.stage == 2:
-            return 1.0
-        warm_up = max(1, round(0.1 * total))
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, total - warm_up))))
-
-
-def _group_of(name: str) -> Literal["prompt", "flow", "temperature", "head", "other"]:
-    """Optimiser group of a parameter."""
-    if name.startswith("prompts."):
-        return "prompt"
-    if name.startswith("temperature_"):
-        return "temperature"
-    if name.startswith(IMAGE_HEAD):
-        return "head"
-    if "_flow." in name and ".base." not in name:
-        return "flow"
-    return "other"
+        return 1.0 if self.model.stage == 2 else multiplier(step, total)
 
 
 def _arguments_of(saved: Checkpoint) -> dict[str, int]:

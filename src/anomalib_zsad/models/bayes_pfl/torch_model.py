@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from anomalib_zsad.backbone import FrozenCLIP, ImageTokens
 from anomalib_zsad.backbone.kernels import is_traced
 from anomalib_zsad.models.components.class_names import resolve_names
+from anomalib_zsad.models.components.initial_weights import start_linear_layers
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread, top_mean
 from anomalib_zsad.models.components.smoothing import GaussianSmoothing
@@ -103,14 +104,13 @@ class BayesPFLModel(nn.Module):
         self.image_mapping = nn.Linear(width, width)
         self.temperature_pixel = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.temperature_image = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        # Quirk kept for parity: the query projection, a convolution in the published code, keeps torch's uniform start.
+        start_linear_layers(self, leave_out=(self.cross_attention.query,))
 
         self.smoothing = GaussianSmoothing(backbone.image_size, blur_sigma)
         for kind in ("context", "normal", "abnormal"):
+            # Quirk of the published test: context draws are fresh for every image. Here they are the same for all, so
+            # that an answer does not depend on what was looked at before.
             draws = seeded_normal(f"bayes_pfl.{kind}", (num_samples, width))
             self.register_buffer(f"noise_{kind}", draws, persistent=False)
 
@@ -130,10 +130,16 @@ class BayesPFLModel(nn.Module):
         Args:
             images: Normalised images (n, 3, side, side).
             class_names: One name, or one an image; ``None`` for the model's own.
-            noise: Standard normal draws for context, normal and abnormal state, each (samples, D); ``None`` for seeded
-                ones, equal for every image.
+            noise: Standard normal draws for context, normal and abnormal state, each (samples, D), or those of the
+                context (n, samples, D), each image's own; ``None`` for seeded ones, equal for every image.
         """
-        evidence = self.evidence(images, class_names, noise)
+        return self.answer(self.backbone.encode_image(images, self.layers), class_names, noise)
+
+    def answer(
+        self, tokens: ImageTokens, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
+    ) -> ZeroShotPrediction:
+        """As :meth:`forward`, for the tokens of n images."""
+        evidence = self.evidence_of(tokens, class_names, noise)
         share = self.map_weight
         score = (1 - share) * evidence.image_probability
         sample_scores = (1 - share) * evidence.sample_probabilities
@@ -154,7 +160,12 @@ class BayesPFLModel(nn.Module):
         self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
     ) -> Evidence:
         """Image probabilities and unsmoothed maps, see :meth:`forward` for the arguments."""
-        tokens = self.backbone.encode_image(images, self.layers)
+        return self.evidence_of(self.backbone.encode_image(images, self.layers), class_names, noise)
+
+    def evidence_of(
+        self, tokens: ImageTokens, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
+    ) -> Evidence:
+        """As :meth:`evidence`, for the tokens of n images."""
         sample = self.sample_prompts(tokens, class_names, noise or self._seeded_noise())
         probabilities = self.image_logits(tokens, sample.text).float().softmax(dim=-1)[..., 1].mean(dim=2)
         maps = self._sample_maps(tokens, sample.text)

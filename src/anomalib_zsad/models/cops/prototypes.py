@@ -55,8 +55,8 @@ class StatePrototypes(nn.Module):
 
     def __init__(self, num_prototypes: int, width: int, num_heads: int = 12) -> None:
         super().__init__()
-        self.normal = nn.Parameter(torch.randn(num_prototypes, width) * width**-0.5)
-        self.abnormal = nn.Parameter(torch.randn(num_prototypes, width) * width**-0.5)
+        self.normal = nn.Parameter(torch.randn(num_prototypes, width) * 0.02)
+        self.abnormal = nn.Parameter(torch.randn(num_prototypes, width) * 0.02)
         self.extractor = PrototypeExtractor(width, num_heads)
 
     def forward(self, patches: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anomalib_zsad.models.components.global_batch import global_mean
+from anomalib_zsad.models.components.global_batch import global_mean, global_sum
 from anomalib_zsad.models.components.training_batch import TrainingBatch
 
 from .loss import (
@@ -26,6 +26,12 @@ MAP_WEIGHT = 4.0
 def draw_training_noise(model: CoPSModel, images: int, generator: torch.Generator | None = None) -> Tensor:
     """Fresh standard normal draws (n, D) for a batch of ``images`` images, on the model's device."""
     return torch.randn(images, model.backbone.config.embed_dim, generator=generator).to(model.noise.device)
+
+
+def has_abnormal_patch(model: CoPSModel, batch: TrainingBatch) -> bool:
+    """Whether a step's images, those of all processes together, show an abnormal pixel."""
+    share = abnormal_share(batch.masks, model.backbone.config.patch_size)[batch.counted]
+    return bool(global_sum((share > 0).sum()) > 0)
 
 
 def prompt_losses(
