@@ -135,9 +135,9 @@ def copied(module: Any) -> dict[str, Tensor]:
 def train(module: Any, golden: GoldenTraining, folder: Path, epochs: int, last_epoch: int, validate: bool) -> Steps:
     """Train through anomalib's engine, on the published batches."""
     steps = Steps(last_epoch)
-    run = engine(folder, epochs, callbacks=[steps], num_sanity_val_steps=0)
-    # A test of what Lightning would do: validation is a single batch, whose figures the test gives.
-    run.fit(module, golden.loader(), golden.loader() if validate else None)
+    batches = None if validate else 0
+    run = engine(folder, epochs, callbacks=[steps], num_sanity_val_steps=0, limit_val_batches=batches)
+    run.fit(module, golden.loader(), golden.loader())
     return steps
 
 
