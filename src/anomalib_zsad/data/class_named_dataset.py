@@ -14,8 +14,9 @@ from torchvision.transforms.v2 import Transform
 from torchvision.tv_tensors import Image, Mask
 
 from anomalib_zsad.data.augmentation import mosaic
-from anomalib_zsad.data.image_files import read_image, read_mask
+from anomalib_zsad.data.image_files import open_picture, read_image, read_mask
 from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem
+from anomalib_zsad.data.pillow_resize import resize_mask, resize_picture, to_picture
 from anomalib_zsad.data.seeded_sampler import DrawnIndex
 
 __all__ = ["ClassNamedDataset", "has_mask"]
@@ -46,9 +47,19 @@ class ClassNamedDataset(AnomalibDataset):
         mosaic_probability: Probability with which an item is replaced by a 2 x 2 mosaic of anomalous images of its
             class, drawn from this dataset. Only for training.
 
+    Attributes:
+        resize_side: Side in pixels of the square that Pillow squeezes images and masks to, after augmentation, as both
+            published implementations do (:mod:`~anomalib_zsad.data.pillow_resize`); None for leaving them as large as
+            they are.
+        augmented_views: Number of different views of each image that a training run shows, where its sampler repeats
+            them; None where each epoch shows new ones.
+
     Raises:
         ValueError: If ``mosaic_probability`` is not in [0, 1].
     """
+
+    resize_side: int | None = None
+    augmented_views: int | None = None
 
     def __init__(
         self,
@@ -146,18 +157,21 @@ class ClassNamedDataset(AnomalibDataset):
             ValueError: If a file cannot be read, or if image and mask differ in size.
         """
         image = read_image(sample.image_path)
-        height, width = image.shape[-2:]
+        return image, self._read_mask(sample, *image.shape[-2:])
+
+    def _read_mask(self, sample: Any, height: int, width: int) -> Mask | None:
+        """The mask of a row of the table whose image has so many pixels."""
         if sample.label_index == LabelName.NORMAL:
-            return image, Mask(torch.zeros(height, width, dtype=torch.uint8))
+            return Mask(torch.zeros(height, width, dtype=torch.uint8))
         if not has_mask(sample.mask_path):
-            return image, None
+            return None
         mask = read_mask(sample.mask_path, sample.mask_threshold)
         if tuple(mask.shape) != (height, width):
             raise ValueError(
                 f"Mask {sample.mask_path} has {mask.shape[0]} x {mask.shape[1]} pixels (height x width), its image "
                 f"{sample.image_path} has {height} x {width}. Give a mask of the image's size."
             )
-        return image, mask
+        return mask
 
     def __getitem__(self, index: int | DrawnIndex) -> ClassNamedItem:
         """Return an item; a :class:`DrawnIndex` seeds the random draws of its augmentation."""
@@ -170,12 +184,14 @@ class ClassNamedDataset(AnomalibDataset):
         if partners:
             image, mask = mosaic([self.read_sample(self.samples.iloc[partner]) for partner in partners])
             label = LabelName.ABNORMAL
+            image, mask = self._finish(image, mask)
+        elif self.resize_side is not None and self.augmentations is None:
+            image, mask = self._read_resized(sample, self.resize_side)
         else:
-            image, mask = self.read_sample(sample)
-        image, mask = self._augment(image, mask if self._gives_masks else None)
+            image, mask = self._finish(*self.read_sample(sample))
         return ClassNamedItem(
             image=image,
-            gt_mask=mask,
+            gt_mask=mask if self._gives_masks else None,
             gt_label=None if label == LabelName.UNKNOWN else torch.tensor(int(label)),
             image_path=str(sample.image_path),
             mask_path=_first_path(sample.mask_path),
@@ -189,11 +205,23 @@ class ClassNamedDataset(AnomalibDataset):
         candidates = self._anomalous_of_class.get(class_name, [])
         return [candidates[draw] for draw in torch.randint(len(candidates), (4,))] if candidates else []
 
-    def _augment(self, image: Image, mask: Mask | None) -> tuple[Image, Mask | None]:
-        """Apply the augmentations, if there are any, to image and mask alike."""
-        if self.augmentations is None:
+    def _finish(self, image: Image, mask: Mask | None) -> tuple[Image, Mask | None]:
+        """Apply the augmentations, if there are any, to image and mask alike, and Pillow's resize, if it is wanted."""
+        mask = mask if self._gives_masks else None
+        if self.augmentations is not None:
+            image, mask = (self.augmentations(image), None) if mask is None else self.augmentations(image, mask)
+        if self.resize_side is None:
             return image, mask
-        return (self.augmentations(image), None) if mask is None else self.augmentations(image, mask)
+        resized = resize_picture(to_picture(image), self.resize_side)
+        return resized, None if mask is None else resize_mask(mask, self.resize_side)
+
+    def _read_resized(self, sample: Any, side: int) -> tuple[Image, Mask | None]:
+        """Read a row of the table, resized before it is converted to RGB."""
+        if type(self).read_sample is not ClassNamedDataset.read_sample:
+            return self._finish(*self.read_sample(sample))
+        picture = open_picture(sample.image_path)
+        mask = self._read_mask(sample, picture.height, picture.width)
+        return resize_picture(picture, side), None if mask is None else resize_mask(mask, side)
 
     @property
     def collate_fn(self) -> Any:

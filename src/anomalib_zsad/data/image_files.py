@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 from torchvision.transforms.v2.functional import to_dtype, to_image
 from torchvision.tv_tensors import Image, Mask
 
-__all__ = ["read_image", "read_mask"]
+__all__ = ["open_picture", "read_image", "read_mask"]
 
 # Depths that cameras and scanners write into 16-bit files.
 _DEPTHS = (8, 10, 12, 14, 16)
@@ -43,6 +43,27 @@ def read_image(path: str | Path) -> Image:
         gray = torch.from_numpy(_rescale(np.asarray(picture), path))
         return Image(gray.expand(3, -1, -1).contiguous())
     return Image(to_dtype(to_image(picture.convert("RGB")), torch.float32, scale=True))
+
+
+def open_picture(path: str | Path) -> PILImage.Image:
+    """Open an image as an 8-bit picture.
+
+    Args:
+        path: An image file that Pillow can read.
+
+    Returns:
+        The picture in the mode it is stored in, where that has 8 bits a channel or fewer (grey, palette, transparency
+        and all); deeper ones as 8-bit grey levels, of what :func:`read_image` makes of them, rounded.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read as an image, or holds values that are not finite.
+    """
+    picture = _open(path)
+    if picture.mode.startswith("I") or picture.mode == "F":
+        levels = np.rint(_rescale(np.asarray(picture), path) * 255)
+        return PILImage.fromarray(levels.clip(0, 255).astype(np.uint8))
+    return picture
 
 
 def read_mask(path: str | Path | Sequence[str | Path], threshold: float = 0) -> Mask:

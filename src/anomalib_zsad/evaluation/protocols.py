@@ -14,11 +14,13 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
+from anomalib_zsad.data import pillow_resize
 from anomalib_zsad.data.set_names import canonical_name
 from anomalib_zsad.models.components.prediction import top_mean
 from anomalib_zsad.models.components.smoothing import GaussianSmoothing
 
 DEPLOYABLE, PAPER = "deployable", "paper"
+RESIZE = "Pillow, 8 bits"
 PROTOCOLS = (DEPLOYABLE, PAPER)
 
 
@@ -35,9 +37,16 @@ class Answer(NamedTuple):
 
 
 class Protocol(ABC):
-    """A way from a model's torch module to maps and image scores."""
+    """A way from a model's torch module to maps and image scores.
+
+    Attributes:
+        name: Name of the protocol.
+        resizes_as_published: Whether Pillow resizes the images, on 8-bit levels and before they are converted to RGB;
+            else the model's own transform does.
+    """
 
     name: str
+    resizes_as_published: bool = False
 
     @abstractmethod
     def answer(self, model: Any, images: Tensor, class_names: Sequence[str]) -> Answer:
@@ -90,11 +99,11 @@ class Published(Protocol):
     """What the published evaluations of both methods have in common."""
 
     name = PAPER
+    resizes_as_published = True
 
     def resize_mask(self, mask: Tensor, side: int) -> Tensor:
-        """Resize 8-bit masks bilinearly with antialiasing and cut at one half, as both published implementations do."""
-        levels = resize(mask[None].byte() * 255, [side, side], InterpolationMode.BILINEAR, antialias=True)
-        return levels[0] > 127
+        """Resize masks with Pillow, bilinearly, and cut at one half, as both published implementations do."""
+        return torch.as_tensor(pillow_resize.resize_mask(mask, side)).bool()
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,7 @@ class BayesPFLPublished(Published):
         constants = self.constants
         return {
             "protocol": self.name,
+            "resize": RESIZE,
             "min_max_within_category": True,
             "sigma": constants.sigma,
             "map_weight": constants.map_weight,
@@ -235,7 +245,7 @@ class CoPSPublished(Published):
 
     def describe(self) -> dict[str, Any]:
         """The constants of this set."""
-        return {"protocol": self.name, **asdict(self.constants)}
+        return {"protocol": self.name, "resize": RESIZE, **asdict(self.constants)}
 
 
 def make_protocol(name: str, method: str, target: str) -> Protocol:

@@ -85,7 +85,9 @@ def evaluate_category(
     start = time.perf_counter()
     device = device_of(model)
     tally = _Tally()
-    images = PreparedImages(dataset, transform, protocol.resize_mask, category.class_name)
+    images = PreparedImages(
+        dataset, transform, protocol.resize_mask, category.class_name, as_published=protocol.resizes_as_published
+    )
     for batch in make_loader(images, batch_size, num_workers):
         answer = protocol.answer(model, batch.images.to(device), batch.class_names)
         tally.add(batch, answer.maps.float(), answer.parts)

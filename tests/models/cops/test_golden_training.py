@@ -42,7 +42,9 @@ def run(request, golden, tmp_path_factory) -> SimpleNamespace:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lightning_model, "draw_training_noise", draw)
         steps = train(model, golden, folder, epochs=3, last_epoch=3, validate=False)
-    return SimpleNamespace(steps=steps, start=start, setting=request.param, expected=golden.facts["steps"][request.param])
+    return SimpleNamespace(
+        steps=steps, start=start, setting=request.param, expected=golden.facts["steps"][request.param]
+    )
 
 
 def test_losses(run) -> None:

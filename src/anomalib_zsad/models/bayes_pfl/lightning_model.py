@@ -121,7 +121,11 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
         visualizer: Visualizer | bool = True,
     ) -> None:
         self.keep(keep_features, keep_features_limit, keep_features_folder)
-        stage_rule = {"patience": patience, "stage_1_epochs": stage_1_epochs, "restore_best": restore_best}
+        stage_rule: dict[str, Any] = {
+            "patience": patience,
+            "stage_1_epochs": stage_1_epochs,
+            "restore_best": restore_best,
+        }
         TwoStageTraining(**stage_rule)  # checks it before anything is loaded
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
         if saved is not None and saved.stamp:

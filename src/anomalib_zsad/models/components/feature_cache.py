@@ -163,8 +163,8 @@ class KeptFeatures:
             remedy = ", set keep_features to disk, which needs no memory for it," if self.storage == "memory" else ""
             raise ValueError(
                 f"the frozen features of {expected} images (views counted) need {needed:.3g} GB {where} "
-                f"({row_bytes / 1e6:.3g} MB each), and keep_features_limit is {self.limit:.3g} GB; raise the limit{remedy} "
-                "or set keep_features to null"
+                f"({row_bytes / 1e6:.3g} MB each), and keep_features_limit is {self.limit:.3g} GB; raise the limit"
+                f"{remedy} or set keep_features to null"
             )
         logger.info("The frozen features of %d images are kept %s: %.2f GB.", expected, where, needed)
 
