@@ -63,7 +63,7 @@ def main() -> None:
         before = peak()
         start = time.perf_counter()
         settings = Settings((arguments.protocol,), batch_size=arguments.batch_size)
-        result = evaluate([subject], [path_target(tree)], Path(folder) / "out", settings)[0]
+        result = evaluate([subject], [path_target(tree)], Path(folder) / "out", settings).results[0]
         seconds = time.perf_counter() - start
     side = subject.model.backbone.image_size
     print(f"{arguments.model}, {result.images} images of {arguments.side} px, input {side} px, {arguments.protocol}")

@@ -27,7 +27,7 @@ def subject(fake_model: FakeModel, identity: Callable[[Tensor], Tensor]) -> Subj
 
 
 def run(subject: Subject, target: Target, output: Path, **settings: object) -> list[CategoryResult]:
-    return evaluate([subject], [target], output, Settings(**settings))
+    return evaluate([subject], [target], output, Settings(**settings)).results
 
 
 def test_perfect_maps_have_perfect_metrics(subject: Subject, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def result_of(subject: Subject, tree: Path, output: Path, protocol: str) -> CategoryResult:
-    return evaluate([subject], [path_target(tree)], output, Settings((protocol,), batch_size=3))[0]
+    return evaluate([subject], [path_target(tree)], output, Settings((protocol,), batch_size=3)).results[0]
 
 
 @torch.no_grad()

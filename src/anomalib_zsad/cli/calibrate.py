@@ -156,10 +156,10 @@ def _is_volume_datamodule(name: str) -> bool:
 
 
 def _volumes(args: argparse.Namespace, scorer: "ModelScorer") -> "Calibration":
+    from anomalib_zsad.outputs.progress import Progress
     from anomalib_zsad.screening.calibrate_volumes import calibrate_volumes
     from anomalib_zsad.screening.normal_volumes import find_volumes
     from anomalib_zsad.screening.options import VolumeOptions
-    from anomalib_zsad.screening.progress import Progress
 
     reading, only = reading_options(args), _only(args)
     options = VolumeOptions(
@@ -175,8 +175,9 @@ def _volumes(args: argparse.Namespace, scorer: "ModelScorer") -> "Calibration":
         normals = find_volumes(args.input, reading, args.patient, _tell)
     else:
         normals = _of_volume_datamodule(args, options)
-    with Progress(len(normals.volumes), enabled=True) as progress:
-        return calibrate_volumes(normals, scorer, options, reading, only=only, advance=progress.series_done)
+    with Progress() as progress:
+        bar = progress.bar("volumes", len(normals.volumes))
+        return calibrate_volumes(normals, scorer, options, reading, only=only, advance=bar.advance)
 
 
 def _of_volume_datamodule(args: argparse.Namespace, options: "VolumeOptions") -> "Normals":
@@ -218,8 +219,8 @@ def _tell(series: str, message: str) -> None:
 
 
 def _images(args: argparse.Namespace, scorer: "ModelScorer") -> "Calibration":
-    from anomalib_zsad.evaluation.progress import RichProgress
     from anomalib_zsad.inspection.calibrate_images import calibrate_images, find_images, images_of_datamodule
+    from anomalib_zsad.outputs.progress import Progress
 
     if args.target is None:
         if not args.input.is_dir():
@@ -229,9 +230,9 @@ def _images(args: argparse.Namespace, scorer: "ModelScorer") -> "Calibration":
         module, root, arguments = _datamodule(args)
         _check_training(args, module, root, arguments)
         images = images_of_datamodule(module, root, args.category, arguments)
-    with RichProgress() as progress:
-        progress.begin(images.class_name, len(images.dataset))
-        return calibrate_images(scorer.module, images, batch_size=args.batch_size, advance=progress.advance)
+    with Progress() as progress:
+        bar = progress.bar(images.class_name, len(images.dataset))
+        return calibrate_images(scorer.module, images, batch_size=args.batch_size, advance=bar.advance)
 
 
 def _check_training(args: argparse.Namespace, module: str, root: Path, arguments: dict[str, Any]) -> None:

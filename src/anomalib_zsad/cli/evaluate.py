@@ -13,7 +13,6 @@ from anomalib_zsad.cli.model_arguments import add_building_arguments
 if TYPE_CHECKING:
     from anomalib_zsad.evaluation.evaluate import Settings, Subject
     from anomalib_zsad.evaluation.targets import Target
-    from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 
 _EPILOG = """\
 A target is DATAMODULE:ROOT for one of anomalib's datamodules (MVTecAD:datasets/MVTecAD, Visa:datasets/visa) or a class
@@ -154,19 +153,15 @@ def _evaluate(
     args: argparse.Namespace, arguments: dict[str, Any], targets: "Sequence[Target]", settings: "Settings"
 ) -> None:
     from anomalib_zsad.evaluation.evaluate import evaluate
-    from anomalib_zsad.evaluation.progress import RichProgress
+    from anomalib_zsad.outputs.progress import Progress
 
-    seen: list[Subject] = []
-    volume_sets: list[VolumeSet] = []
-    with RichProgress() as progress:
-        results = evaluate(_subjects(args, arguments, seen), targets, args.output, settings, progress, volume_sets)
-    report(args, results, seen, targets, volume_sets)
+    with Progress(reports=True) as progress:
+        evaluation = evaluate(_subjects(args, arguments), targets, args.output, settings, progress)
+    report(args, evaluation, targets)
 
 
-def _subjects(args: argparse.Namespace, arguments: dict[str, Any], seen: "list[Subject]") -> "Iterator[Subject]":
-    """The models one after the other, so that only one is in memory at a time; ``seen`` keeps their descriptions."""
-    from dataclasses import replace
-
+def _subjects(args: argparse.Namespace, arguments: dict[str, Any]) -> "Iterator[Subject]":
+    """The models one after the other, so that only one is in memory at a time."""
     from anomalib_zsad.evaluation.subject import build_subject
 
     for checkpoint in args.checkpoint or [None]:
@@ -183,5 +178,4 @@ def _subjects(args: argparse.Namespace, arguments: dict[str, Any], seen: "list[S
                 "warning: it is not known what the model was trained on, so an overlap with a target cannot be seen; "
                 "say it with --auxiliary.\n"
             )
-        seen.append(replace(subject, model=None, module=None))
         yield subject

@@ -10,8 +10,7 @@ from anomalib_zsad.cli.model_arguments import model_arguments
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from anomalib_zsad.evaluation.evaluate import Subject
-    from anomalib_zsad.evaluation.results import CategoryResult
+    from anomalib_zsad.evaluation.evaluate import Evaluation, Subject
     from anomalib_zsad.evaluation.targets import Target
     from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 
@@ -26,21 +25,13 @@ def model_arguments_of(args: argparse.Namespace) -> dict[str, Any]:
     return {**size, **model_arguments(args)}
 
 
-def report(
-    args: argparse.Namespace,
-    results: "Sequence[CategoryResult]",
-    subjects: "Sequence[Subject]",
-    targets: "Sequence[Target]",
-    volume_sets: "Sequence[VolumeSet]",
-) -> None:
+def report(args: argparse.Namespace, evaluation: "Evaluation", targets: "Sequence[Target]") -> None:
     """Write the reports, then print the tables.
 
     Args:
         args: Of the command line.
-        results: Of all categories.
-        subjects: The models.
+        evaluation: What came of it.
         targets: The sets.
-        volume_sets: The volumes of targets that hold volumes.
 
     Raises:
         OSError: If a report cannot be written.
@@ -49,6 +40,7 @@ def report(
 
     from anomalib_zsad.evaluation.result_tables import make_rows, rich_tables, write_reports
 
+    results, subjects, volume_sets = evaluation.results, evaluation.subjects, evaluation.volume_sets
     method, auxiliary = subjects[0].method, subjects[0].auxiliary
     rows = make_rows(results, method, auxiliary.name if auxiliary else None)
     title = f"{method}, {', '.join(subject.checkpoint or 'untrained' for subject in subjects)}"

@@ -100,13 +100,14 @@ def exit_code(records: "list[ImageRecord]") -> "ExitCode":
 
 
 def _options(args: argparse.Namespace) -> "InspectionOptions":
+    from anomalib_zsad.calibration.decision_rule import DecisionRule
     from anomalib_zsad.inspection.inspect_images import InspectionOptions
-    from anomalib_zsad.inspection.rule import ImageRule
 
     calibration, rate = load_calibration(args)
     if calibration is not None and args.threshold is not None:
         raise ValueError("--threshold and --calibration exclude each other: a calibration sets the thresholds")
-    rule = ImageRule(0.5 if args.threshold is None else args.threshold, calibration, rate, args.uncertainty)
+    threshold = 0.5 if args.threshold is None else args.threshold
+    rule = DecisionRule("images", calibration, rate, threshold, args.uncertainty)
     return InspectionOptions(rule, args.batch_size, not args.no_pages, args.pictures, args.resume)
 
 
@@ -114,16 +115,12 @@ def _inspect(args: argparse.Namespace, scorer: Any, options: "InspectionOptions"
     """Do it behind a progress bar, where there is a terminal to show one on."""
     from dataclasses import replace
 
-    from rich.console import Console
-
-    from anomalib_zsad.evaluation.progress import RichProgress
     from anomalib_zsad.inspection.find_images import find_images
+    from anomalib_zsad.outputs.progress import Progress
 
-    if args.no_progress or not Console(stderr=True).is_terminal:
-        return work(args.input, args.output, scorer, options)
-    with RichProgress() as progress:
-        progress.begin("images", len(find_images(args.input)))
-        return work(args.input, args.output, scorer, replace(options, advance=progress.advance))
+    with Progress(enabled=not args.no_progress) as progress:
+        bar = progress.bar("images", len(find_images(args.input)))
+        return work(args.input, args.output, scorer, replace(options, advance=bar.advance))
 
 
 def _print_summary(output: Path, records: "list[ImageRecord]", options: "InspectionOptions", code: int) -> None:

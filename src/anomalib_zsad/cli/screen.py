@@ -10,13 +10,13 @@ from anomalib_zsad.cli.model_arguments import add_model_arguments, add_slicing_a
 from anomalib_zsad.cli.reading_arguments import EXIT_CODES, add_reading_arguments, reading_options
 
 if TYPE_CHECKING:
-    from anomalib_zsad.screening.decisions import DecisionRule
+    from anomalib_zsad.calibration.decision_rule import DecisionRule
+    from anomalib_zsad.records.run_summary import RunEntry
     from anomalib_zsad.screening.screen import ScreeningOptions
-    from anomalib_zsad.screening.summary import Entry
 
 _EPILOG = f"""\
 For each series a folder under its pseudonym: anomaly_map.nii.gz and lesions.nii.gz on the input's grid, lesions_seg.dcm
-(DICOM SEG, where the source is DICOM), slices.csv, findings.csv, previews, report.json, and report.html to look at. For
+(DICOM SEG, where the source is DICOM), slices.csv, regions.csv, previews, report.json, and report.html to look at. For
 the run: index.html, which links them, summary.json and summary.csv.
 
 For research use only. Scores are uncalibrated unless a calibration is given: then p_value and flagged mean what the
@@ -121,20 +121,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> "ScreeningOptions":
-    from anomalib_zsad.screening.decisions import DecisionRule
+    from anomalib_zsad.calibration.decision_rule import DecisionRule
     from anomalib_zsad.screening.options import VolumeOptions
     from anomalib_zsad.screening.screen import ScreeningOptions
 
     calibration, rate = load_calibration(args)
     if calibration is not None and args.threshold is not None:
         raise ValueError("--threshold and --calibration exclude each other: a calibration sets the thresholds")
+    threshold = 0.5 if args.threshold is None else args.threshold
     volume = VolumeOptions(
         output_types=tuple(dict.fromkeys(args.output_type)),
         plane=args.plane,
         channels=args.channels,
         crop=args.crop,
         window=args.window,
-        threshold=0.5 if args.threshold is None else args.threshold,
         top_k=args.top_k,
         previews=args.previews,
         batch_size=args.batch_size,
@@ -145,7 +145,7 @@ def _options(args: argparse.Namespace) -> "ScreeningOptions":
     return ScreeningOptions(
         reading=reading_options(args),
         volume=volume,
-        rule=DecisionRule(calibration, rate, args.benjamini_hochberg, args.uncertainty),
+        rule=DecisionRule("volumes", calibration, rate, threshold, args.uncertainty, args.benjamini_hochberg),
         series=tuple(args.series),
         resume=args.resume,
         source_names=args.source_names,
@@ -153,7 +153,7 @@ def _options(args: argparse.Namespace) -> "ScreeningOptions":
     )
 
 
-def _print_summary(output: Path, entries: "list[Entry]", code: int, rule: "DecisionRule") -> None:
+def _print_summary(output: Path, entries: "list[RunEntry]", code: int, rule: "DecisionRule") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

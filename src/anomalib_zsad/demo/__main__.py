@@ -114,7 +114,7 @@ def _test(method: str, model: Any, transform: Any, folder: Path) -> dict[str, fl
 
     target = parse_target(f"sample={sample_data_folder() / 'industrial'}").restricted_to(UNSEEN_CATEGORIES)
     subject = Subject(model, transform, method)
-    results = evaluate([subject], [target], folder, Settings(batch_size=8))
+    results = evaluate([subject], [target], folder, Settings(batch_size=8)).results
     return {name: sum(float(result.metrics[name] or 0) for result in results) / len(results) for name in SHOWN}
 
 

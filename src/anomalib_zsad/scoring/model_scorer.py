@@ -51,6 +51,7 @@ class ModelScorer:
             anomaly_map=_on_pixels(answer.anomaly_map, shape),
             score_std=answer.score_std.float().cpu(),
             map_std=_on_pixels(answer.map_std, shape),
+            model_map=answer.anomaly_map.float().squeeze(1),
         )
 
     def describe(self) -> dict[str, Any]:

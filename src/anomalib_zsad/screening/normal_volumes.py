@@ -126,10 +126,9 @@ def _add_candidate(
         )
         normals.leave_out(candidate.key, "no patient known", message)
         return
-    planned: list[tuple[list[Job], list[Finding]]] = []
-    failure = guarded(lambda: planned.append(plan_jobs(candidate, reading)))
-    jobs, findings = planned[0] if planned else ([], [])
-    for finding in [*findings, *([failure] if failure is not None else [])]:
+    planned = guarded(lambda: plan_jobs(candidate, reading))
+    jobs, findings = ([], [planned]) if isinstance(planned, Finding) else planned
+    for finding in findings:
         normals.leave_out(candidate.key, finding.fault.code, finding.message)
     for job in jobs:
         normals.volumes.append(NormalVolume(job.key, whose, _reader(job, reading), job.images))

@@ -19,7 +19,6 @@ class VolumeOptions:
         output_types: `nifti` and `dicom_seg`, or one of them. A SEG is written where the source is DICOM and allows it.
         plane, channels, crop: Of `SliceStack`.
         window: Of `choose_window`.
-        threshold: In [0, 1]; from it on a slice is flagged and a pixel belongs to a lesion, unless a calibration says.
         top_k: The volume's score is the mean of this many highest slice scores.
         previews: How many pictures of top slices to write.
         batch_size: Slices per batch.
@@ -33,7 +32,6 @@ class VolumeOptions:
     channels: Channels = "repeat"
     crop: bool = False
     window: str = "auto"
-    threshold: float = 0.5
     top_k: int = 5
     previews: int = 5
     batch_size: int = 8
@@ -43,8 +41,6 @@ class VolumeOptions:
 
     def __post_init__(self) -> None:
         check_window(self.window)
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"the threshold is in [0, 1] like the scores, not {self.threshold}")
         if self.batch_size < 1 or self.top_k < 1 or self.previews < 0:
             raise ValueError("batch size and top-k are at least 1, the number of previews at least 0")
         unknown = set(self.output_types) - {"nifti", "dicom_seg"}

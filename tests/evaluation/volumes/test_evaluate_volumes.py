@@ -84,8 +84,7 @@ def test_scores_names_and_window_are_those_of_screening(tmp_path: Path) -> None:
 
     class AsScreened(BrightSpotScorer):
         def __call__(self, images: torch.Tensor) -> Any:
-            scorer = BrightScorer()
-            return scorer.on_slices(scorer.predict(images), images.shape[-2:])
+            return BrightScorer()(images)
 
     _, entries = screen(data / "images", tmp_path / "screened", AsScreened(), options)
     found, _ = run(data, tmp_path / "out")
@@ -188,7 +187,7 @@ def test_failures_are_counted_with_reasons_and_without_names(tmp_path: Path) -> 
     assert "truncated or damaged" in reasons["SECRET0"]
     assert "the mask ... (shape (8, 10, 5)) does not cover the image's grid" in reasons["SECRET1"]
     assert (
-        reasons["SECRET3"] == "unexpected RuntimeError in score_case.py, line " + reasons["SECRET3"].rpartition(" ")[2]
+        reasons["SECRET3"] == "unexpected RuntimeError in volume_pass.py, line " + reasons["SECRET3"].rpartition(" ")[2]
     )
     assert not any("SECRET" in failure.reason + failure.volume for failure in found.failures)
     assert table_row(found).notes[0] == "3 of 6 volumes failed and are not in the figures"

@@ -171,15 +171,16 @@ def test_subject_without_its_module_is_evaluated_slice_by_slice(built: Subject, 
     target = parse_target(
         f"VolumeDataModule:{phantoms}?class_name=brain&images=images/*_100.nii.gz&masks=masks/*_100.nii.gz"
     )
-    sets: list = []
-    (slices,) = evaluate([replace(built, module=None)], [target], tmp_path / "a", Settings(batch_size=8), None, sets)
-    assert sets == []
+    without = evaluate([replace(built, module=None)], [target], tmp_path / "a", Settings(batch_size=8))
+    (slices,) = without.results
+    assert without.volume_sets == []
     assert "no figures for readers" in slices.notes[0]
     settings = Settings(calibration=volume_calibration(built, 0.3))
     with pytest.raises(CalibrationMismatchError, match="the Lightning module, which the subject does not bring"):
         evaluate([replace(built, module=None)], [target], tmp_path / "c", settings)
-    (volumes,) = evaluate([built], [target], tmp_path / "b", Settings(batch_size=8), None, sets)
-    assert len(sets) == 1
+    evaluation = evaluate([built], [target], tmp_path / "b", Settings(batch_size=8))
+    (volumes,) = evaluation.results
+    assert len(evaluation.volume_sets) == 1
     assert volumes.images == slices.images
     for name, value in slices.metrics.items():
         assert volumes.metrics[name] == pytest.approx(value, abs=0.02), name  # the images are rounded to 8 bits

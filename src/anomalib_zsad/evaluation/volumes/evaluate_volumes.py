@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.evaluation.results import CategoryResult, ForeignResultsError, Run, defined, fingerprint
 from anomalib_zsad.evaluation.volumes.cases import Failure, Inventory, NamedCase, VolumeSource
 from anomalib_zsad.evaluation.volumes.score_case import Setup, score_case
@@ -15,8 +16,7 @@ from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.metrics import IMAGE_METRICS, PIXEL_METRICS, ImageMetrics, curves
 from anomalib_zsad.metrics.score_summary import append
 from anomalib_zsad.scoring.model_scorer import ModelScorer
-from anomalib_zsad.screening.decisions import DecisionRule
-from anomalib_zsad.volumes.faults import Fault, refuse
+from anomalib_zsad.volumes.faults import Fault, Finding, refuse
 from anomalib_zsad.volumes.guard import guarded
 
 
@@ -150,9 +150,8 @@ def _nothing(inventory: Inventory, failures: list[Failure]) -> str:
 
 def _attempt(named: NamedCase, setup: Setup) -> VolumeRecord | Failure:
     """The record of a case, or why there is none."""
-    made: list[VolumeRecord] = []
-    failure = guarded(lambda: made.append(_record(named, setup)))
-    return made[0] if failure is None else Failure(named.name, failure.message, named.case.name)
+    made = guarded(lambda: _record(named, setup))
+    return Failure(named.name, made.message, named.case.name) if isinstance(made, Finding) else made
 
 
 def _record(named: NamedCase, setup: Setup) -> VolumeRecord:

@@ -5,13 +5,13 @@ from functools import cached_property
 
 import numpy as np
 
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.evaluation.results import Run
 from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, area_interval
 from anomalib_zsad.evaluation.volumes.cases import Failure
 from anomalib_zsad.evaluation.volumes.froc import FrocCurve, froc_curve
 from anomalib_zsad.evaluation.volumes.roc import RocCurve, roc_curve
 from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
-from anomalib_zsad.screening.decisions import DecisionRule
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class VolumeSet:
     records: tuple[VolumeRecord, ...]
     failures: tuple[Failure, ...] = ()
     unlabelled: int = 0
-    rule: DecisionRule = field(default_factory=DecisionRule)
+    rule: DecisionRule = field(default_factory=lambda: DecisionRule("volumes"))
     sources: dict[str, str] = field(default_factory=dict)
 
     @cached_property

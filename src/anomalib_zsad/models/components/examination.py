@@ -11,7 +11,7 @@ from torch import nn
 
 
 @dataclass(frozen=True)
-class Finding:
+class Examination:
     """What a model says of one image of h x w pixels.
 
     Attributes:
@@ -38,7 +38,7 @@ class Finding:
         Args:
             opacity: Of the colours where the map reaches the upper limit, in [0, 1].
             limits: Map values shown clear and in full colour; ``None`` for 0.5, where normal and abnormal are equally
-                likely, and the map's maximum, but at least 0.6, so that an image without findings stays clear.
+                likely, and the map's maximum, but at least 0.6, so that an image with nothing to see stays clear.
 
         Raises:
             ValueError: The upper limit is not above the lower one.
@@ -56,7 +56,7 @@ class Finding:
 
 
 @torch.no_grad()
-def examine_image(model: Any, pre_processor: nn.Module | None, path: Path, class_name: str | None) -> Finding:
+def examine_image(model: Any, pre_processor: nn.Module | None, path: Path, class_name: str | None) -> Examination:
     """See :meth:`ZeroShotMixin.examine`."""
     from anomalib_zsad.data.image_files import read_image
 
@@ -70,7 +70,7 @@ def examine_image(model: Any, pre_processor: nn.Module | None, path: Path, class
     maps = torch.cat((prediction.anomaly_map, prediction.map_std)).float()
     maps = nn.functional.interpolate(maps, image.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)
     anomaly_map, map_std = maps.cpu().numpy()
-    return Finding(
+    return Examination(
         score=float(prediction.pred_score),
         score_std=float(prediction.score_std),
         anomaly_map=anomaly_map,

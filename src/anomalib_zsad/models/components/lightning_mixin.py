@@ -23,7 +23,7 @@ from anomalib_zsad.data.visualizer import CategoryVisualizer
 from anomalib_zsad.metrics.collection import streaming_metrics
 
 from .checkpoint import STAMP
-from .examination import Finding, examine_image
+from .examination import Examination, examine_image
 from .global_batch import Share, global_sum
 from .image_calibration import ImageCalibration
 from .post_processor import ZeroShotPostProcessor
@@ -238,7 +238,7 @@ class ZeroShotMixin:
         self.log("train_loss", total.detach(), prog_bar=True, **options)  # type: ignore[attr-defined]
         return total
 
-    def examine(self, image: str | Path, class_name: str | None = None) -> Finding:
+    def examine(self, image: str | Path, class_name: str | None = None) -> Examination:
         """Look at one image file.
 
         Args:
@@ -253,13 +253,13 @@ class ZeroShotMixin:
             ValueError: It cannot be read as an image.
             CalibrationMismatchError: The calibration was made with another model, other settings, or another class.
         """
-        finding = examine_image(self.model, self.pre_processor, Path(image), class_name)  # type: ignore[attr-defined]
+        examined = examine_image(self.model, self.pre_processor, Path(image), class_name)  # type: ignore[attr-defined]
         if self.calibration is None:
-            return finding
+            return examined
         self.apply_calibration()
         name = class_name or self.class_name or DEFAULT_CLASS_NAME
-        p_value = float(self.calibration.p_values(torch.tensor([finding.score]), [name])[0])
-        return replace(finding, p_value=p_value, flagged=finding.score >= self.calibration.image_threshold)
+        judged = self.calibration.judge(torch.tensor([examined.score]), [name])[0]
+        return replace(examined, p_value=judged.p_value, flagged=judged.flagged)
 
     # Data used where a run brings none -----------------------------------------------------------------------------
 

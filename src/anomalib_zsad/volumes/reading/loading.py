@@ -93,6 +93,12 @@ def plan_jobs(candidate: Candidate, options: ReadingOptions) -> tuple[list[Job],
     return [Job(volume.key, candidate, volume) for volume in plan.volumes], plan.findings
 
 
+def images_of(volume: Volume) -> str:
+    """What screening knows the images of a DICOM volume by: `Job.images`."""
+    frames = [(source.sop_instance_uid, source.frame_number) for source in volume.slices if source is not None]
+    return pseudonym("images", *sorted(f"{uid}/{None if number is None else number - 1}" for uid, number in frames))
+
+
 class LoadVolume(Transform):
     """Load a DICOM series or a NIfTI file as a MetaTensor of shape (1, X, Y, Z), or refuse it.
 
