@@ -4,10 +4,10 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from anomalib_zsad.data.listed_images import Sample
+from anomalib_zsad.data.labelled_image import LabelledImage
 
 
-def read_bmad_category(category: Path | str, class_name: str) -> list[Sample]:
+def read_bmad_category(category: Path | str, class_name: str) -> list[LabelledImage]:
     """Test images of one category of BMAD, with masks where it has them.
 
     anomalib's own parser expects ``test/<kind>/img/`` and fails on the categories without masks, which keep their
@@ -31,5 +31,5 @@ def read_bmad_category(category: Path | str, class_name: str) -> list[Sample]:
         for path in sorted(images.iterdir()):
             if path.suffix.lower() in IMG_EXTENSIONS:
                 mask = kind / "label" / path.name
-                samples.append(Sample(path, abnormal, class_name, mask if mask.is_file() else None, kind.name))
+                samples.append(LabelledImage(path, abnormal, class_name, mask if mask.is_file() else None, kind.name))
     return samples

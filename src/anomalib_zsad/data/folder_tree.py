@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import TRAIN_DATALOADERS
 from torchvision.transforms.v2 import Transform
 
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
-from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find_samples
+from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find_labelled_images
 
 __all__ = ["FolderTree", "FolderTreeDataset"]
 
@@ -53,16 +53,16 @@ class FolderTreeDataset(ClassNamedDataset):
         wanted = None if split is None else Split(split).value
         samples = [
             {
-                "image_path": str(sample.image),
-                "mask_path": None if sample.mask is None else str(sample.mask),
-                "label": sample.kind,
-                "label_index": int(LabelName.ABNORMAL if sample.is_anomalous else LabelName.NORMAL),
-                "split": sample.split,
+                "image_path": str(image.image_path),
+                "mask_path": None if image.mask_path is None else str(image.mask_path),
+                "label": image.kind,
+                "label_index": int(LabelName.ABNORMAL if image.abnormal else LabelName.NORMAL),
+                "split": image.split,
                 "class_name": class_name or folder.name,
                 "mask_threshold": mask_threshold,
             }
-            for sample in find_samples(folder, normal_names or NORMAL_NAMES, mask_threshold)
-            if wanted in {None, sample.split}
+            for image in find_labelled_images(folder, normal_names or NORMAL_NAMES, mask_threshold)
+            if wanted in {None, image.split}
         ]
         if not samples:
             raise ValueError(f"{folder} holds no images for the split {wanted!r}.")

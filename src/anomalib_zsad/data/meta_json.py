@@ -14,7 +14,8 @@ from typing import Any
 from anomalib.data import AnomalibDataModule
 from torchvision.transforms.v2 import Transform
 
-from anomalib_zsad.data.listed_images import Sample, SampleDataset
+from anomalib_zsad.data.labelled_image import LabelledImage
+from anomalib_zsad.data.listed_images import ListedImages
 
 FILE_NAME = "meta.json"
 
@@ -37,7 +38,7 @@ def find_meta_json(path: Path | str) -> Path:
     return file
 
 
-def read_meta_json(path: Path | str, split: str = "test") -> dict[str, list[Sample]]:
+def read_meta_json(path: Path | str, split: str = "test") -> dict[str, list[LabelledImage]]:
     """Read one split of a ``meta.json`` tree.
 
     Args:
@@ -76,7 +77,7 @@ def _names_an_image(entry: Any) -> bool:
     return not isinstance(entry, Mapping) or entry.get("img_path") != ""
 
 
-def _read_entry(entry: Any, name: str, file: Path) -> Sample:
+def _read_entry(entry: Any, name: str, file: Path) -> LabelledImage:
     if (
         not isinstance(entry, Mapping)
         or not isinstance(entry.get("img_path"), str)
@@ -86,7 +87,7 @@ def _read_entry(entry: Any, name: str, file: Path) -> Sample:
         raise MetaJsonError(msg)
     abnormal = bool(entry["anomaly"])
     mask = _resolve(file, entry.get("mask_path") or "") if abnormal and entry.get("mask_path") else None
-    return Sample(
+    return LabelledImage(
         image_path=_resolve(file, entry["img_path"]),
         abnormal=abnormal,
         class_name=str(entry.get("cls_name") or name),
@@ -104,7 +105,7 @@ def _resolve(file: Path, relative: str) -> Path:
     return file.parent / normal
 
 
-class MetaJsonDataset(SampleDataset):
+class MetaJsonDataset(ListedImages):
     """Images of one or several classes of a ``meta.json`` tree.
 
     Args:

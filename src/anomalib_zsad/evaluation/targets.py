@@ -16,7 +16,7 @@ from anomalib_zsad.data.category_set import CategorySet
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
 from anomalib_zsad.data.folder_layout import find_categories
 from anomalib_zsad.data.folder_tree import FolderTreeDataset
-from anomalib_zsad.data.listed_images import SampleDataset
+from anomalib_zsad.data.listed_images import ListedImages
 from anomalib_zsad.data.meta_json import FILE_NAME, read_meta_json
 from anomalib_zsad.data.set_names import canonical_name
 from anomalib_zsad.evaluation.volumes.cases import VolumeSource
@@ -139,9 +139,7 @@ def path_target(path: Path, name: str | None = None) -> Target:
         raise FileNotFoundError(msg)
     if path.is_file() or (path / FILE_NAME).is_file():
         classes = read_meta_json(path)
-        categories = tuple(
-            Category(label, partial(SampleDataset, samples), label) for label, samples in classes.items()
-        )
+        categories = tuple(Category(label, partial(ListedImages, samples), label) for label, samples in classes.items())
     else:
         categories = tuple(
             Category(path.resolve().name if label == "." else label, partial(FolderTreeDataset, path, label, "test"))
@@ -224,7 +222,7 @@ def _load(cls: Any, arguments: dict[str, Any], category: str | None) -> Anomalib
     """
     given = dict(arguments) if category is None else {**arguments, "category": category}
     if cls.__name__ == "BMAD" and category is not None:
-        return SampleDataset(read_bmad_category(Path(given["root"]) / category, category))
+        return ListedImages(read_bmad_category(Path(given["root"]) / category, category))
     if issubclass(cls, AnomalibDataset):
         return _with_class_name(cls(**{"split": "test", **given}), category)
     datamodule = cls(**given)
