@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from anomalib_zsad.demo.phantoms import make_phantom, write_phantom
-from anomalib_zsad.evaluation.results import ForeignResultsError, Run
+from anomalib_zsad.evaluation.results import DamagedRecordError, ForeignResultsError, Run
 from anomalib_zsad.evaluation.volumes.cases import VolumeSource
 from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
     NoVolumeError,
@@ -19,7 +19,7 @@ from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
 )
 from anomalib_zsad.evaluation.volumes.figures import counts
 from anomalib_zsad.evaluation.volumes.score_case import score_case
-from anomalib_zsad.evaluation.volumes.volume_record import DamagedRecordError, VolumeRecord
+from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.metrics import ImageMetrics, PixelMetrics
 from anomalib_zsad.outputs.atomic import write_bytes

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
-from anomalib_zsad.evaluation.results import CategoryResult, ForeignResultsError, Run, defined, fingerprint
+from anomalib_zsad.evaluation.results import CategoryResult, Run, defined, fingerprint, take_stored
 from anomalib_zsad.evaluation.volumes.cases import Failure, Inventory, NamedCase, VolumeSource
 from anomalib_zsad.evaluation.volumes.score_case import Setup, score_case
-from anomalib_zsad.evaluation.volumes.volume_record import DamagedRecordError, VolumeRecord
+from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.metrics import IMAGE_METRICS, PIXEL_METRICS, ImageMetrics, curves
 from anomalib_zsad.metrics.score_summary import append
@@ -44,20 +44,9 @@ class RecordStore:
         Raises:
             ForeignResultsError: If it was made by something else, or is damaged.
         """
-        path = self._path(named)
-        if not path.is_file():
-            return None
-        try:
-            stored_by, record = VolumeRecord.load(path)
-        except DamagedRecordError as error:
-            reason = str(error)
-        else:
-            if stored_by == self._fingerprint(named):
-                return replace(record, patient=named.patient)  # which may be told otherwise now
-            reason = f"{path} was made by another model, of other images or with other settings"
-        if self.overwrite:
-            return None
-        raise ForeignResultsError(f"{reason}. Give another output folder, or --overwrite to compute it again.")
+        path, decided_by = self._path(named), self._fingerprint(named)
+        record = take_stored(path, decided_by, VolumeRecord.load, overwrite=self.overwrite)
+        return None if record is None else replace(record, patient=named.patient)  # which may be told otherwise now
 
     def save(self, named: NamedCase, record: VolumeRecord) -> None:
         """Keep a record.
