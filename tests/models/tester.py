@@ -307,7 +307,7 @@ class ModelTester:
         torch.save({"weights": torch.zeros(3)}, tmp_path / "foreign.pt")
         with pytest.raises(CheckpointError, match="It holds: weights"):
             build(checkpoint=str(tmp_path / "foreign.pt"))
-        with pytest.raises(FileNotFoundError, match="There is no checkpoint at"):
+        with pytest.raises(FileNotFoundError, match="there is no checkpoint at"):
             build(checkpoint=str(tmp_path / "absent.ckpt"))
 
     def test_damaged_backbone_weights_are_refused(self, build, small_backbone, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Bayes-PFL for anomalib."""
 
 import math
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -11,7 +12,14 @@ from lightning.pytorch import Callback
 from torch import Tensor, nn
 
 from anomalib_zsad.backbone import FrozenCLIP
-from anomalib_zsad.models.components.checkpoint import Checkpoint, check_backbone, load_parameters, read_checkpoint
+from anomalib_zsad.models.components.checkpoint import (
+    AUTO,
+    Checkpoint,
+    check_backbone,
+    load_parameters,
+    read_checkpoint,
+    settle,
+)
 from anomalib_zsad.models.components.global_batch import is_shared, share_of_step
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.proportion import count_at, length_at
@@ -36,14 +44,15 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     is to be trained; with one it is ready.
 
     Args:
-        backbone: ``"demo"`` (a demonstration that ships with the package), an open_clip model name, or the path of an
-            open_clip JSON configuration.
-        pretrained: open_clip tag, or a weights file; ``None`` for random weights. The demo backbone brings its own.
-        image_size: Side of the square input in pixels; ``None`` for what suits the backbone.
+        backbone: `"demo"` (a demonstration that ships with the package), an open_clip model name, or the path of an
+            open_clip JSON configuration; `None` for the checkpoint's, else `"ViT-L-14-336"`.
+        pretrained: open_clip tag, or a weights file; `None` for random weights; `"auto"` for the checkpoint's, else
+            `"openai"`. The demo backbone brings its own.
+        image_size: Side of the square input in pixels; `None` for the checkpoint's, else what suits the backbone.
         layers: Vision blocks, counted from 1, whose patches are used; ``None`` for four at equal distances.
         num_samples: Prompts sampled for each entry of the prompt bank (R in the paper).
         checkpoint: A checkpoint of this model, or a published file.
-        class_name: Name of what images show, where the data carries none; else "object".
+        class_name: Name of what images show, where the data carry none; `None` for the checkpoint's, else "object".
         blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none, ``None`` for the published 8 at an
             image size of 518, in proportion at others.
         map_weight: Weight of the map in the score: score = (1 - map_weight) * image probability + map_weight * mean of
@@ -78,8 +87,8 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
 
     def __init__(
         self,
-        backbone: str = "ViT-L-14-336",
-        pretrained: str | None = "openai",
+        backbone: str | None = None,
+        pretrained: str | None = AUTO,
         image_size: int | None = None,
         layers: tuple[int, ...] | None = None,
         num_samples: int = 10,
@@ -103,17 +112,17 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         visualizer: Visualizer | bool = True,
     ) -> None:
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
-        if saved is not None and saved.stamp:
-            layers = layers or tuple(saved.stamp["layers"])
-            image_size = image_size or saved.stamp["image_size"]
-        frozen = FrozenCLIP(backbone, pretrained, image_size, activation="gelu", position_resize="bicubic_antialias")
+        base = settle(saved, backbone, pretrained, image_size, layers, class_name)
+        frozen = FrozenCLIP(
+            base.backbone, base.pretrained, base.image_size, activation="gelu", position_resize="bicubic_antialias"
+        )
         super().__init__(
             pre_processor=resolve_pre_processor(pre_processor, frozen.image_size),
             post_processor=post_processor,
             evaluator=evaluator,
             visualizer=visualizer,
         )
-        self.class_name, self.trained = class_name, saved is not None
+        self.class_name, self.trained = base.class_name, saved is not None
         self.learning_rate, self.schedule_epochs, self.patience = learning_rate, schedule_epochs, patience
         shape = {
             "num_prompts": num_prompts,
@@ -123,16 +132,18 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         }
         self.model = BayesPFLModel(
             frozen,
-            tuple(layers or frozen.config.default_layers),
+            base.layers or frozen.config.default_layers,
             num_samples=num_samples,
-            class_name=class_name or DEFAULT_CLASS_NAME,
+            class_name=base.class_name or DEFAULT_CLASS_NAME,
             blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
             map_weight=map_weight,
             top_k=count_at(frozen.image_size, TOP_K) if top_k is None else top_k,
             **(shape if saved is None else _arguments_of(saved)),
         )
         if saved is not None:
+            self.hparams.update(asdict(base))  # what rebuilds this model from a checkpoint of its own
             self._load(saved)
+        self.pretrained = base.pretrained
         self.use_calibration(calibration, false_alarm_rate)
 
     def _load(self, saved: Checkpoint) -> None:

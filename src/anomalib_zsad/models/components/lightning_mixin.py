@@ -46,6 +46,7 @@ class ZeroShotMixin:
     model: Any
     trainer: Any
     class_name: str | None
+    pretrained: str | None
     trained: bool
     run_seed: int
     calibration: ImageCalibration | None = None
@@ -297,13 +298,18 @@ class ZeroShotMixin:
         checkpoint[STAMP] = self.stamp()
 
     def stamp(self) -> dict[str, Any]:
-        """What is written on checkpoints: method, backbone, layers, image size, auxiliary data."""
+        """What is written on checkpoints: method, backbone, class name, layers, image size, auxiliary data."""
         backbone: FrozenCLIP = self.model.backbone
         attached = getattr(self, "_trainer", None)
         datamodule = getattr(attached, "datamodule", None) or getattr(self, "_sample_data", None)
         return {
             "method": type(self).__name__,
-            "backbone": {"name": backbone.config.name, "fingerprint": backbone.fingerprint},
+            "backbone": {
+                "name": backbone.config.name,
+                "pretrained": self.pretrained,
+                "fingerprint": backbone.fingerprint,
+            },
+            "class_name": self.class_name,
             "layers": list(self.model.layers),
             "image_size": backbone.image_size,
             "auxiliary": list(getattr(datamodule, "auxiliary_categories", ())),

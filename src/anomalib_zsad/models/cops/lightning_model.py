@@ -1,6 +1,7 @@
 """CoPS for anomalib."""
 
 import logging
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 
 from anomalib_zsad.backbone import FrozenCLIP
 from anomalib_zsad.models.components.checkpoint import (
+    AUTO,
     Checkpoint,
     CheckpointError,
     check_backbone,
     load_parameters,
     read_checkpoint,
+    settle,
 )
 from anomalib_zsad.models.components.feature_cache import KeptFeatures, check_options, refuse_augmentation
 from anomalib_zsad.models.components.global_batch import share_of_step
@@ -46,10 +49,11 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     checkpoint's, and the value named below where there is no checkpoint, or a published one, which holds none.
 
     Args:
-        backbone: ``"demo"`` (a demonstration that ships with the package), an open_clip model name, or the path of an
-            open_clip JSON configuration.
-        pretrained: open_clip tag, or a weights file; ``None`` for random weights. The demo backbone brings its own.
-        image_size: Side of the square input in pixels; ``None`` for what suits the backbone.
+        backbone: `"demo"` (a demonstration that ships with the package), an open_clip model name, or the path of an
+            open_clip JSON configuration; `None` for the checkpoint's, else `"ViT-L-14-336"`.
+        pretrained: open_clip tag, or a weights file; `None` for random weights; `"auto"` for the checkpoint's, else
+            `"openai"`. The demo backbone brings its own.
+        image_size: Side of the square input in pixels; `None` for the checkpoint's, else what suits the backbone.
         layers: The vision block after which the value-value path is read; the method is defined for the last one, which
             ``None`` means.
         num_samples: Class tokens sampled for each state.
@@ -98,8 +102,8 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
 
     def __init__(
         self,
-        backbone: str = "ViT-L-14-336",
-        pretrained: str | None = "openai",
+        backbone: str | None = None,
+        pretrained: str | None = AUTO,
         image_size: int | None = None,
         layers: tuple[int, ...] | None = None,
         num_samples: int = 10,
@@ -135,17 +139,17 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         if keep_features is not None:
             check_options(keep_features, keep_features_limit, keep_features_folder)
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
-        if saved is not None and saved.stamp:
-            layers = layers or tuple(saved.stamp["layers"])
-            image_size = image_size or saved.stamp["image_size"]
-        frozen = FrozenCLIP(backbone, pretrained, image_size, activation="quick_gelu", position_resize="bilinear")
+        base = settle(saved, backbone, pretrained, image_size, layers, class_name)
+        frozen = FrozenCLIP(
+            base.backbone, base.pretrained, base.image_size, activation="quick_gelu", position_resize="bilinear"
+        )
         super().__init__(
             pre_processor=resolve_pre_processor(pre_processor, frozen.image_size),
             post_processor=post_processor,
             evaluator=evaluator,
             visualizer=visualizer,
         )
-        self.class_name, self.trained, self.learning_rate = class_name, saved is not None, learning_rate
+        self.class_name, self.trained, self.learning_rate = base.class_name, saved is not None, learning_rate
         self.epochs = epochs
         self.keep_features, self.keep_features_limit = keep_features, keep_features_limit
         self.keep_features_folder = keep_features_folder
@@ -170,17 +174,18 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         self._shape = shape
         self.model = CoPSModel(
             frozen,
-            layers,
+            base.layers,
             num_samples=num_samples,
-            class_name=class_name or DEFAULT_CLASS_NAME,
+            class_name=base.class_name or DEFAULT_CLASS_NAME,
             blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
             constants={name: value for name, value in constants.items() if value is not None},
             **self._shape,  # type: ignore[arg-type]
         )
         if saved is not None:
             # What the checkpoint decided is what rebuilds this model from a checkpoint of its own.
-            self.hparams.update(self._shape, image_size=frozen.image_size)
+            self.hparams.update(self._shape, **asdict(base))
             self._load(saved)
+        self.pretrained = base.pretrained
         self.use_calibration(calibration, false_alarm_rate)
 
     def _load(self, saved: Checkpoint) -> None:
