@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from anomalib_zsad.evaluation.evaluate import Settings, evaluate
+from anomalib_zsad.evaluation.evaluate import evaluate
+from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.subject import build_subject
 from anomalib_zsad.evaluation.targets import path_target
 

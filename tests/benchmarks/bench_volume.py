@@ -15,10 +15,11 @@ import torch
 from measuring import row
 
 from anomalib_zsad.demo.phantoms import make_phantom
-from anomalib_zsad.scoring.model_scorer import ModelScorer, build_scorer
+from anomalib_zsad.scoring.build import build_scorer
+from anomalib_zsad.scoring.model_scorer import ModelScorer
 from anomalib_zsad.scoring.scores import SliceScores
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 
 
 def write_volume(path: Path, side: int, slices: int) -> None:

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from anomalib_zsad.data.set_names import AuxiliarySet
 from anomalib_zsad.evaluation import score_category as runner
-from anomalib_zsad.evaluation.evaluate import OverlapError, Settings, Subject, evaluate, model_fingerprint
+from anomalib_zsad.evaluation.evaluate import OverlapError, Subject, evaluate, model_fingerprint
 from anomalib_zsad.evaluation.published_figures import published_figures
 from anomalib_zsad.evaluation.result_tables import make_rows, markdown, rich_tables, write_reports
 from anomalib_zsad.evaluation.results import CategoryResult, ForeignResultsError, Run
+from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.targets import Target, path_target
 from anomalib_zsad.metrics import IMAGE_METRICS, PIXEL_METRICS
 from tests.evaluation.evaluation_samples import FakeModel, write_image, write_meta, write_tree

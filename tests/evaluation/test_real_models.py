@@ -9,8 +9,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from anomalib_zsad.evaluation.evaluate import Settings, Subject, evaluate
+from anomalib_zsad.evaluation.evaluate import Subject, evaluate
 from anomalib_zsad.evaluation.results import CategoryResult
+from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.subject import build_subject
 from anomalib_zsad.evaluation.targets import path_target
 from tests.models.small import write_backbone

@@ -15,8 +15,9 @@ from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.cli import inspect as command
 from anomalib_zsad.inspection import journal as journals
 from anomalib_zsad.inspection.find_images import find_images
-from anomalib_zsad.inspection.inspect_images import InspectionOptions, inspect_images
+from anomalib_zsad.inspection.inspect_images import inspect_images
 from anomalib_zsad.inspection.journal import Journal
+from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.disk_errors import DiskError
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
@@ -317,7 +318,7 @@ def test_images_are_scored_as_they_are_calibrated(tmp_path: Path) -> None:
     """The calibration's scores of the same files are those of the inspection."""
     from anomalib_zsad.inspection.calibrate_images import calibrate_images
     from anomalib_zsad.inspection.calibrate_images import find_images as find_normals
-    from anomalib_zsad.scoring.model_scorer import build_scorer
+    from anomalib_zsad.scoring.build import build_scorer
 
     source = tmp_path / "in"
     source.mkdir()

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
-from anomalib_zsad.inspection.inspect_images import InspectionOptions, inspect_images
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.inspection.inspect_images import inspect_images
+from anomalib_zsad.inspection.options import InspectionOptions
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from tests.inspection.bright_image import BrightImageScorer
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import affines, write_nifti, write_series

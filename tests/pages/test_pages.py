@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
-from anomalib_zsad.inspection.inspect_images import InspectionOptions, inspect_images
+from anomalib_zsad.inspection.inspect_images import inspect_images
+from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.pages import slice_pictures
 from anomalib_zsad.pages.document import number, plain, safe_json, score
@@ -20,8 +21,8 @@ from anomalib_zsad.pages.encoding import LADDER, Quality, jpeg, reduce_map, redu
 from anomalib_zsad.pages.grey_codes import GreyCodes
 from anomalib_zsad.pages.slice_pictures import SlicePictures
 from anomalib_zsad.scoring.scores import SliceScores
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from anomalib_zsad.screening.screen_volume import screen_volume
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import SliceSource, Units, Volume
@@ -363,7 +364,7 @@ def test_images_that_are_no_volume_have_no_millimetres(tmp_path: Path) -> None:
         del dataset.ImagePositionPatient
 
     source = write_series(tmp_path / "s", edit=without_position)
-    from anomalib_zsad.volumes.reading.loading import ReadingOptions
+    from anomalib_zsad.volumes.options import ReadingOptions
 
     options = ScreeningOptions(reading=ReadingOptions(mode="2d"), volume=VolumeOptions(window="900/450"))
     code, _ = screen(source, tmp_path / "out", BrightSpotScorer(), options)

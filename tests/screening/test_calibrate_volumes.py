@@ -16,10 +16,10 @@ from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.screening.calibrate_volumes import calibrate_volumes
 from anomalib_zsad.screening.normal_volumes import Normals, find_volumes, volumes_of_datamodule
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
-from anomalib_zsad.volumes.reading.loading import ReadingOptions
+from anomalib_zsad.volumes.options import ReadingOptions
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import affines, write_nifti, write_series
 

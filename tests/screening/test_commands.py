@@ -10,7 +10,8 @@ import pytest
 
 from anomalib_zsad.cli import info, screen
 from anomalib_zsad.scoring import model_scorer
-from anomalib_zsad.scoring.model_scorer import ModelScorer, build_scorer, resolve_device
+from anomalib_zsad.scoring.build import build_scorer
+from anomalib_zsad.scoring.model_scorer import ModelScorer, resolve_device
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import SHAPE, affines, marked_voxels, write_nifti, write_series
 

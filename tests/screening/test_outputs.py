@@ -19,8 +19,8 @@ from pydicom.dataset import Dataset
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.outputs.exit_codes import ExitCode
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import (
     MARK,

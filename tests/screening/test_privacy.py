@@ -20,7 +20,8 @@ from pydicom.sequence import Sequence
 from anomalib_zsad.cli import info
 from anomalib_zsad.cli import screen as screen_command
 from anomalib_zsad.scoring import model_scorer
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions
+from anomalib_zsad.screening.screen import screen
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import affines, marked_voxels, write_nifti, write_series
 

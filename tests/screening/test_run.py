@@ -18,9 +18,9 @@ from anomalib_zsad.outputs.disk_errors import DiskError
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.scoring.scores import SliceScores
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
-from anomalib_zsad.volumes.reading.loading import ReadingOptions
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
+from anomalib_zsad.volumes.options import ReadingOptions
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import SHAPE, affines, marked_voxels, write_nifti, write_series
 
@@ -208,7 +208,8 @@ def test_33_a_full_disk_ends_the_run_without_half_files(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from anomalib_zsad.screening.screen import screen, ScreeningOptions
+from anomalib_zsad.screening.screen import screen
+from anomalib_zsad.screening.options import ScreeningOptions
 sys.path.insert(0, sys.argv[3])
 from tests.screening.bright_spot import BrightSpotScorer
 class Slow(BrightSpotScorer):

@@ -13,8 +13,8 @@ from jsonargparse import ArgumentParser
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.data.items import ClassNamedBatch
 from anomalib_zsad.demo.phantoms import make_phantom, write_phantom
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from anomalib_zsad.volumes import VolumeDataModule
 from anomalib_zsad.volumes.datasets.datamodule import slice_identity, split_by_patient
 from anomalib_zsad.volumes.datasets.layouts import Case, LayoutOptions, find_cases

@@ -76,7 +76,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate and say what came of it; 0 on success, 2 where the user must act."""
-    from anomalib_zsad.scoring.model_scorer import build_scorer
+    from anomalib_zsad.scoring.build import build_scorer
 
     try:
         _check_output(args)

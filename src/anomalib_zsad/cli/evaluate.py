@@ -11,7 +11,8 @@ from anomalib_zsad.cli.evaluate_outputs import model_arguments_of, report
 from anomalib_zsad.cli.model_arguments import add_building_arguments
 
 if TYPE_CHECKING:
-    from anomalib_zsad.evaluation.evaluate import Settings, Subject
+    from anomalib_zsad.evaluation.evaluate import Subject
+    from anomalib_zsad.evaluation.settings import Settings
     from anomalib_zsad.evaluation.targets import Target
 
 _EPILOG = """\
@@ -78,8 +79,9 @@ def _add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the reports; 0 on success, 2 where the user must act."""
     from anomalib_zsad.calibration import CalibrationMismatchError, TooFewNormalsError
-    from anomalib_zsad.evaluation.evaluate import OverlapError, Settings, UnreadableTargetError
+    from anomalib_zsad.evaluation.evaluate import OverlapError, UnreadableTargetError
     from anomalib_zsad.evaluation.results import ForeignResultsError
+    from anomalib_zsad.evaluation.settings import Settings
 
     try:
         _check(args)

@@ -9,7 +9,7 @@ from anomalib_zsad.cli.calibration_arguments import add_calibration_arguments, l
 from anomalib_zsad.cli.model_arguments import add_model_arguments, check_paths, model_arguments
 
 if TYPE_CHECKING:
-    from anomalib_zsad.inspection.inspect_images import InspectionOptions
+    from anomalib_zsad.inspection.options import InspectionOptions
     from anomalib_zsad.outputs.exit_codes import ExitCode
     from anomalib_zsad.records.image_records import ImageRecord
 
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.outputs.disk_errors import DiskError
     from anomalib_zsad.outputs.exit_codes import ExitCode
     from anomalib_zsad.outputs.output_folder import OutputInUseError
+    from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.scoring.image_scorer import ModelImageScorer
-    from anomalib_zsad.scoring.model_scorer import build_scorer
 
     try:
         options = _options(args)
@@ -101,7 +101,7 @@ def exit_code(records: "list[ImageRecord]") -> "ExitCode":
 
 def _options(args: argparse.Namespace) -> "InspectionOptions":
     from anomalib_zsad.calibration.decision_rule import DecisionRule
-    from anomalib_zsad.inspection.inspect_images import InspectionOptions
+    from anomalib_zsad.inspection.options import InspectionOptions
 
     calibration, rate = load_calibration(args)
     if calibration is not None and args.threshold is not None:

@@ -5,7 +5,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from anomalib_zsad.volumes.reading.loading import ReadingOptions
+    from anomalib_zsad.volumes.options import ReadingOptions
 
 EXIT_CODES = """\
 exit codes: 0 everything done; 2 wrong usage; 3 nothing to screen was found; 4 some series were refused; 5 all were
@@ -44,8 +44,7 @@ def reading_options(args: argparse.Namespace) -> "ReadingOptions":
     Raises:
         ValueError: If one makes no sense.
     """
-    from anomalib_zsad.volumes.input_files import SizeBudget
-    from anomalib_zsad.volumes.reading.loading import ReadingOptions
+    from anomalib_zsad.volumes.options import ReadingOptions, SizeBudget
 
     if not 0 < args.max_volume_gib < math.inf:
         raise ValueError(f"--max-volume-gib must be a number above 0, got {args.max_volume_gib}")

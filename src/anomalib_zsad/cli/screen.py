@@ -12,7 +12,7 @@ from anomalib_zsad.cli.reading_arguments import EXIT_CODES, add_reading_argument
 if TYPE_CHECKING:
     from anomalib_zsad.calibration.decision_rule import DecisionRule
     from anomalib_zsad.records.run_summary import RunEntry
-    from anomalib_zsad.screening.screen import ScreeningOptions
+    from anomalib_zsad.screening.options import ScreeningOptions
 
 _EPILOG = f"""\
 For each series a folder under its pseudonym: anomaly_map.nii.gz and lesions.nii.gz on the input's grid, lesions_seg.dcm
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.outputs.disk_errors import DiskError
     from anomalib_zsad.outputs.exit_codes import ExitCode
     from anomalib_zsad.outputs.output_folder import OutputInUseError
-    from anomalib_zsad.scoring.model_scorer import build_scorer
+    from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.screening.screen import screen
 
     if args.list_series:
@@ -122,8 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> "ScreeningOptions":
     from anomalib_zsad.calibration.decision_rule import DecisionRule
-    from anomalib_zsad.screening.options import VolumeOptions
-    from anomalib_zsad.screening.screen import ScreeningOptions
+    from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 
     calibration, rate = load_calibration(args)
     if calibration is not None and args.threshold is not None:

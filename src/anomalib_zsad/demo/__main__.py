@@ -109,7 +109,8 @@ def _train(method: str, folder: Path) -> Path:
 def _test(method: str, model: Any, transform: Any, folder: Path) -> dict[str, float]:
     """Mean of each metric over the unseen categories, each tested by itself."""
     from anomalib_zsad.data.sample_set import sample_data_folder
-    from anomalib_zsad.evaluation.evaluate import Settings, Subject, evaluate
+    from anomalib_zsad.evaluation.evaluate import Subject, evaluate
+    from anomalib_zsad.evaluation.settings import Settings
     from anomalib_zsad.evaluation.targets import parse_target
 
     target = parse_target(f"sample={sample_data_folder() / 'industrial'}").restricted_to(UNSEEN_CATEGORIES)

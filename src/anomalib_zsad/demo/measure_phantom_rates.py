@@ -102,7 +102,7 @@ def _share(flags: Iterable[bool] | NDArray[np.bool_]) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge both kinds of phantoms and print the table."""
-    from anomalib_zsad.scoring.model_scorer import build_scorer
+    from anomalib_zsad.scoring.build import build_scorer
 
     parser = argparse.ArgumentParser(prog="python -m anomalib_zsad.demo.measure_phantom_rates", description=__doc__)
     parser.add_argument("--model", choices=["BayesPFL", "CoPS"], default="BayesPFL")

@@ -19,6 +19,7 @@ from anomalib_zsad.evaluation.calibrated_images import NO_MODULE, check_images, 
 from anomalib_zsad.evaluation.protocols import DEPLOYABLE, Protocol, make_protocol
 from anomalib_zsad.evaluation.results import CategoryResult, ResultStore, Run, fingerprint
 from anomalib_zsad.evaluation.score_category import SeededNoise, evaluate_category
+from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.targets import Category, Target
 from anomalib_zsad.evaluation.volumes.cases import Inventory, VolumeSource
 from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
@@ -65,31 +66,6 @@ class Subject:
     checkpoint: str = ""
     auxiliary: AuxiliarySet | None = None
     module: Any = None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to evaluate.
-
-    Attributes:
-        protocols: Names of the protocols.
-        seeds: Seeds of the model's noise.
-        batch_size: Images at a time.
-        num_workers: Processes that read images.
-        allow_overlap: Evaluate on categories that the model was trained on, with a note in the table.
-        overwrite: Compute again what another run left in the output folder.
-        calibration: Scores of normal cases that scores are judged by, under the protocol `deployable`.
-        false_alarm_rate: Share of normal cases that may be flagged with a calibration.
-    """
-
-    protocols: Sequence[str] = ("deployable",)
-    seeds: Sequence[int] = (0,)
-    batch_size: int = 1
-    num_workers: int = 0
-    allow_overlap: bool = False
-    overwrite: bool = False
-    calibration: Calibration | None = None
-    false_alarm_rate: float = 0.05
 
 
 @dataclass

@@ -4,7 +4,6 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalib_zsad.calibration.decision_rule import DecisionRule, Judgement
+from anomalib_zsad.calibration.decision_rule import Judgement
 from anomalib_zsad.data.image_files import read_image
 from anomalib_zsad.inspection import journal as journals
 from anomalib_zsad.inspection.find_images import find_images
 from anomalib_zsad.inspection.journal import Journal, file_state
+from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.disk_errors import disk_errors
 from anomalib_zsad.outputs.output_folder import RunFolder
+from anomalib_zsad.outputs.progress import Progress
 from anomalib_zsad.pages import gallery
 from anomalib_zsad.records.image_records import ImageRecord, by_score, records_csv
 from anomalib_zsad.records.inspection_report import ImageThresholds, InspectionReport
@@ -27,31 +28,6 @@ from anomalib_zsad.scoring.image_scorer import ImageScorer
 from anomalib_zsad.scoring.scores import SliceScores
 
 _READERS = 2
-
-
-@dataclass(frozen=True)
-class InspectionOptions:
-    """An inspection.
-
-    Attributes:
-        rule: How scores become decisions.
-        batch_size: Images scored at a time.
-        pages: Write report.html.
-        pictures: How many images get pictures there, those with the highest scores.
-        resume: Go on with an interrupted run in the same output folder.
-        advance: Told about progress: how many images are done since the last call.
-    """
-
-    rule: DecisionRule = field(default_factory=lambda: DecisionRule("images"))
-    batch_size: int = 8
-    pages: bool = True
-    pictures: int = gallery.MOST_PICTURES
-    resume: bool = False
-    advance: Callable[[int], None] = lambda _: None
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.pictures < 1:
-            raise ValueError("batch size and number of pictures are at least 1")
 
 
 class _Read(NamedTuple):
@@ -98,7 +74,8 @@ def inspect_images(
         try:
             with disk_errors():
                 run = _Run(scorer, options, journal, len(images))
-                records = run.score(images)
+                with Progress(enabled=options.progress) as progress:
+                    records = run.score(images, progress.bar("images", len(images)).advance)
                 _write(output, records, run, settings)
             finished = True
         finally:
@@ -122,17 +99,17 @@ class _Run:
         threshold = self.rule.thresholds["image"]
         return self.rule.threshold if threshold is None else threshold
 
-    def score(self, images: Sequence[tuple[str, Path]]) -> list[ImageRecord]:
+    def score(self, images: Sequence[tuple[str, Path]], advance: Callable[[int], None]) -> list[ImageRecord]:
         """Score all images; those that an earlier run had done are taken from the journal."""
         left = [pair for pair in images if not self._known(*pair)]
-        self.options.advance(len(images) - len(left))
+        advance(len(images) - len(left))
         with ThreadPoolExecutor(1, thread_name_prefix="pages") as thread:
             pending: deque[Future[None]] = deque()
             for batch in self._batches(left):
                 pending.append(thread.submit(self._keep, batch, self._answer(batch)))
                 while len(pending) > 2 or (pending and pending[0].done()):
                     pending.popleft().result()
-                self.options.advance(len(batch))
+                advance(len(batch))
             for future in pending:
                 future.result()
         self.journal.flush()

@@ -17,7 +17,6 @@ from anomalib_zsad.records.inspection_report import InspectionReport
 
 NAME = "report.html"
 SCRIPTS = ("layers.js", "strip.js", "gallery.js")
-MOST_PICTURES = 400
 _BYTES = 23_000_000
 _PLACE = "<!--images-->"
 LADDER = (Quality(1024, 85), Quality(768, 82), Quality(640, 80), Quality(512, 76), Quality(384, 70), Quality(256, 65))
@@ -75,7 +74,7 @@ class Shown:
         most: How many at most.
     """
 
-    most: int = MOST_PICTURES
+    most: int
     _best: list[tuple[float, str, int]] = field(default_factory=list)
 
     def wants(self, score: float) -> bool:

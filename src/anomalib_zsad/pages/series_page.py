@@ -12,10 +12,10 @@ from anomalib_zsad.pages.slice_pictures import Scale, SlicePictures
 from anomalib_zsad.records.region_rows import RegionRow, region_rows
 from anomalib_zsad.records.series_report import SeriesReport
 from anomalib_zsad.records.slice_rows import SliceRow
+from anomalib_zsad.volumes.options import CT_PRESETS
 from anomalib_zsad.volumes.regions import Regions
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import Units
-from anomalib_zsad.volumes.windowing import CT_PRESETS
 
 NAME = "report.html"
 SCRIPTS = ("layers.js", "window.js", "strip.js", "series.js")

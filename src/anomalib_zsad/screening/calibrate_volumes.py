@@ -12,7 +12,8 @@ from anomalib_zsad.screening.options import VolumeOptions, volume_fingerprint
 from anomalib_zsad.screening.volume_pass import cut_slices, pass_over, population_of
 from anomalib_zsad.volumes.faults import Finding
 from anomalib_zsad.volumes.guard import guarded
-from anomalib_zsad.volumes.reading.loading import MASK_REASON, ReadingOptions, images_of, is_mask
+from anomalib_zsad.volumes.options import ReadingOptions
+from anomalib_zsad.volumes.reading.loading import MASK_REASON, images_of, is_mask
 from anomalib_zsad.volumes.volume import Volume
 
 _ALIKE = (

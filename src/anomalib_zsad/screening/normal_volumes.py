@@ -16,9 +16,10 @@ from anomalib_zsad.volumes.datasets.slice_cache import SliceOptions, read_case
 from anomalib_zsad.volumes.faults import Finding, Outcome
 from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.input_files import DiskFile
+from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
 from anomalib_zsad.volumes.reading.discovery import NIFTI_SUFFIXES, Candidate, content_hash, discover, pseudonym
-from anomalib_zsad.volumes.reading.loading import Job, ReadingOptions, plan_jobs
+from anomalib_zsad.volumes.reading.loading import Job, plan_jobs
 from anomalib_zsad.volumes.volume import Volume
 
 if TYPE_CHECKING:

@@ -1,12 +1,12 @@
 """How a volume is screened, and which of it decides scores."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.calibration.fingerprint import compared, flatten
-from anomalib_zsad.volumes.slice_stack import Channels, Plane
-from anomalib_zsad.volumes.windowing import check_window
+from anomalib_zsad.volumes.options import Channels, Plane, ReadingOptions, check_window
 
 OutputType = Literal["nifti", "dicom_seg"]
 
@@ -46,6 +46,29 @@ class VolumeOptions:
         unknown = set(self.output_types) - {"nifti", "dicom_seg"}
         if unknown or not self.output_types:
             raise ValueError(f"output types are nifti and dicom_seg, not {', '.join(sorted(unknown)) or 'nothing'}")
+
+
+@dataclass(frozen=True)
+class ScreeningOptions:
+    """A screening run.
+
+    Attributes:
+        reading: How inputs are read.
+        volume: How volumes are screened.
+        rule: How scores become decisions.
+        series: Pseudonyms of the series or volumes to screen; empty for all.
+        resume: Go on with an interrupted run in the same output folder.
+        source_names: Put file names (which may hold patient data) into the summary.
+        progress: Show progress bars where standard error is a terminal.
+    """
+
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
+    volume: VolumeOptions = field(default_factory=VolumeOptions)
+    rule: DecisionRule = field(default_factory=lambda: DecisionRule("volumes"))
+    series: tuple[str, ...] = ()
+    resume: bool = False
+    source_names: bool = False
+    progress: bool = True
 
 
 def volume_fingerprint(

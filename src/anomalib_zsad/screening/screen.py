@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.outputs.atomic import whole_folder, write_text
 from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, DiskError, disk_errors
 from anomalib_zsad.outputs.exit_codes import ExitCode
@@ -18,37 +17,14 @@ from anomalib_zsad.pages.run_index import write_index
 from anomalib_zsad.records.run_summary import DONE, REFUSED, WARNED, RunEntry, RunSummary, counts
 from anomalib_zsad.records.series_report import SeriesIdentity
 from anomalib_zsad.scoring.scores import SliceScorer
-from anomalib_zsad.screening.options import VolumeOptions, volume_fingerprint
+from anomalib_zsad.screening.options import ScreeningOptions, volume_fingerprint
 from anomalib_zsad.screening.screen_volume import screen_volume
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, refuse, skip, warn
 from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.reading.discovery import Candidate, discover
-from anomalib_zsad.volumes.reading.loading import MASK_REASON, Job, ReadingOptions, is_mask, plan_jobs
+from anomalib_zsad.volumes.reading.loading import MASK_REASON, Job, is_mask, plan_jobs
 
 _CALIBRATED_ON = "this volume is one of those calibrated on: its p-values are no evidence"
-
-
-@dataclass(frozen=True)
-class ScreeningOptions:
-    """A screening run.
-
-    Attributes:
-        reading: How inputs are read.
-        volume: How volumes are screened.
-        rule: How scores become decisions.
-        series: Pseudonyms of the series or volumes to screen; empty for all.
-        resume: Go on with an interrupted run in the same output folder.
-        source_names: Put file names (which may hold patient data) into the summary.
-        progress: Show progress bars where standard error is a terminal.
-    """
-
-    reading: ReadingOptions = field(default_factory=ReadingOptions)
-    volume: VolumeOptions = field(default_factory=VolumeOptions)
-    rule: DecisionRule = field(default_factory=lambda: DecisionRule("volumes"))
-    series: tuple[str, ...] = ()
-    resume: bool = False
-    source_names: bool = False
-    progress: bool = True
 
 
 def screen(

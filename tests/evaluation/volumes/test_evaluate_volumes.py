@@ -23,11 +23,12 @@ from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.metrics import ImageMetrics, PixelMetrics
 from anomalib_zsad.outputs.atomic import write_bytes
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
+from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.discovery import discover
-from anomalib_zsad.volumes.reading.loading import ReadingOptions, plan_jobs
+from anomalib_zsad.volumes.reading.loading import plan_jobs
 from tests.evaluation.volumes.volume_samples import BrightScorer, bright_setup, flat_calibration, write_case
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import write_series

@@ -11,7 +11,8 @@ import pytest
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, image_fingerprint
 from anomalib_zsad.cli import evaluate as command
 from anomalib_zsad.evaluation import subject
-from anomalib_zsad.evaluation.evaluate import Settings, Subject, evaluate
+from anomalib_zsad.evaluation.evaluate import Subject, evaluate
+from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.subject import build_subject
 from anomalib_zsad.evaluation.targets import parse_target
 from anomalib_zsad.scoring.model_scorer import ModelScorer
