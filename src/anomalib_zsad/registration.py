@@ -20,6 +20,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
@@ -46,7 +47,11 @@ EXPORTS: dict[str, dict[str, str]] = {
 # Modules whose classes ``get_model({"class_path": ...})`` may name by their full path.
 ALLOWED_MODULES = ("anomalib_zsad", "anomalib_zsad.models")
 
+METHODS_GROUP = "anomalib_zsad.methods"
+"""Entry points by which other packages bring methods of their own."""
+
 _reported: set[str] = set()
+_other_methods_known: list[bool] = []
 
 
 def autoload() -> None:
@@ -67,6 +72,15 @@ def autoload() -> None:
         _report("its classes", error)
 
 
+def _take_in_other_methods() -> None:
+    """Add what other packages offer: entry points of the group `anomalib_zsad.methods`, name = `module:Class`."""
+    if _other_methods_known:
+        return
+    _other_methods_known.append(True)
+    for found in entry_points(group=METHODS_GROUP):
+        EXPORTS[MODELS].setdefault(found.attr or found.name, found.module)
+
+
 def register() -> None:
     """Register everything with those hosts that have been imported; never raises, may be called any number of times.
 
@@ -74,6 +88,7 @@ def register() -> None:
     ``get_model``. A class that cannot be imported (a dependency is missing, the installation is incomplete) is left
     out with one warning.
     """
+    _take_in_other_methods()
     for host_name, exports in EXPORTS.items():
         host = sys.modules.get(host_name)
         if host is None or _initialising(host):

@@ -60,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tree = draw_tree(Path(folder) / "tree", arguments.images, arguments.side)
-        subject = build_subject(arguments.model, None, {"backbone": "demo", "image_size": arguments.input})
+        subject = build_subject(None, arguments.model, {"backbone": "demo", "image_size": arguments.input})
         before = peak()
         start = time.perf_counter()
         settings = Settings((arguments.protocol,), batch_size=arguments.batch_size)

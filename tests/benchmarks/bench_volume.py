@@ -67,7 +67,7 @@ def main() -> None:
         volume = Path(temporary) / "volume.nii.gz"
         for method in ("BayesPFL", "CoPS"):
             write_volume(volume, arguments.side, arguments.slices)
-            scorer = TimedScorer(build_scorer(method, None, {"backbone": "demo"}, "cpu", "brain"))
+            scorer = TimedScorer(build_scorer(None, method, {"backbone": "demo"}, "cpu", "brain"))
             screen(volume, Path(temporary) / f"{method}_warm", scorer, options)
             scorer.seconds, scorer.slices = 0.0, 0
             profile = cProfile.Profile()

@@ -79,7 +79,7 @@ def one_at_a_time(subject: Subject, tree: Path) -> tuple[list, np.ndarray, np.nd
 def test_paper_protocol_of_bayes_pfl_is_the_published_computation(
     backbone: dict[str, str], tree: Path, tmp_path: Path
 ) -> None:
-    subject = build_subject("BayesPFL", None, {**backbone, "num_samples": 2})
+    subject = build_subject(None, "BayesPFL", {**backbone, "num_samples": 2})
     evidence, masks, labels = one_at_a_time(subject, tree)
     maps = np.stack([one.unsmoothed_map[0, 0].numpy() for one in evidence])
     probability = np.array([float(one.image_probability) for one in evidence])
@@ -98,9 +98,9 @@ def test_paper_protocol_of_bayes_pfl_is_the_published_computation(
 def test_paper_protocol_of_cops_is_the_published_computation(
     backbone: dict[str, str], tree: Path, tmp_path: Path
 ) -> None:
-    subject = build_subject("CoPS", None, {**backbone, "num_samples": 2, "extractor_heads": 4, "alpha": 0.9})
+    subject = build_subject(None, "CoPS", {**backbone, "num_samples": 2, "extractor_heads": 4, "alpha": 0.9})
     result = result_of(subject, tree, tmp_path, "paper")
-    published = build_subject("CoPS", None, {**backbone, "num_samples": 2, "extractor_heads": 4})
+    published = build_subject(None, "CoPS", {**backbone, "num_samples": 2, "extractor_heads": 4})
     published.model.load_state_dict(subject.model.state_dict() | {"_extra_state": published.model.get_extra_state()})
     evidence, masks, labels = one_at_a_time(published, tree)
     maps = np.stack([one.unsmoothed_map[0, 0].numpy() for one in evidence])
@@ -116,7 +116,7 @@ def test_paper_protocol_of_cops_is_the_published_computation(
 def test_deployable_scores_are_those_a_user_gets(
     method: str, arguments: dict, backbone: dict[str, str], tree: Path, tmp_path: Path
 ) -> None:
-    subject = build_subject(method, None, {**backbone, "num_samples": 2, **arguments})
+    subject = build_subject(None, method, {**backbone, "num_samples": 2, **arguments})
     scores, labels = [], []
     for path in sorted((tree / "screw" / "test").glob("*/*.png")):
         image = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1).float() / 255
@@ -130,4 +130,4 @@ def test_deployable_scores_are_those_a_user_gets(
 
 def test_argument_that_a_model_does_not_have_is_refused(backbone: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="BayesPFL cannot be built with backbone, pretrained, num_sample"):
-        build_subject("BayesPFL", None, {**backbone, "num_sample": 2})
+        build_subject(None, "BayesPFL", {**backbone, "num_sample": 2})

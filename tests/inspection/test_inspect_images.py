@@ -1,6 +1,5 @@
 """Inspecting folders of images: scores, decisions, unreadable files, interrupts, calibration, the command."""
 
-import argparse
 import csv
 import json
 import shutil
@@ -12,7 +11,7 @@ from PIL import Image
 
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, TooFewNormalsError
 from anomalib_zsad.calibration.decision_rule import DecisionRule
-from anomalib_zsad.cli import inspect as command
+from anomalib_zsad.cli import main
 from anomalib_zsad.inspection import journal as journals
 from anomalib_zsad.inspection.find_images import find_images
 from anomalib_zsad.inspection.inspect_images import inspect_images
@@ -254,9 +253,7 @@ def test_names_like_formulas_are_harmless_in_tables(tmp_path: Path) -> None:
 
 
 def call(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    return int(command.run(parser.parse_args(["inspect", *map(str, arguments)])))
+    return int(main(["inspect", *map(str, arguments)]))
 
 
 def test_the_command_inspects_with_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,7 +262,7 @@ def test_the_command_inspects_with_a_model(tmp_path: Path, capsys: pytest.Captur
         (source / kind).mkdir(parents=True)
         for path in sorted((SAMPLES / "test" / kind).iterdir())[:2]:
             shutil.copy(path, source / kind)
-    arguments = ("-i", source, "--allow-untrained", "--backbone", "demo", "--set", "num_samples=2")
+    arguments = ("-i", source, "--allow-untrained", "--model.backbone", "demo", "--model.num_samples", "2")
     assert call(*arguments, "-o", tmp_path / "out", "--class-name", "washer") == ExitCode.DONE
     captured = capsys.readouterr()
     assert "untrained" in captured.err
@@ -281,7 +278,7 @@ def test_the_command_inspects_with_a_model(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomalib_zsad.scoring.model_scorer.build_scorer", lambda *_: None)
+    monkeypatch.setattr("anomalib_zsad.scoring.build.build_scorer", lambda *_: None)
     monkeypatch.setattr("anomalib_zsad.scoring.image_scorer.ModelImageScorer", lambda _: BrightImageScorer())
     (tmp_path / "empty").mkdir()
     assert call("-i", tmp_path / "empty", "-o", tmp_path / "1", "--allow-untrained") == ExitCode.NOTHING_FOUND
@@ -305,7 +302,7 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
 def test_an_interrupt_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anomalib_zsad.scoring.model_scorer.build_scorer", lambda *_: None)
+    monkeypatch.setattr("anomalib_zsad.scoring.build.build_scorer", lambda *_: None)
     monkeypatch.setattr(
         "anomalib_zsad.scoring.image_scorer.ModelImageScorer", lambda _: BrightImageScorer(0, KeyboardInterrupt())
     )
@@ -325,7 +322,7 @@ def test_images_are_scored_as_they_are_calibrated(tmp_path: Path) -> None:
     for number, path in enumerate(sorted((SAMPLES / "train" / "good").iterdir())):
         for height in (80, 90):
             Image.open(path).resize((96 + number, height)).save(source / f"{path.stem}_{height}.png")
-    scorer = build_scorer("BayesPFL", None, {"backbone": "demo", "num_samples": 2}, "cpu", "washer")
+    scorer = build_scorer(None, "BayesPFL", {"backbone": "demo", "num_samples": 2}, "cpu", "washer")
     calibration = calibrate_images(scorer.module, find_normals(source, "washer"))
     records = inspect_images(
         source,

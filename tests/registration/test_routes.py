@@ -164,7 +164,7 @@ def test_the_stock_command_trains_on_auxiliary_data_and_tests_on_a_target(tmp_pa
 @pytest.mark.slow
 def test_a_target_install(tmp_path, wheel, backbone):
     folder = tmp_path / "target"
-    pip("install", "--target", folder, wheel)
+    pip("install", "-i", folder, wheel)
     check = f"import anomalib_zsad\nassert anomalib_zsad.__file__.startswith({str(folder)!r})\n"
     run(BUILD + ROUTES + check + SAMPLE, backbone, cwd=tmp_path, PYTHONPATH=str(folder))
 

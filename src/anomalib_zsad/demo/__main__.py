@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _calibrated(method: str, output: Path) -> list[Path]:
     from anomalib_zsad.demo.calibrate_and_screen import calibrated
 
-    return calibrated(console, method, next((output / method).rglob("model.ckpt")), output)
+    return calibrated(console, next((output / method).rglob("model.ckpt")), output)
 
 
 def _quieten() -> None:

@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--judged", type=int, default=20, help="normal phantoms to judge, and as many with a lesion")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.05, 0.1], help="false-alarm rates")
     options = parser.parse_args(arguments)
-    scorer = build_scorer(options.model, options.checkpoint, {"backbone": "demo"}, "auto", "brain")
+    scorer = build_scorer(options.checkpoint, class_name="brain")
     headings = ("phantoms", "rate", "volumes", "volumes with any marked pixel", "slices", "volumes with flagged slice")
     table = Table(*headings, "errors, certain", "errors, uncertain", "errors, nearest")
     for kind in KINDS:

@@ -31,6 +31,8 @@ from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
 )
 from anomalib_zsad.evaluation.volumes.score_case import Setup
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
+from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME
+from anomalib_zsad.outputs.output_folder import RunFolder
 from anomalib_zsad.outputs.progress import Bar, Progress
 from anomalib_zsad.screening.options import volume_fingerprint
 
@@ -92,7 +94,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate models on all categories of all targets.
 
-    A category, or a volume, that an interrupted run has finished is not computed again.
+    With `resume`, a category, or a volume, that an earlier run has finished is not computed again.
 
     Args:
         subjects: The models; several checkpoints of one method give mean and deviation.
@@ -113,33 +115,46 @@ def evaluate(
         ValueError: A protocol or seed makes no sense for a model.
     """
     settings, progress = settings or Settings(), progress or Progress(enabled=False)
-    store = ResultStore(output, settings.overwrite)
-    store.prepare()
     evaluation = Evaluation()
-    for subject in subjects:
-        overlaps = _check_overlap(subject, targets, settings.allow_overlap)
-        noise = SeededNoise(subject.model)
-        with _evaluation_mode(subject.model):
-            for seed in settings.seeds:
-                noise.use(seed)
-                identity = model_fingerprint(subject.model)
-                _check_calibration(subject, targets, settings)
-                for target, category, protocol in _combinations(subject, targets, settings.protocols):
-                    run = Run(protocol.name, subject.checkpoint, seed)
-                    work = _Work(subject, target, category, protocol, run, overlaps, identity)
-                    result, volumes = work.result(store, settings, progress)
-                    evaluation.results.append(result)
-                    evaluation.volume_sets += [] if volumes is None else [volumes]
-            noise.use(0)
-        evaluation.subjects.append(replace(subject, model=None, module=None))
+    resume = settings.resume or settings.overwrite
+    # No settings of the whole: each result knows what decided it.
+    with RunFolder(output, "evaluate", {}, source=None, resume=resume):
+        for subject in subjects:
+            _evaluate_subject(subject, targets, ResultStore(output, settings.overwrite), settings, progress, evaluation)
+            evaluation.subjects.append(replace(subject, model=None, module=None))
     return evaluation
+
+
+def _evaluate_subject(
+    subject: Subject,
+    targets: Sequence[Target],
+    store: ResultStore,
+    settings: Settings,
+    progress: Progress,
+    evaluation: Evaluation,
+) -> None:
+    """Add all results of one model."""
+    overlaps = _check_overlap(subject, targets, settings.allow_overlap)
+    noise = SeededNoise(subject.model)
+    with _evaluation_mode(subject.model):
+        for seed in dict.fromkeys(settings.seeds):
+            noise.use(seed)
+            identity = model_fingerprint(subject.model)
+            _check_calibration(subject, targets, settings)
+            for target, category, protocol in _combinations(subject, targets, settings.protocols):
+                run = Run(protocol.name, subject.checkpoint, seed)
+                work = _Work(subject, target, category, protocol, run, overlaps, identity)
+                result, volumes = work.result(store, settings, progress)
+                evaluation.results.append(result)
+                evaluation.volume_sets += [] if volumes is None else [volumes]
+        noise.use(0)
 
 
 def _combinations(
     subject: Subject, targets: Sequence[Target], protocols: Sequence[str]
 ) -> Iterator[tuple[Target, Category, Protocol]]:
     for target in targets:
-        made = [make_protocol(name, subject.method, target.name) for name in protocols]
+        made = [make_protocol(name, subject.method, target.name) for name in dict.fromkeys(protocols)]
         for category in target.categories:
             for protocol in made:
                 yield target, category, protocol
@@ -175,6 +190,11 @@ class _Work:
             return result, volumes
         return replace(result, notes=(TRAINED_ON, *result.notes)), volumes
 
+    def _class_name(self, settings: Settings) -> str:
+        """What is said of images that bring no name: the set's, else the one that was given, else the model's."""
+        own = getattr(self.subject.module, "class_name", None)
+        return self.category.class_name or settings.class_name or own or DEFAULT_CLASS_NAME
+
     @property
     def _label(self) -> str:
         return f"{self.target.name} / {self.category.name}"
@@ -187,10 +207,16 @@ class _Work:
 
     def _of_images(self, store: ResultStore, settings: Settings, progress: Progress) -> tuple[CategoryResult, bool]:
         dataset = self._load()
-        decisive = [self.identity, self.protocol.describe(), _files_of(dataset), self.subject.method]
+        decisive: list[Any] = [
+            self._class_name(settings),
+            self.identity,
+            self.protocol.describe(),
+            _files_of(dataset),
+            self.subject.method,
+        ]
         calibration = self._calibration(settings)
         if calibration is not None:
-            names = class_names_of(dataset, self.category.class_name)
+            names = class_names_of(dataset, self._class_name(settings))
             check_images(calibration, self.subject.module, names, settings.false_alarm_rate)
             decisive += self._decided_by_calibration(settings)
         decided_by = fingerprint(decisive)
@@ -250,8 +276,9 @@ class _Work:
                 self.subject.model,
                 self.subject.transform,
                 dataset,
-                self.category,
                 target=self.target.name,
+                category=self.category.name,
+                class_name=self._class_name(settings),
                 protocol=self.protocol,
                 run=self.run,
                 batch_size=settings.batch_size,
@@ -279,7 +306,8 @@ def _volume_setup(subject: Subject, target: Target, category: Category, settings
     rule = DecisionRule("volumes", settings.calibration, settings.false_alarm_rate)
     resize_mask = make_protocol(DEPLOYABLE, subject.method, target.name).resize_mask
     try:
-        return make_setup(_volumes_of(category), subject.module, settings.batch_size, rule, resize_mask)
+        source, name = _volumes_of(category), settings.class_name
+        return make_setup(source, subject.module, settings.batch_size, rule, resize_mask, name)
     except (ValueError, TypeError) as error:  # an argument of the datamodule makes no sense
         raise UnreadableTargetError(f"{target.name} / {category.name}, from {target.source}: {error}") from error
 

@@ -52,6 +52,7 @@ class CategoryResult:
         masked: How many of the abnormal ones have a mask.
         seconds: Time spent.
         notes: Why a metric is not defined, or what else a reader must know.
+        class_names: The words that were spoken of the images, in prompts.
         calibrated: Shares flagged at the thresholds of a calibration of images, by name; empty without one.
     """
 
@@ -63,7 +64,8 @@ class CategoryResult:
     abnormal: int
     masked: int
     seconds: float
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     calibrated: Mapping[str, Figure] = field(default_factory=dict)
 
 
@@ -87,16 +89,6 @@ class ResultStore:
 
     def __init__(self, folder: Path, overwrite: bool = False) -> None:
         self.folder, self.overwrite = folder / "categories", overwrite
-
-    def prepare(self) -> None:
-        """Make the folder: what cannot be written is told before anything is computed.
-
-        Raises:
-            OSError: It cannot be made or written.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / ".writable", "")
-        (self.folder / ".writable").unlink()
 
     def path(self, target: str, category: str, run: Run) -> Path:
         """File of one result; names come from files of others, so they are reduced to plain characters."""
@@ -162,9 +154,11 @@ def _read_result(path: Path) -> tuple[str, CategoryResult]:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         result = stored["result"]
-        run, notes = Run(**result["run"]), tuple(result["notes"])
+        run, notes, spoken = Run(**result["run"]), tuple(result["notes"]), tuple(result["class_names"])
         calibrated = {name: Figure(**figure) for name, figure in result.get("calibrated", {}).items()}
-        return stored["decided_by"], CategoryResult(**{**result, "run": run, "notes": notes, "calibrated": calibrated})
+        return stored["decided_by"], CategoryResult(
+            **{**result, "run": run, "notes": notes, "class_names": spoken, "calibrated": calibrated}
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedRecordError(f"{path} is damaged") from error
 

@@ -1,7 +1,6 @@
 """What can be evaluated on: anomalib's datamodules by name, ``meta.json`` trees and folders, by categories."""
 
 import inspect
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,9 @@ from anomalib_zsad.data.folder_tree import FolderTreeDataset
 from anomalib_zsad.data.listed_images import ListedImages
 from anomalib_zsad.data.meta_json import FILE_NAME, read_meta_json
 from anomalib_zsad.data.set_names import canonical_name
+from anomalib_zsad.evaluation.target_names import split_datamodule
 from anomalib_zsad.evaluation.volumes.cases import VolumeSource
 from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
-
-DEFAULT_CLASS_NAME = "object"
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,13 @@ class Category:
     Attributes:
         name: Its name.
         load: Makes the dataset of its test images.
-        class_name: Class name of images that bring none.
+        class_name: Class name of images that bring none; `None` if the set does not say.
         volumes: Where its images are slices, the volumes they are of.
     """
 
     name: str
     load: Callable[[], AnomalibDataset]
-    class_name: str = DEFAULT_CLASS_NAME
+    class_name: str | None = None
     volumes: VolumeSource | None = None
 
 
@@ -97,34 +95,6 @@ def parse_target(specification: str) -> Target:
         return path_target(Path(rest), given)
     datamodule, root, arguments = named_class
     return datamodule_target(datamodule, root, given, arguments)
-
-
-def split_datamodule(specification: str) -> tuple[str, Path, dict[str, Any]] | None:
-    """Class, root and further arguments of ``DATAMODULE:ROOT[?KEY=VALUE&...]``; none if it is not of this form.
-
-    Raises:
-        ValueError: An argument is no ``KEY=VALUE``.
-    """
-    module = re.fullmatch(r"([A-Za-z][\w.]+):(.+)", specification)  # one letter would be a drive
-    if not module or Path(specification).exists():
-        return None
-    root, _, query = module[2].partition("?")
-    return module[1], Path(root), _parse_arguments(query)
-
-
-def _parse_arguments(query: str) -> dict[str, Any]:
-    """``a=1&b=x`` as arguments; values are JSON where they can be, else text."""
-    arguments: dict[str, Any] = {}
-    for pair in filter(None, query.split("&")):
-        key, equals, value = pair.partition("=")
-        if not equals:
-            msg = f"{pair!r} in a target is no KEY=VALUE."
-            raise ValueError(msg)
-        try:
-            arguments[key] = json.loads(value)
-        except json.JSONDecodeError:
-            arguments[key] = value
-    return arguments
 
 
 def path_target(path: Path, name: str | None = None) -> Target:

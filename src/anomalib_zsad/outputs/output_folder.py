@@ -32,7 +32,7 @@ class RunFolder:
         path: A new or empty folder, or with `resume` that of an earlier run with equal settings.
         command: Name of the command, such as `screen`.
         settings: What decides results, by part, in JSON's types.
-        source: The input, which the folder must not lie in.
+        source: The input, which the folder must not lie in; `None` where there are several, or data sets.
         resume: Go on with an earlier run.
 
     Attributes:
@@ -40,7 +40,7 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, command: str, settings: Mapping[str, Any], *, source: Path, resume: bool = False
+        self, path: Path, command: str, settings: Mapping[str, Any], *, source: Path | None, resume: bool = False
     ) -> None:
         self.path, self._source, self._resume = path, source, resume
         self._record = json.loads(json.dumps({"command": command, "settings": dict(settings)}))
@@ -54,7 +54,12 @@ class RunFolder:
             OutputInUseError: If it holds something else, lies inside the input, or another process is at work in it.
             DiskError: If it cannot be written.
         """
-        if self._source.is_dir() and Path(os.path.realpath(self.path)).is_relative_to(self._source.resolve()):
+        source = self._source
+        if (
+            source is not None
+            and source.is_dir()
+            and Path(os.path.realpath(self.path)).is_relative_to(source.resolve())
+        ):
             raise OutputInUseError("the output folder lies inside the input folder; choose another place")
         with disk_errors():
             self.path.mkdir(parents=True, exist_ok=True)
@@ -73,7 +78,14 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and not self.resumed:
+            self._forget()
         self._lock.release()
+
+    def _forget(self) -> None:
+        """A run that failed before it wrote anything leaves nothing: the corrected command can use the folder."""
+        if not any(path.name not in (RECORD, _LOCK) for path in self.path.iterdir()):
+            (self.path / RECORD).unlink(missing_ok=True)
 
     def _acquire(self) -> None:
         try:

@@ -70,10 +70,11 @@ def make_setup(
     batch_size: int,
     rule: DecisionRule,
     resize_mask: Callable[[torch.Tensor, int], torch.Tensor],
+    class_name: str | None = None,
 ) -> Setup:
     """How the volumes of a source are scored by a Lightning module, as it is now (its noise included)."""
     device = next((str(tensor.device) for tensor in module.model.buffers()), "cpu")
-    scorer = ModelScorer(module, device, source.class_name())
+    scorer = ModelScorer(module, device, source.class_name() or class_name)
     return Setup(scorer, *source.options(batch_size), rule, resize_mask)
 
 
@@ -123,7 +124,17 @@ def evaluate_volumes(
     if not records:
         raise NoVolumeError(_nothing(inventory, failures))
     sources = {named.name: named.case.name for named in inventory.cases}
-    whole = VolumeSet(target, category, run, tuple(records), tuple(failures), inventory.unlabelled, setup.rule, sources)
+    whole = VolumeSet(
+        target,
+        category,
+        run,
+        tuple(records),
+        tuple(failures),
+        inventory.unlabelled,
+        setup.rule,
+        sources,
+        str(setup.scorer.describe().get("class_name") or ""),
+    )
     return whole, scored == 0
 
 
@@ -182,6 +193,7 @@ def table_row(volumes: VolumeSet) -> CategoryResult:
         masked=count,
         seconds=round(sum(record.seconds for record in volumes.records), 3),
         notes=tuple(_notes(volumes, metrics)),
+        class_names=(volumes.class_name,) if volumes.class_name else (),
     )
 
 

@@ -25,6 +25,7 @@ class VolumeSet:
         failures: Those that could not be read or scored.
         unlabelled: How many were left out because they have no mask.
         rule: With the calibration, if there is one.
+        class_name: What was said of the slices, in prompts; empty if the scorer does not say.
         sources: Name in the data set of each volume, by pseudonym; may hold patient data.
     """
 
@@ -36,6 +37,7 @@ class VolumeSet:
     unlabelled: int = 0
     rule: DecisionRule = field(default_factory=lambda: DecisionRule("volumes"))
     sources: dict[str, str] = field(default_factory=dict)
+    class_name: str = ""
 
     @cached_property
     def volumes(self) -> Clusters:
