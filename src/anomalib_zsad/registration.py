@@ -1,18 +1,18 @@
 """Make this package's models and datamodules known to anomalib without anybody importing them.
 
-anomalib has no plugin entry points, but torch has: at the end of ``import torch`` it calls every entry point of the
-group ``torch.backends``, and this package puts :func:`autoload` there. Every ``import torch`` on the machine runs that
-function, so this module imports the standard library alone and :func:`autoload` never raises.
+anomalib has no plugin entry points, but torch has: at the end of `import torch` it calls every entry point of the
+group `torch.backends`, and this package puts `autoload` there. Every `import torch` on the machine runs that
+function, so this module imports the standard library alone and `autoload` never raises.
 
-Two modules of anomalib are hosts: ``anomalib.models`` and ``anomalib.data``. A host that has not been imported yet is
-awaited by a finder on ``sys.meta_path``. Once its code has run, or if it is already running (``from anomalib.models
-import get_model`` in a fresh process imports torch from inside the half-executed ``anomalib.models``), the module
-object gets a class whose attribute access calls :func:`register` as soon as nothing involved is half imported, and
+Two modules of anomalib are hosts: `anomalib.models` and `anomalib.data`. A host that has not been imported yet is
+awaited by a finder on `sys.meta_path`. Once its code has run, or if it is already running (`from anomalib.models
+import get_model` in a fresh process imports torch from inside the half-executed `anomalib.models`), the module
+object gets a class whose attribute access calls `register` as soon as nothing involved is half imported, and
 then becomes an ordinary module again. So the registration happens at the first use of a host, never in the middle of
 an import.
 
-``TORCH_DEVICE_BACKEND_AUTOLOAD=0`` switches the entry point off. Then ``import anomalib_zsad`` does the same, and
-``anomalib train --model anomalib_zsad.BayesPFL`` needs none of this.
+`TORCH_DEVICE_BACKEND_AUTOLOAD=0` switches the entry point off. Then `import anomalib_zsad` does the same, and
+`anomalib train --model anomalib_zsad.BayesPFL` needs none of this.
 """
 
 import importlib
@@ -44,7 +44,7 @@ EXPORTS: dict[str, dict[str, str]] = {
     },
 }
 
-# Modules whose classes ``get_model({"class_path": ...})`` may name by their full path.
+# Modules whose classes `get_model({"class_path": ...})` may name by their full path.
 ALLOWED_MODULES = ("anomalib_zsad", "anomalib_zsad.models")
 
 METHODS_GROUP = "anomalib_zsad.methods"
@@ -55,9 +55,9 @@ _other_methods_known: list[bool] = []
 
 
 def autoload() -> None:
-    """Arrange for :func:`register` to run when anomalib is first used; never raises.
+    """Arrange for `register` to run when anomalib is first used; never raises.
 
-    torch calls it at the end of ``import torch``; ``import anomalib_zsad`` calls it too. Calling it again is harmless.
+    torch calls it at the end of `import torch`; `import anomalib_zsad` calls it too. Calling it again is harmless.
     """
     try:
         if not any(isinstance(finder, _HostFinder) for finder in sys.meta_path):
@@ -84,8 +84,8 @@ def _take_in_other_methods() -> None:
 def register() -> None:
     """Register everything with those hosts that have been imported; never raises, may be called any number of times.
 
-    Sets the classes as attributes of the host, extends its ``__all__``, and allows their full class paths in
-    ``get_model``. A class that cannot be imported (a dependency is missing, the installation is incomplete) is left
+    Sets the classes as attributes of the host, extends its `__all__`, and allows their full class paths in
+    `get_model`. A class that cannot be imported (a dependency is missing, the installation is incomplete) is left
     out with one warning.
     """
     _take_in_other_methods()
@@ -128,7 +128,7 @@ def _report(name: str, error: Exception) -> None:
 
 
 class _HostFinder:
-    """A ``sys.meta_path`` finder that finds nothing itself: it watches the other finders find a host."""
+    """A `sys.meta_path` finder that finds nothing itself: it watches the other finders find a host."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -147,7 +147,7 @@ class _HostFinder:
 
 
 def _tell_when_executed(spec: ModuleSpec) -> None:
-    """Shadow ``exec_module`` on the spec's own loader object; the loader stays what it is for everybody else."""
+    """Shadow `exec_module` on the spec's own loader object; the loader stays what it is for everybody else."""
     execute: Callable[[ModuleType], None] | None = getattr(spec.loader, "exec_module", None)
     attributes = getattr(spec.loader, "__dict__", None)
     if execute is None or attributes is None:
@@ -163,7 +163,7 @@ def _tell_when_executed(spec: ModuleSpec) -> None:
 
 
 def _register_at_first_use(module: ModuleType) -> None:
-    """Make the next attribute access on ``module`` call :func:`register`, once nothing involved is half imported."""
+    """Make the next attribute access on `module` call `register`, once nothing involved is half imported."""
     original: Any = type(module)
     if getattr(original, "awaits_registration", False):
         return

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_evaluate.py [--images 2000] [--side 518] [--input 192] [--protocol deployable]
 
-The tree is drawn into a temporary folder. ``--input`` is the side of the model's input and of its maps.
+The tree is drawn into a temporary folder. `--input` is the side of the model's input and of its maps.
 """
 
 import argparse

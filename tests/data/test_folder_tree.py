@@ -112,9 +112,9 @@ def test_refusals(tmp_path):
     (tmp_path / "empty" / "inner").mkdir(parents=True)
     with pytest.raises(ValueError, match="empty holds no images in a layout that is understood"):
         FolderTree(tmp_path / "empty").setup()
-    with pytest.raises(FileNotFoundError, match="There is no folder"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
         FolderTree(tmp_path / "absent").setup()
-    with pytest.raises(FileNotFoundError, match=r"There is no folder .*absent"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*absent"):
         FolderTreeDataset(tmp_path, "absent")
     with pytest.raises(ValueError, match="empty holds no images"):
         FolderTreeDataset(tmp_path, "empty")

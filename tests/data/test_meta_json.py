@@ -1,4 +1,4 @@
-"""``meta.json`` trees: both styles, and what is refused."""
+"""`meta.json` trees: both styles, and what is refused."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_missing_image_is_an_error(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"There is no .*meta.json. Give a meta.json file"):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*meta.json. Give a meta.json file"):
         read_meta_json(tmp_path)
 
 
@@ -70,8 +70,8 @@ def test_paths_out_of_the_folder_are_refused(path: str, tmp_path: Path) -> None:
         ("[]", 'has no split "test"'),
         ('{"train": {}}', 'has no split "test"'),
         ('{"test": {"x": {}}}', '"x" in .* must hold a list of entries, got dict'),
-        ('{"test": {"x": [{"img_path": "a.png"}]}}', r'An entry of "x" in .* needs img_path and anomaly'),
-        ('{"test": {"x": ["a.png"]}}', r'An entry of "x" in .* needs img_path and anomaly'),
+        ('{"test": {"x": [{"img_path": "a.png"}]}}', r'an entry of "x" in .* needs img_path and anomaly'),
+        ('{"test": {"x": ["a.png"]}}', r'an entry of "x" in .* needs img_path and anomaly'),
     ],
 )
 def test_files_without_the_format_are_refused(content: str, message: str, tmp_path: Path) -> None:

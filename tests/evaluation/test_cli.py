@@ -1,4 +1,4 @@
-"""The commands ``evaluate`` and ``weights``."""
+"""The commands `evaluate` and `weights`."""
 
 import hashlib
 import json
@@ -89,11 +89,11 @@ def test_evaluate_goes_on_where_it_stopped(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-i", "nowhere"], "There is no nowhere"),
+        (["-i", "nowhere"], "there is no nowhere"),
         (["-i", "{tree}", "{tree}"], "two inputs have the same name"),
         (["-i", "{tree}", "--batch-size", "0"], "the batch size is at least 1"),
         (["-i", "{tree}", "--categories", "nail"], "parts has no category nail"),
-        (["-i", "VisA={tree}", "--auxiliary", "VisA"], "The model was trained on 1 of the categories"),
+        (["-i", "VisA={tree}", "--auxiliary", "VisA"], "the model was trained on 1 of the categories"),
         (["-i", "{tree}", "--checkpoint", "a/x.ckpt", "b/x.ckpt"], "cannot be told apart"),
         (["-i", "x{long}"], "File name too long"),
         (["-i", "{empty}"], "meta.json holds no test images"),

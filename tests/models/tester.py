@@ -96,7 +96,7 @@ def engine(folder: Path, epochs: int = 1, **options: Any) -> Engine:
 
 
 class ModelTester:
-    """Tests of one model; subclasses set ``model_class`` and, where they need to, ``arguments``."""
+    """Tests of one model; subclasses set `model_class` and, where they need to, `arguments`."""
 
     model_class: ClassVar[type]
     arguments: ClassVar[dict[str, Any]] = {}

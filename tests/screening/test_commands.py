@@ -95,7 +95,7 @@ def test_models_and_devices_that_are_not_there(tmp_path: Path) -> None:
         resolve_device("tpu9x")
     with pytest.raises(ValueError, match="there is no device 'meta' to compute on"):
         resolve_device("meta")
-    with pytest.raises(ValueError, match=r"the model cannot score on cpu: A prompt of .* use a shorter class name"):
+    with pytest.raises(ValueError, match=r"the model cannot score on cpu: a prompt of .* use a shorter class name"):
         build_scorer(None, "BayesPFL", {"backbone": "demo"}, class_name="brain " * 100)
     with pytest.raises(ValueError, match="cannot be built with backbone, flavour"):
         build_scorer(None, "BayesPFL", {"backbone": "demo", "flavour": 1})

@@ -30,7 +30,7 @@ def mosaic(parts: Sequence[tuple[torch.Tensor, torch.Tensor | None]]) -> tuple[I
         ValueError: If there are not four parts.
     """
     if len(parts) != 4:
-        raise ValueError(f"A mosaic has 4 parts, got {len(parts)}.")
+        raise ValueError(f"a mosaic has 4 parts, got {len(parts)}")
     height, width = parts[0][0].shape[-2:]
     rows, columns = _halves(height), _halves(width)
     image = torch.empty(3, height, width)
@@ -147,7 +147,7 @@ class BayesPFLAugmentation(v2.Compose):
     In this order, each with a probability of one half: a rotation of up to 30 degrees; right-angle turns; brightness
     and contrast by up to a fifth; Gaussian noise of a variance between 10 and 50 on the scale of 255; and one of box
     blur, colour jitter and Gaussian blur. The 2 x 2 mosaic needs other images and is therefore an option of the
-    dataset (``mosaic_probability``; 0.4 on MVTec AD, none on VisA).
+    dataset (`mosaic_probability`; 0.4 on MVTec AD, none on VisA).
 
     Args:
         probability: Probability of each step.

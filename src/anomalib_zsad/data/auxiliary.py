@@ -53,10 +53,10 @@ class AuxiliaryDataModule(AnomalibDataModule):
         root: The auxiliary set's folder; by default the class's own default.
         categories: Auxiliary categories, those for validation among them; by default all of the set.
         validation_categories: Which of the categories validate and are not trained on. By default every fifth in
-            alphabetical order, beginning with the third (see :func:`held_out_by_default`); of a set with one category
-            a fifth of the images, drawn by ``seed``.
+            alphabetical order, beginning with the third (see `held_out_by_default`); of a set with one category
+            a fifth of the images, drawn by `seed`.
         class_names: What categories are called in prompts, by category; by default the category's name.
-        dataset_arguments: Further arguments of the data set's class, such as ``mask_threshold`` of FolderTree.
+        dataset_arguments: Further arguments of the data set's class, such as `mask_threshold` of FolderTree.
         target: Datamodule whose test images are examined. Without one the held-out images are.
         published_validation: Validate on this other set instead, as the published runs do: they chose their weights
             by categories of the very benchmark they report, so figures come out too good. All auxiliary categories
@@ -65,7 +65,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
         eval_batch_size: Images in a batch of validation and test.
         num_workers: Processes that load images; 0 loads them in the main process.
         train_augmentations: Augmentation of training images, such as
-            :class:`~anomalib_zsad.data.augmentation.BayesPFLAugmentation`; by default none.
+            `BayesPFLAugmentation`; by default none.
         mosaic_probability: Probability with which a training image is replaced by a 2 x 2 mosaic of anomalous images
             of its category (published for Bayes-PFL on MVTec AD: 0.4).
         seed: Seed of shuffling, augmentation and held-out images. Together with the epoch it decides them: the number
@@ -106,11 +106,11 @@ class AuxiliaryDataModule(AnomalibDataModule):
             seed=seed,
         )
         if not 0 <= mosaic_probability <= 1:
-            raise ValueError(f"mosaic_probability must be in [0, 1], got {mosaic_probability}.")
+            raise ValueError(f"mosaic_probability must be in [0, 1], got {mosaic_probability}")
         if published_validation is not None and validation_categories is not None:
             raise ValueError(
-                "Give validation_categories (held-out auxiliary categories) or published_validation (another set), "
-                "not both."
+                "give validation_categories (held-out auxiliary categories) or published_validation (another set), "
+                "not both"
             )
         self.auxiliary = CategorySet(dataset, root, categories, dict(class_names or {}), dict(dataset_arguments or {}))
         self.validation_categories = validation_categories
@@ -137,7 +137,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
     @category.setter
     def category(self, category: str) -> None:
         """Refuse: the target's category is set on the target."""
-        raise AttributeError(f"The category {category!r} of an AuxiliaryDataModule is its target's: set it there.")
+        raise AttributeError(f"the category {category!r} of an AuxiliaryDataModule is its target's: set it there")
 
     @property
     def auxiliary_categories(self) -> list[str]:
@@ -206,10 +206,10 @@ class AuxiliaryDataModule(AnomalibDataModule):
             held_out = self.validation_categories
             unknown = sorted(set(held_out) - set(categories))
             if unknown:
-                raise ValueError(f"validation_categories {unknown} are not among the categories {sorted(categories)}.")
+                raise ValueError(f"validation_categories {unknown} are not among the categories {sorted(categories)}")
         training = [category for category in categories if category not in held_out]
         if not training:
-            raise ValueError(f"All auxiliary categories {sorted(categories)} validate; none are left to train on.")
+            raise ValueError(f"all auxiliary categories {sorted(categories)} validate; none are left to train on")
         return training, held_out
 
     def _read_published_validation(self, other: CategorySet) -> ClassNamedDataset:
@@ -228,12 +228,12 @@ class AuxiliaryDataModule(AnomalibDataModule):
         names = overlap(auxiliary_names, test_data.class_names)
         if names:
             raise ValueError(
-                f"Auxiliary categories are among the target's: {', '.join(names)}. A zero-shot model must not be "
+                f"auxiliary categories are among the target's: {', '.join(names)}. A zero-shot model must not be "
                 "trained on what it is tested on: name other categories, or another target."
             )
         shared = set(self.train_data.samples.image_path) & set(test_data.samples.image_path)
         if shared:
-            raise ValueError(f"{len(shared)} images are both trained on and tested on, such as {min(shared)}.")
+            raise ValueError(f"{len(shared)} images are both trained on and tested on, such as {min(shared)}")
 
     def _current_epoch(self) -> int:
         """The trainer's epoch, counted from 0."""
@@ -245,11 +245,11 @@ class AuxiliaryDataModule(AnomalibDataModule):
         return shared or {"num_replicas": 1, "rank": 0}
 
     def val_dataloader(self) -> EVAL_DATALOADERS:
-        """Validation batches; see :meth:`_evaluation_loader`."""
+        """Validation batches; see `_evaluation_loader`."""
         return self._evaluation_loader(self.val_data)
 
     def test_dataloader(self) -> EVAL_DATALOADERS:
-        """Test batches; see :meth:`_evaluation_loader`."""
+        """Test batches; see `_evaluation_loader`."""
         return self._evaluation_loader(self.test_data)
 
     def _evaluation_loader(self, data: AnomalibDataset) -> DataLoader:
@@ -293,7 +293,7 @@ def _read_target(target: AnomalibDataModule) -> ClassNamedDataset:
 def _check_supervision(data: ClassNamedDataset) -> None:
     """Raise if the data cannot teach what an anomaly is; warn if they cannot teach what a normal image is."""
     if not data.has_anomalous:
-        raise ValueError("The auxiliary categories have no anomalous images; there is nothing to learn from.")
+        raise ValueError("the auxiliary categories have no anomalous images; there is nothing to learn from")
     lacking = data.lacking_masks()
     if len(lacking):
         raise ValueError(
@@ -305,7 +305,7 @@ def _check_supervision(data: ClassNamedDataset) -> None:
 
 
 def _as_datamodule(target: Any) -> AnomalibDataModule | None:
-    """A datamodule, from itself or from a mapping with ``class_path``."""
+    """A datamodule, from itself or from a mapping with `class_path`."""
     return get_datamodule(dict(target)) if isinstance(target, Mapping) else target
 
 

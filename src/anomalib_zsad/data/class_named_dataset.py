@@ -25,7 +25,7 @@ _READABLE = {AnomalibDataset.__getitem__, MVTecLOCODataset.__getitem__}
 
 
 def has_mask(mask_path: Any) -> bool:
-    """Whether a cell of a ``mask_path`` column names a file (or several); datasets write None, "" or NaN for none."""
+    """Whether a cell of a `mask_path` column names a file (or several); datasets write None, "" or NaN for none."""
     return bool(mask_path) if isinstance(mask_path, str | list | tuple) else False
 
 
@@ -36,18 +36,18 @@ class ClassNamedDataset(AnomalibDataset):
     copies, and pickling to worker processes. Items carry masks if every image that is not normal has one; else the
     dataset is one for classification.
 
-    Subclasses that read something else than image files override :meth:`read_sample`.
+    Subclasses that read something else than image files override `read_sample`.
 
     Args:
-        samples: Table with the columns ``image_path``, ``label_index`` (0 normal, 1 anomalous, -1 unknown) and
-            ``split``, and optionally ``mask_path`` (a path, a list of paths, or none), ``class_name`` and
-            ``mask_threshold`` (largest mask value that means normal, default 0).
+        samples: Table with the columns `image_path`, `label_index` (0 normal, 1 anomalous, -1 unknown) and
+            `split`, and optionally `mask_path` (a path, a list of paths, or none), `class_name` and
+            `mask_threshold` (largest mask value that means normal, default 0).
         augmentations: Applied to image and mask together.
         mosaic_probability: Probability with which an item is replaced by a 2 x 2 mosaic of anomalous images of its
             class, drawn from this dataset. Only for training.
 
     Raises:
-        ValueError: If ``mosaic_probability`` is not in [0, 1].
+        ValueError: If `mosaic_probability` is not in [0, 1].
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class ClassNamedDataset(AnomalibDataset):
     ) -> None:
         super().__init__(augmentations=augmentations)
         if not 0 <= mosaic_probability <= 1:
-            raise ValueError(f"mosaic_probability must be in [0, 1], got {mosaic_probability}.")
+            raise ValueError(f"mosaic_probability must be in [0, 1], got {mosaic_probability}")
         self.mosaic_probability = mosaic_probability
         if samples is not None:
             self.samples = samples
@@ -93,7 +93,7 @@ class ClassNamedDataset(AnomalibDataset):
             TypeError: If the datasets are of different classes.
         """
         if len({type(part) for part in parts}) != 1:
-            raise TypeError(f"Only datasets of one class can be pooled, got {[type(part).__name__ for part in parts]}.")
+            raise TypeError(f"only datasets of one class can be pooled, got {[type(part).__name__ for part in parts]}")
         total = copy.copy(parts[0])
         total.samples = pd.concat([part.samples for part in parts], ignore_index=True)
         return total
@@ -154,13 +154,13 @@ class ClassNamedDataset(AnomalibDataset):
         mask = read_mask(sample.mask_path, sample.mask_threshold)
         if tuple(mask.shape) != (height, width):
             raise ValueError(
-                f"Mask {sample.mask_path} has {mask.shape[0]} x {mask.shape[1]} pixels (height x width), its image "
+                f"mask {sample.mask_path} has {mask.shape[0]} x {mask.shape[1]} pixels (height x width), its image "
                 f"{sample.image_path} has {height} x {width}. Give a mask of the image's size."
             )
         return image, mask
 
     def __getitem__(self, index: int | DrawnIndex) -> ClassNamedItem:
-        """Return an item; a :class:`DrawnIndex` seeds the random draws of its augmentation."""
+        """Return an item; a `DrawnIndex` seeds the random draws of its augmentation."""
         if isinstance(index, DrawnIndex):
             with _seeded(index.seed):
                 return self[index.position]
@@ -197,12 +197,12 @@ class ClassNamedDataset(AnomalibDataset):
 
     @property
     def collate_fn(self) -> Any:
-        """What joins items to a :class:`~anomalib_zsad.data.ClassNamedBatch`."""
+        """What joins items to a `ClassNamedBatch`."""
         return ClassNamedBatch.collate
 
 
 def _first_path(mask_path: Any) -> str | None:
-    """The path that stands for a cell of the ``mask_path`` column."""
+    """The path that stands for a cell of the `mask_path` column."""
     if not has_mask(mask_path):
         return None
     return str(mask_path) if isinstance(mask_path, str) else str(mask_path[0])

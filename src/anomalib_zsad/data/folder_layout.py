@@ -1,7 +1,7 @@
 """Find images, labels and masks in a folder of images.
 
-A *category* is a folder that shows one kind of thing. Three layouts of a category are understood; ``*`` stands for any
-image file, and a folder of a *kind* is normal if its name is among ``normal_names``, else it is a kind of defect.
+A *category* is a folder that shows one kind of thing. Three layouts of a category are understood; `*` stands for any
+image file, and a folder of a *kind* is normal if its name is among `normal_names`, else it is a kind of defect.
 
 1. MVTec AD::
 
@@ -13,7 +13,7 @@ image file, and a folder of a *kind* is normal if its name is among ``normal_nam
 
        category/<kind>/000.jpg
 
-   with the mask of ``category/crack/000.jpg`` in any one of these places, its suffix that of any image::
+   with the mask of `category/crack/000.jpg` in any one of these places, its suffix that of any image::
 
        category/masks/crack/000.png           or 000_mask.png   (the folder may be ground_truth)
        category/crack/000_mask.png
@@ -49,14 +49,14 @@ _LAYOUTS = (
 
 
 def find_categories(root: Path) -> list[str]:
-    """Names of the categories in a folder, sorted; ``["."]`` if the folder is itself one category.
+    """Names of the categories in a folder, sorted; `["."]` if the folder is itself one category.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If it holds no images in any of the layouts.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}.")
+        raise FileNotFoundError(f"there is no folder {root}")
     if _is_category(root):
         return ["."]
     categories = [folder.name for folder in _folders(root) if _is_category(folder)]
@@ -80,7 +80,7 @@ def find_labelled_images(
         ValueError: If there are no images, or if only some of the anomalous ones have masks.
     """
     if not category.is_dir():
-        raise FileNotFoundError(f"There is no folder {category}.")
+        raise FileNotFoundError(f"there is no folder {category}")
     normal = {name.casefold() for name in normal_names}
     if (category / "test").is_dir():
         images = [*_kinds(category / "test", category, normal), *_training_part(category / "train", normal)]
@@ -95,7 +95,7 @@ def find_labelled_images(
 
 
 def _kinds(parent: Path, category: Path, normal: set[str]) -> Iterator[LabelledImage]:
-    """Images of the folders of kinds in ``parent``, their masks in the category's mask folder or beside them."""
+    """Images of the folders of kinds in `parent`, their masks in the category's mask folder or beside them."""
     masks = _mask_folder(category)
     for folder in _folders(parent):
         if folder.name in MASK_FOLDERS:

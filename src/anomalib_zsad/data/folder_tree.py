@@ -1,6 +1,6 @@
 """Folders of images as a dataset and as a target to test on.
 
-Which folders are understood is written in :mod:`anomalib_zsad.data.folder_layout`.
+Which folders are understood is written in `anomalib_zsad.data.folder_layout`.
 """
 
 from pathlib import Path
@@ -65,7 +65,7 @@ class FolderTreeDataset(ClassNamedDataset):
             if wanted in {None, image.split}
         ]
         if not samples:
-            raise ValueError(f"{folder} holds no images for the split {wanted!r}.")
+            raise ValueError(f"{folder} holds no images for the split {wanted!r}")
         self.samples = pd.DataFrame(samples)
 
 
@@ -73,8 +73,8 @@ class FolderTree(AnomalibDataModule):
     """Categories in a folder tree, tested together, each image under its category's name.
 
     It has test images only (and the training part of an MVTec layout, for models that train on normal images alone);
-    to train a zero-shot model on such folders use :class:`~anomalib_zsad.data.AuxiliaryDataModule` with
-    ``dataset="FolderTree"``. Sets with only anomalous or only normal images work.
+    to train a zero-shot model on such folders use `AuxiliaryDataModule` with
+    `dataset="FolderTree"`. Sets with only anomalous or only normal images work.
 
     Args:
         root: Folder of the categories, or of one category.
@@ -87,7 +87,7 @@ class FolderTree(AnomalibDataModule):
         train_batch_size: Images in a training batch.
         num_workers: Processes that load images; 0 loads them in the main process.
         augmentations: Applied to all images.
-        val_split_mode: ``same_as_test``, or ``none`` for no validation data.
+        val_split_mode: `same_as_test`, or `none` for no validation data.
         seed: Taken for anomalib's sake; nothing here is random.
 
     Example:
@@ -119,7 +119,7 @@ class FolderTree(AnomalibDataModule):
             seed=seed,
         )
         if self.val_split_mode not in {ValSplitMode.SAME_AS_TEST, ValSplitMode.NONE}:
-            raise ValueError(f"val_split_mode must be 'same_as_test' or 'none', got {self.val_split_mode.value!r}.")
+            raise ValueError(f"val_split_mode must be 'same_as_test' or 'none', got {self.val_split_mode.value!r}")
         if categories is not None and not categories:
             raise ValueError("categories is empty. Name at least one, or leave it out for all.")
         self.root = Path(root)
@@ -147,7 +147,7 @@ class FolderTree(AnomalibDataModule):
         names = {category: (self.root / category).resolve().name for category in categories}
         unused = sorted(set(self.class_names) - set(names.values()))
         if unused:
-            raise ValueError(f"class_names has {unused}, but the categories are {sorted(names.values())}.")
+            raise ValueError(f"class_names has {unused}, but the categories are {sorted(names.values())}")
         total = ClassNamedDataset.pooled([self._read(category, name) for category, name in names.items()])
         self.test_data = total.subsample(total.samples.index[total.samples.split == Split.TEST.value].tolist())
         training = total.samples.index[total.samples.split == Split.TRAIN.value].tolist()

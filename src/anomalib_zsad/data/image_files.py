@@ -1,6 +1,6 @@
 """Read images and masks of any bit depth and colour mode.
 
-anomalib's own reader converts everything with Pillow's ``convert("RGB")``, which saturates 16-bit images to white. Here
+anomalib's own reader converts everything with Pillow's `convert("RGB")`, which saturates 16-bit images to white. Here
 they are rescaled instead. Files of 8 bits a channel read exactly as anomalib reads them.
 """
 
@@ -46,7 +46,7 @@ def read_image(path: str | Path) -> Image:
 
 
 def read_mask(path: str | Path | Sequence[str | Path], threshold: float = 0) -> Mask:
-    """Read a mask: pixels above ``threshold`` are anomalous.
+    """Read a mask: pixels above `threshold` are anomalous.
 
     Values are compared as they are stored: gray values, palette indices, the largest of the colour channels; in masks
     of one bit, set pixels are 255.
@@ -70,7 +70,7 @@ def read_mask(path: str | Path | Sequence[str | Path], threshold: float = 0) -> 
     marked = values > threshold
     if not marked.any() and values.max(initial=0) > 0:
         raise ValueError(
-            f"Mask {path} marks no pixel above {threshold:g}: its largest value is {values.max():g}. "
+            f"mask {path} marks no pixel above {threshold:g}: its largest value is {values.max():g}. "
             "Set mask_threshold below that (0 for masks that number the kinds of defect)."
         )
     return Mask(torch.from_numpy(marked.astype(np.uint8)))
@@ -91,7 +91,7 @@ def _open(path: str | Path) -> PILImage.Image:
 
 
 def _rescale(values: np.ndarray, path: str | Path) -> np.ndarray:
-    """Map integers or floating point to float32 in [0, 1]; see :func:`read_image`."""
+    """Map integers or floating point to float32 in [0, 1]; see `read_image`."""
     if not np.isfinite(values).all():
         raise ValueError(f"{path} holds values that are not finite. Replace the file or remove it.")
     low, high = float(values.min()), float(values.max())

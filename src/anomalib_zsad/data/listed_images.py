@@ -69,5 +69,4 @@ def without_absent_masks(images: Sequence[LabelledImage]) -> list[LabelledImage]
 def _check_files(what: str, paths: Sequence[Path]) -> None:
     absent = [path for path in paths if not path.is_file()]
     if absent:
-        msg = f"{len(absent)} of {len(paths)} {what} files do not exist, the first is {absent[0]}."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"{len(absent)} of {len(paths)} {what} files do not exist, the first is {absent[0]}")

@@ -18,7 +18,7 @@ class PreparedBatch(NamedTuple):
 
     Attributes:
         images: Transformed images (n, 3, side, side).
-        masks: Boolean masks (n, side, side); meaningless where ``mask_known`` is false.
+        masks: Boolean masks (n, side, side); meaningless where `mask_known` is false.
         mask_known: Whether an image has a mask, (n,).
         abnormal: Boolean labels (n,).
         class_names: Name of each image's class.
@@ -65,8 +65,7 @@ class PreparedImages(Dataset):
         """
         item = self._read(index)
         if item.gt_label is None:
-            msg = f"{item.image_path} has no label; evaluation needs to know which images are normal."
-            raise ValueError(msg)
+            raise ValueError(f"{item.image_path} has no label; evaluation needs to know which images are normal")
         image = self.transform(torch.as_tensor(item.image))
         side = image.shape[-1]
         known = item.gt_mask is not None
@@ -87,8 +86,7 @@ class PreparedImages(Dataset):
         try:
             return self.dataset[index]
         except (ValueError, TypeError, OSError) as error:
-            msg = f"an image cannot be read: {error}"
-            raise UnreadableImageError(msg) from error
+            raise UnreadableImageError(f"an image cannot be read: {error}") from error
 
 
 def join(parts: list[PreparedBatch]) -> PreparedBatch:

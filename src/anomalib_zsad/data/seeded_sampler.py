@@ -23,14 +23,14 @@ class DrawnIndex(NamedTuple):
 class SeededSampler(DistributedSampler[DrawnIndex]):
     """Shuffle a dataset's indices, each with a seed for its augmentation.
 
-    Where several processes train together, each gets every ``num_replicas``-th index, so that their batches together
+    Where several processes train together, each gets every `num_replicas`-th index, so that their batches together
     are those that one process with a batch as large would have. All get the same number: some of the first indices come
     twice if need be, at the end.
 
     Args:
         size: Number of items.
         seed: Seed of the whole run.
-        epoch: What tells the current epoch; by default :meth:`set_epoch` does, which Lightning calls, and each
+        epoch: What tells the current epoch; by default `set_epoch` does, which Lightning calls, and each
             iteration without it counts as one more.
         shuffle: Whether to shuffle, or keep the dataset's order.
         num_replicas: Number of processes.

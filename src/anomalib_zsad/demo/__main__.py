@@ -1,4 +1,4 @@
-"""``python -m anomalib_zsad.demo``: train on drawings, test on categories never seen, calibrate, screen, look at it.
+"""`python -m anomalib_zsad.demo`: train on drawings, test on categories never seen, calibrate, screen, look at it.
 
 It is a demonstration, not a product: the backbone has seen nothing but drawings.
 """

@@ -1,4 +1,4 @@
-"""``python -m anomalib_zsad.demo.measure_phantom_rates``: false alarms and uncertainty on phantoms.
+"""`python -m anomalib_zsad.demo.measure_phantom_rates`: false alarms and uncertainty on phantoms.
 
 New normal phantoms are drawn to calibrate on, other normal ones and ones with a lesion to judge.
 """

@@ -347,12 +347,11 @@ def _check_overlap(subject: Subject, targets: Sequence[Target], allow: bool) -> 
     }
     if overlaps and not allow:
         listed = ", ".join(sorted({f"{target} / {category}" for target, category in overlaps})[:5])
-        msg = (
-            f"The model was trained on {len(overlaps)} of the categories asked for ({listed}"
+        raise OverlapError(
+            f"the model was trained on {len(overlaps)} of the categories asked for ({listed}"
             f"{' ...' * (len(overlaps) > 5)}); its figures there are not zero-shot. Leave them out, or give "
             "--allow-overlap to have them marked in the table."
         )
-        raise OverlapError(msg)
     return overlaps
 
 

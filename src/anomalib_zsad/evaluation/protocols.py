@@ -1,6 +1,6 @@
 """How scores are made of what a model sees: the two named protocols.
 
-``deployable``: the score of an image depends on that image alone, as in use. ``paper``: the published evaluation, which
+`deployable`: the score of an image depends on that image alone, as in use. `paper`: the published evaluation, which
 looks at the whole test set (docs/protocol.md says where the two differ).
 """
 
@@ -247,11 +247,9 @@ def make_protocol(name: str, method: str, target: str) -> Protocol:
     if name == DEPLOYABLE:
         return Deployable()
     if name != PAPER:
-        msg = f"There is no protocol {name!r}; give {' or '.join(PROTOCOLS)}."
-        raise ValueError(msg)
+        raise ValueError(f"there is no protocol {name!r}; give {' or '.join(PROTOCOLS)}")
     if method == "BayesPFL":
         return BayesPFLPublished()
     if method == "CoPS":
         return CoPSPublished(target)
-    msg = f"The protocol {PAPER!r} is defined for BayesPFL and CoPS, not for {method}; use {DEPLOYABLE!r}."
-    raise ValueError(msg)
+    raise ValueError(f"the protocol {PAPER!r} is defined for BayesPFL and CoPS, not for {method}; use {DEPLOYABLE!r}")

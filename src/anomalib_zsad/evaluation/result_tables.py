@@ -187,7 +187,7 @@ def _number(value: float | None) -> str:
 def write_reports(
     folder: Path, results: Sequence[CategoryResult], rows: Sequence[Row], title: str, provenance: Mapping[str, Any]
 ) -> list[Path]:
-    """Write ``results.json``, ``results.csv`` and ``results.md``; each appears whole or not at all.
+    """Write `results.json`, `results.csv` and `results.md`; each appears whole or not at all.
 
     Returns:
         The files.

@@ -134,7 +134,7 @@ def _metrics(tally: _Tally, protocol: Protocol) -> tuple[dict[str, float | None]
 class SeededNoise:
     """The noise of a torch model, exchanged for that of another seed.
 
-    Every model of this package keeps its standard normal draws in buffers whose name begins with ``noise``.
+    Every model of this package keeps its standard normal draws in buffers whose name begins with `noise`.
 
     Args:
         model: The torch model.
@@ -155,8 +155,9 @@ class SeededNoise:
             ValueError: The model has no noise, so that seeds would all give the same.
         """
         if seed and not self._own:
-            msg = f"{type(self._model).__name__} draws no noise: seed {seed} would change nothing. Give seed 0 alone."
-            raise ValueError(msg)
+            raise ValueError(
+                f"{type(self._model).__name__} draws no noise: seed {seed} would change nothing. Give seed 0 alone."
+            )
         buffers = dict(self._model.named_buffers())
         for name, own in self._own.items():
             draws = own if seed == 0 else seeded_normal(f"evaluation.{name}", tuple(own.shape), seed)

@@ -7,10 +7,10 @@ from typing import Any
 
 
 def split_datamodule(specification: str) -> tuple[str, Path, dict[str, Any]] | None:
-    """Class, root and further arguments of ``DATAMODULE:ROOT[?KEY=VALUE&...]``; none if it is not of this form.
+    """Class, root and further arguments of `DATAMODULE:ROOT[?KEY=VALUE&...]`; none if it is not of this form.
 
     Raises:
-        ValueError: An argument is no ``KEY=VALUE``.
+        ValueError: An argument is no `KEY=VALUE`.
     """
     module = re.fullmatch(r"([A-Za-z][\w.]+):(.+)", specification)  # one letter would be a drive
     if not module or Path(specification).exists():
@@ -20,13 +20,12 @@ def split_datamodule(specification: str) -> tuple[str, Path, dict[str, Any]] | N
 
 
 def _parse_arguments(query: str) -> dict[str, Any]:
-    """``a=1&b=x`` as arguments; values are JSON where they can be, else text."""
+    """`a=1&b=x` as arguments; values are JSON where they can be, else text."""
     arguments: dict[str, Any] = {}
     for pair in filter(None, query.split("&")):
         key, equals, value = pair.partition("=")
         if not equals:
-            msg = f"{pair!r} in a target is no KEY=VALUE."
-            raise ValueError(msg)
+            raise ValueError(f"{pair!r} in a target is no KEY=VALUE")
         try:
             arguments[key] = json.loads(value)
         except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""What can be evaluated on: anomalib's datamodules by name, ``meta.json`` trees and folders, by categories."""
+"""What can be evaluated on: anomalib's datamodules by name, `meta.json` trees and folders, by categories."""
 
 import inspect
 import re
@@ -63,8 +63,7 @@ class Target:
         known = {category.name: category for category in self.categories}
         unknown = [name for name in categories if name not in known]
         if unknown:
-            msg = f"{self.name} has no category {', '.join(unknown)}; it has {', '.join(known)}."
-            raise ValueError(msg)
+            raise ValueError(f"{self.name} has no category {', '.join(unknown)}; it has {', '.join(known)}")
         return Target(self.name, self.source, tuple(known[name] for name in categories))
 
 
@@ -72,9 +71,9 @@ def parse_target(specification: str) -> Target:
     """Read a target as the command line writes it.
 
     Args:
-        specification: ``[NAME=]DATAMODULE:ROOT[?KEY=VALUE&...]`` for a datamodule that `anomalib.data` knows, or one by
-            its class path, with further arguments of it; or ``[NAME=]PATH`` for a ``meta.json`` file, a folder that
-            holds one, or a folder of images. ``NAME`` says which set it is, for the published figures and for the
+        specification: `[NAME=]DATAMODULE:ROOT[?KEY=VALUE&...]` for a datamodule that `anomalib.data` knows, or one by
+            its class path, with further arguments of it; or `[NAME=]PATH` for a `meta.json` file, a folder that
+            holds one, or a folder of images. `NAME` says which set it is, for the published figures and for the
             check against the auxiliary set.
 
     Raises:
@@ -98,15 +97,16 @@ def parse_target(specification: str) -> Target:
 
 
 def path_target(path: Path, name: str | None = None) -> Target:
-    """A ``meta.json`` tree or a folder of images (`anomalib_zsad.data.folder_layout`) as a target.
+    """A `meta.json` tree or a folder of images (`anomalib_zsad.data.folder_layout`) as a target.
 
     Raises:
         FileNotFoundError: The path does not exist.
         ValueError: It holds no images in a layout that is understood.
     """
     if not path.exists():
-        msg = f"There is no {path}. Give a folder, a meta.json file, or DATAMODULE:ROOT (MVTecAD:datasets/MVTecAD)."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(
+            f"there is no {path}. Give a folder, a meta.json file, or DATAMODULE:ROOT (MVTecAD:datasets/MVTecAD)."
+        )
     if path.is_file() or (path / FILE_NAME).is_file():
         classes = read_meta_json(path)
         categories = tuple(Category(label, partial(ListedImages, samples), label) for label, samples in classes.items())
@@ -116,8 +116,7 @@ def path_target(path: Path, name: str | None = None) -> Target:
             for label in find_categories(path)
         )
     if not categories:
-        msg = f"{path} holds no test images."
-        raise ValueError(msg)
+        raise ValueError(f"{path} holds no test images")
     return Target(canonical_name(name or _name_of_path(path)), str(path), categories)
 
 
@@ -147,8 +146,7 @@ def datamodule_target(
     source = CategorySet(datamodule, root, arguments=arguments)
     cls = source.resolve_class()
     if not root.exists():
-        msg = f"There is no {root}, where {datamodule} should be; nothing is downloaded here."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"there is no {root}, where {datamodule} should be; nothing is downloaded here")
     takes_category = _check_arguments(cls, datamodule, arguments)
     given = {"root": root, **arguments}
     if takes_category:
@@ -173,21 +171,21 @@ def _check_arguments(cls: Any, datamodule: str, arguments: Mapping[str, Any]) ->
     parameters = inspect.signature(cls).parameters
     unknown = [key for key in arguments if key not in parameters]
     if unknown:
-        msg = f"{datamodule} has no argument {', '.join(unknown)}; it has {', '.join(parameters)}."
-        raise ValueError(msg)
+        raise ValueError(f"{datamodule} has no argument {', '.join(unknown)}; it has {', '.join(parameters)}")
     required = inspect.Parameter.empty
     needed = [key for key, value in parameters.items() if value.default is required and value.kind != value.VAR_KEYWORD]
     lacking = set(needed) - {"root", "category", *arguments}
     if "root" not in parameters or lacking:
-        msg = f"{datamodule} needs more than a root ({', '.join(needed)}); give its folder or a meta.json file instead."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{datamodule} needs more than a root ({', '.join(needed)}); give its folder or a meta.json file instead"
+        )
     return "category" in parameters
 
 
 def _load(cls: Any, arguments: dict[str, Any], category: str | None) -> AnomalibDataset:
     """All test images of one category.
 
-    Of a datamodule, ``_setup``, where it makes its datasets, is called and ``setup`` is not: the latter may drop normal
+    Of a datamodule, `_setup`, where it makes its datasets, is called and `setup` is not: the latter may drop normal
     images, or hold back half of the test set for validation.
     """
     given = dict(arguments) if category is None else {**arguments, "category": category}
@@ -198,8 +196,9 @@ def _load(cls: Any, arguments: dict[str, Any], category: str | None) -> Anomalib
     datamodule = cls(**given)
     split_root = getattr(datamodule, "split_root", None)  # VisA alone, whose raw form anomalib cannot read
     if split_root is not None and not split_root.is_dir():
-        msg = f"There is no {split_root}; anomalib makes it of the raw VisA set by Visa(root=...).prepare_data()."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(
+            f"there is no {split_root}; anomalib makes it of the raw VisA set by Visa(root=...).prepare_data()"
+        )
     datamodule._setup()
     dataset = _with_class_name(datamodule.test_data, category)
     dataset.made_by = datamodule  # type: ignore[attr-defined] # temporary files may go when their datamodule goes

@@ -1,4 +1,4 @@
-"""``anomalib-zsad evaluate`` on volumes, and with calibrations, with real models on the demo backbone."""
+"""`anomalib-zsad evaluate` on volumes, and with calibrations, with real models on the demo backbone."""
 
 import csv
 import json

@@ -52,7 +52,7 @@ class BaseDistribution(nn.Module):
         """Mean and variance, each (rows, out_width), for inputs (rows, in_width).
 
         Quirk kept for parity: the second MLP gives the logarithm of the squared variance, so the variance is
-        ``exp(s / 2)``, which elsewhere would be the standard deviation.
+        `exp(s / 2)`, which elsewhere would be the standard deviation.
         """
         return self.mean(x), torch.exp(self.spread(x) / 2)
 
@@ -148,7 +148,7 @@ def divergence(sample: FlowSample) -> Tensor:
 
 
 def agnostic_divergence(sample: FlowSample, images: Tensor | int) -> Tensor:
-    """As :func:`divergence`, for an image-agnostic flow, which has one row, and a batch of ``images`` images.
+    """As `divergence`, for an image-agnostic flow, which has one row, and a batch of `images` images.
 
     Quirk kept for parity: only the log-determinant is divided by the size of the batch.
     """

@@ -40,7 +40,7 @@ STAGE_2_ONLY = ("image_mapping.", "fusion.")
 class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     """Zero-shot anomaly detection with prompts drawn from learned distributions.
 
-    Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without ``checkpoint`` it
+    Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without `checkpoint` it
     is to be trained; with one it is ready.
 
     Args:
@@ -49,15 +49,15 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         pretrained: open_clip tag, or a weights file; `None` for random weights; `"auto"` for the checkpoint's, else
             `"openai"`. The demo backbone brings its own.
         image_size: Side of the square input in pixels; `None` for the checkpoint's, else what suits the backbone.
-        layers: Vision blocks, counted from 1, whose patches are used; ``None`` for four at equal distances.
+        layers: Vision blocks, counted from 1, whose patches are used; `None` for four at equal distances.
         num_samples: Prompts sampled for each entry of the prompt bank (R in the paper).
         checkpoint: A checkpoint of this model, or a published file.
         class_name: Name of what images show, where the data carry none; `None` for the checkpoint's, else "object".
-        blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none, ``None`` for the published 8 at an
+        blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none, `None` for the published 8 at an
             image size of 518, in proportion at others.
         map_weight: Weight of the map in the score: score = (1 - map_weight) * image probability + map_weight * mean of
-            the ``top_k`` highest pixels of the unsmoothed map.
-        top_k: Number of these pixels; ``None`` for the published 2000 at an image size of 518, in proportion at others.
+            the `top_k` highest pixels of the unsmoothed map.
+        top_k: Number of these pixels; `None` for the published 2000 at an image size of 518, in proportion at others.
         num_prompts: Entries of the prompt bank (B in the paper); a checkpoint's are taken from it.
         context_length: Context vectors of a prompt (P); likewise.
         state_length: State vectors of a prompt (Q); likewise.
@@ -65,7 +65,7 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         learning_rate: Learning rate of prompts and flows; temperatures learn 10 times faster, all else 10 times slower.
         schedule_epochs: Epochs of the cosine schedule, whose first tenth warms up; a shorter run shortens it.
         patience: Epochs without a better validation AP after which a training stage ends.
-        calibration: A file that ``anomalib-zsad calibrate`` made of normal images with this model: labels, masks and
+        calibration: A file that `anomalib-zsad calibrate` made of normal images with this model: labels, masks and
             p-values then follow it.
         false_alarm_rate: With a calibration, the share of normal images that may be flagged.
         pre_processor: As in anomalib.

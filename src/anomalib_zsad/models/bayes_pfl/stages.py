@@ -23,16 +23,16 @@ class TwoStageTraining(Callback):
 
     Args:
         patience: Epochs without improvement after which a stage ends.
-        first_share: Share of ``max_epochs`` after which stage 1 ends at the latest.
+        first_share: Share of `max_epochs` after which stage 1 ends at the latest.
     """
 
     def __init__(self, patience: int = 3, first_share: float = 2 / 3) -> None:
         if patience < 1:
-            msg = f"patience is {patience}; give the number of epochs, at least 1."
-            raise ValueError(msg)
+            raise ValueError(f"patience is {patience}; give the number of epochs, at least 1")
         if not 0 < first_share <= 1:
-            msg = f"first_share is {first_share}; give the share of the epochs for stage 1, above 0 and up to 1."
-            raise ValueError(msg)
+            raise ValueError(
+                f"first_share is {first_share}; give the share of the epochs for stage 1, above 0 and up to 1"
+            )
         self.patience, self.first_share = patience, first_share
         self.best_value: float | None = None
         self.best_weights: dict[str, Tensor] = {}

@@ -129,8 +129,8 @@ class BayesPFLModel(nn.Module):
 
         Args:
             images: Normalised images (n, 3, side, side).
-            class_names: One name, or one an image; ``None`` for the model's own.
-            noise: Standard normal draws for context, normal and abnormal state, each (samples, D); ``None`` for seeded
+            class_names: One name, or one an image; `None` for the model's own.
+            noise: Standard normal draws for context, normal and abnormal state, each (samples, D); `None` for seeded
                 ones, equal for every image.
         """
         evidence = self.evidence(images, class_names, noise)
@@ -153,7 +153,7 @@ class BayesPFLModel(nn.Module):
     def evidence(
         self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
     ) -> Evidence:
-        """Image probabilities and unsmoothed maps, see :meth:`forward` for the arguments."""
+        """Image probabilities and unsmoothed maps, see `forward` for the arguments."""
         tokens = self.backbone.encode_image(images, self.layers)
         sample = self.sample_prompts(tokens, class_names, noise or self._seeded_noise())
         probabilities = self.image_logits(tokens, sample.text).float().softmax(dim=-1)[..., 1].mean(dim=2)
@@ -257,18 +257,14 @@ def _group(example: Tensor, elements: int) -> int:
 
 def _check_arguments(backbone: FrozenCLIP, num_samples: int, map_weight: float, top_k: int) -> None:
     if num_samples < 1:
-        msg = f"num_samples is {num_samples}; at least one prompt must be sampled."
-        raise ValueError(msg)
+        raise ValueError(f"num_samples is {num_samples}; at least one prompt must be sampled")
     if not 0 <= map_weight <= 1:
-        msg = f"map_weight is {map_weight}; give the share of the map in the score, from 0 to 1."
-        raise ValueError(msg)
+        raise ValueError(f"map_weight is {map_weight}; give the share of the map in the score, from 0 to 1")
     if top_k < 1:
-        msg = f"top_k is {top_k}; give the number of pixels, at least 1, whose mean enters the score."
-        raise ValueError(msg)
+        raise ValueError(f"top_k is {top_k}; give the number of pixels, at least 1, whose mean enters the score")
     config = backbone.config
     if config.embed_dim != config.text.width:
-        msg = (
-            f"Backbone '{config.name}' embeds text of width {config.text.width} into {config.embed_dim}; "
-            "Bayes-PFL is defined for equal widths."
+        raise ValueError(
+            f"backbone '{config.name}' embeds text of width {config.text.width} into {config.embed_dim}; "
+            "Bayes-PFL is defined for equal widths"
         )
-        raise ValueError(msg)

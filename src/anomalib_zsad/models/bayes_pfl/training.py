@@ -27,7 +27,7 @@ class TrainingDraw(NamedTuple):
 
 
 def draw_training_noise(model: BayesPFLModel, images: int, generator: torch.Generator | None = None) -> TrainingDraw:
-    """Fresh draws for a batch of ``images`` images, on the model's device."""
+    """Fresh draws for a batch of `images` images, on the model's device."""
     width, entries = model.backbone.config.embed_dim, model.prompts.context.shape[0]
     device = model.prompts.context.device
     shapes = ((images, 1, width), (1, width), (1, width))
@@ -36,7 +36,7 @@ def draw_training_noise(model: BayesPFLModel, images: int, generator: torch.Gene
 
 
 def prompt_losses(model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw) -> dict[str, Tensor]:
-    """Losses of stage 1: ``class``, ``focal``, ``dice``, ``distribution``, ``orthogonal``; their sum trains all."""
+    """Losses of stage 1: `class`, `focal`, `dice`, `distribution`, `orthogonal`; their sum trains all."""
     tokens = model.backbone.encode_image(batch.images, model.layers)
     sample = model.sample_prompts(tokens, batch.class_names, draw.noise)
     chosen = sample.text[:, 0, draw.entry]
@@ -57,7 +57,7 @@ def prompt_losses(model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw
 
 
 def image_head_losses(model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw) -> dict[str, Tensor]:
-    """Loss of stage 2: ``class`` alone, which trains the mappings and the fusion."""
+    """Loss of stage 2: `class` alone, which trains the mappings and the fusion."""
     tokens = model.backbone.encode_image(batch.images, model.layers)
     with torch.no_grad():
         sample = model.sample_prompts(tokens, batch.class_names, draw.noise)

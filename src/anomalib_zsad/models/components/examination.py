@@ -20,7 +20,7 @@ class Examination:
         anomaly_map: Map (h, w) in [0, 1], on the image's own pixels.
         map_std: Its standard deviation over the sampled prompts, (h, w).
         image: The image (h, w, 3), 8 bit.
-        p_value: Conformal p-value of the score; ``None`` without a calibration.
+        p_value: Conformal p-value of the score; `None` without a calibration.
         flagged: Whether the p-value is at most the false-alarm rate; likewise.
     """
 
@@ -37,7 +37,7 @@ class Examination:
 
         Args:
             opacity: Of the colours where the map reaches the upper limit, in [0, 1].
-            limits: Map values shown clear and in full colour; ``None`` for 0.5, where normal and abnormal are equally
+            limits: Map values shown clear and in full colour; `None` for 0.5, where normal and abnormal are equally
                 likely, and the map's maximum, but at least 0.6, so that an image with nothing to see stays clear.
 
         Raises:
@@ -47,8 +47,7 @@ class Examination:
 
         low, high = limits or (0.5, max(0.6, float(self.anomaly_map.max())))
         if high <= low:
-            msg = f"limits are ({low}, {high}); the second must be above the first."
-            raise ValueError(msg)
+            raise ValueError(f"limits are ({low}, {high}); the second must be above the first")
         shown = np.clip((self.anomaly_map - low) / (high - low), 0, 1)
         colours = colormaps["inferno"](0.25 + 0.75 * shown)[..., :3] * 255
         weight = opacity * shown[..., None]
@@ -57,7 +56,7 @@ class Examination:
 
 @torch.no_grad()
 def examine_image(model: Any, pre_processor: nn.Module | None, path: Path, class_name: str | None) -> Examination:
-    """See :meth:`ZeroShotMixin.examine`."""
+    """See `ZeroShotMixin.examine`."""
     from anomalib_zsad.data.image_files import read_image
 
     image = read_image(path)

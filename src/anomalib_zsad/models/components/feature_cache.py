@@ -50,13 +50,13 @@ class KeptFeatures:
     Once the limit is reached, images that have no place are encoded in each epoch; the losses are the same.
 
     Args:
-        storage: ``"memory"`` or ``"disk"``.
+        storage: `"memory"` or `"disk"`.
         limit: Most gigabytes (10^9 bytes) to keep.
-        folder: Existing folder for the file of ``"disk"``; ``None`` for the system's temporary folder.
+        folder: Existing folder for the file of `"disk"`; `None` for the system's temporary folder.
         expected: Number of images that will come, if known: it bounds what is set aside.
 
     Raises:
-        ValueError: The storage is unknown, the limit is not above 0, or a folder was given for ``"memory"``.
+        ValueError: The storage is unknown, the limit is not above 0, or a folder was given for `"memory"`.
         NotADirectoryError: There is no such folder.
     """
 
@@ -80,7 +80,7 @@ class KeptFeatures:
     def features(
         self, paths: Sequence[str | None] | None, images: Tensor, encode: Callable[[Tensor], FeaturesT]
     ) -> FeaturesT:
-        """Features of a batch: those kept, and those of ``encode`` for the images seen for the first time.
+        """Features of a batch: those kept, and those of `encode` for the images seen for the first time.
 
         Args:
             paths: Path of each image.
@@ -105,7 +105,7 @@ class KeptFeatures:
         return self._assemble(names, known, missing, computed, images.device)
 
     def close(self) -> None:
-        """Drop everything; the file of ``"disk"`` is deleted."""
+        """Drop everything; the file of `"disk"` is deleted."""
         self._rows, self._probes, self._mapped, self._layout = {}, {}, None, None
         if self._remove is not None:
             self._remove()
@@ -113,11 +113,10 @@ class KeptFeatures:
 
     def _check_unchanged(self, name: str, probe: Tensor) -> None:
         if (probe - self._probes[name]).abs().max() > _PROBE_TOLERANCE:
-            msg = (
+            raise ValueError(
                 f"'{name}' is not the image it was when its features were kept. Features can be kept only where each "
                 "epoch shows the same images: remove the augmentation, or set keep_features to null."
             )
-            raise ValueError(msg)
 
     def _keep(self, names: list[str], probes: Tensor, computed: tuple[Tensor, ...]) -> None:
         if self._layout is None:
@@ -173,11 +172,10 @@ class KeptFeatures:
     def _map_file(self, layout: _Layout, size: int) -> Tensor:
         free = shutil.disk_usage(self.folder).free
         if free < size:
-            msg = (
-                f"Keeping features needs {size / GIGABYTE:.2f} GB in '{self.folder}', which has {free / GIGABYTE:.2f} "
+            raise OSError(
+                f"keeping features needs {size / GIGABYTE:.2f} GB in '{self.folder}', which has {free / GIGABYTE:.2f} "
                 "GB free. Lower keep_features_limit, or set keep_features_folder to a folder on a larger disk."
             )
-            raise OSError(msg)
         descriptor, name = tempfile.mkstemp(prefix="anomalib_zsad_features_", dir=self.folder)
         self._remove = weakref.finalize(self, Path(name).unlink, missing_ok=True)
         try:
@@ -203,8 +201,7 @@ class KeptFeatures:
     ) -> FeaturesT:
         layout = self._layout
         if layout is None:
-            msg = "Features are assembled before any were kept."
-            raise RuntimeError(msg)
+            raise RuntimeError("features are assembled before any were kept")
         rows = torch.stack([self._rows[names[index]] for index in known]).to(device)
         parts = rows.split([shape.numel() for shape in layout.shapes], dim=1)
         kept = [
@@ -218,33 +215,30 @@ class KeptFeatures:
 
 
 def check_options(storage: str, limit: float, folder: str | Path | None) -> None:
-    """Check the options of :class:`KeptFeatures`, and raise what it raises."""
+    """Check the options of `KeptFeatures`, and raise what it raises."""
     if storage not in ("memory", "disk"):
-        msg = f"keep_features is '{storage}'; give 'memory', 'disk', or null for not keeping features."
-        raise ValueError(msg)
+        raise ValueError(f"keep_features is '{storage}'; give 'memory', 'disk', or null for not keeping features")
     if limit <= 0:
-        msg = f"keep_features_limit is {limit}; give gigabytes, above 0."
-        raise ValueError(msg)
+        raise ValueError(f"keep_features_limit is {limit}; give gigabytes, above 0")
     if folder is not None and storage == "memory":
-        msg = f"keep_features_folder is '{folder}', and keep_features 'memory'; a folder goes with 'disk' alone."
-        raise ValueError(msg)
+        raise ValueError(
+            f"keep_features_folder is '{folder}', and keep_features 'memory'; a folder goes with 'disk' alone"
+        )
     if folder is not None and not Path(folder).is_dir():
-        msg = f"keep_features_folder names '{folder}', which is not a folder."
-        raise NotADirectoryError(msg)
+        raise NotADirectoryError(f"keep_features_folder names '{folder}', which is not a folder")
 
 
 def refuse_augmentation(dataset: Any) -> None:
-    """Raise ``ValueError`` if a training dataset shows other images in each epoch."""
+    """Raise `ValueError` if a training dataset shows other images in each epoch."""
     for part in _parts(dataset):
         random = _first_random(getattr(part, "augmentations", None))
         if getattr(part, "mosaic_probability", 0):
             random = "a mosaic"
         if random:
-            msg = (
+            raise ValueError(
                 f"keep_features is set, and the training data are augmented ({random}): features can be kept only "
                 "where each epoch shows the same images. Remove the augmentation, or set keep_features to null."
             )
-            raise ValueError(msg)
 
 
 def _parts(dataset: Any) -> list[Any]:
@@ -268,11 +262,10 @@ def _first_random(transform: Any) -> str:
 def _check_paths(paths: Sequence[str | None] | None, images: Tensor) -> list[str]:
     names = [name for name in paths or () if name]
     if len(names) != images.shape[0]:
-        msg = (
+        raise ValueError(
             f"{len(names)} of {images.shape[0]} training images have a path; features are kept by path. "
             "Use a dataset that gives image_path, or set keep_features to null."
         )
-        raise ValueError(msg)
     return names
 
 

@@ -1,6 +1,6 @@
 """What the Lightning modules of all zero-shot methods share.
 
-A mixin and not a base class: anomalib lists direct subclasses of ``AnomalibModule`` only.
+A mixin and not a base class: anomalib lists direct subclasses of `AnomalibModule` only.
 """
 
 import logging
@@ -39,8 +39,8 @@ DEFAULT_CLASS_NAME = "object"
 class ZeroShotMixin:
     """Steps, components, default data and checkpoints of a zero-shot model.
 
-    The class that mixes it in sets ``model`` (a torch model with ``backbone`` and ``layers``), ``class_name`` and
-    ``trained``, whether it was built from a checkpoint.
+    The class that mixes it in sets `model` (a torch model with `backbone` and `layers`), `class_name` and
+    `trained`, whether it was built from a checkpoint.
     """
 
     model: Any
@@ -80,10 +80,10 @@ class ZeroShotMixin:
         """Judge images by a calibration: labels, masks and p-values follow it in test, prediction and export.
 
         A model that was built from a checkpoint is compared with the calibration now, one whose weights are still to
-        come (``ckpt_path``) when it is used.
+        come (`ckpt_path`) when it is used.
 
         Args:
-            path: A calibration file; ``None`` for none.
+            path: A calibration file; `None` for none.
             rate: The false-alarm rate, between 0 and 1.
 
         Raises:
@@ -95,8 +95,7 @@ class ZeroShotMixin:
         if self.calibration is None:
             return
         if not isinstance(self._post_processor, ZeroShotPostProcessor):
-            msg = f"A calibration needs a ZeroShotPostProcessor, and the model has {self._post_processor!r}."
-            raise ValueError(msg)
+            raise ValueError(f"a calibration needs a ZeroShotPostProcessor, and the model has {self._post_processor!r}")
         if self.trained:
             self.apply_calibration()
 
@@ -208,11 +207,10 @@ class ZeroShotMixin:
         own = self.model.backbone.fingerprint
         self.run_seed, first = self.trainer.strategy.broadcast((torch.initial_seed(), own))
         if own != first:
-            msg = (
-                f"Process {self.trainer.global_rank} has a backbone with other weights ({own}) than process 0 "
+            raise ValueError(
+                f"process {self.trainer.global_rank} has a backbone with other weights ({own}) than process 0 "
                 f"({first}). Give all processes the same weights file."
             )
-            raise ValueError(msg)
 
     def labelled(self, batch: Batch, share: Share) -> TrainingBatch:
         """A training batch as the losses take it, with its class names, and without images that only fill it up."""
@@ -231,7 +229,7 @@ class ZeroShotMixin:
             )
 
     def log_losses(self, losses: dict[str, Tensor], images: int) -> Tensor:
-        """Log each loss of a batch of ``images`` images on all processes, and their sum, and return the sum."""
+        """Log each loss of a batch of `images` images on all processes, and their sum, and return the sum."""
         total = sum(losses.values(), start=next(iter(losses.values())).new_zeros(()))
         options: dict[str, Any] = {"batch_size": images, "on_step": False, "on_epoch": True, "sync_dist": True}
         for name, value in losses.items():
@@ -244,7 +242,7 @@ class ZeroShotMixin:
 
         Args:
             image: Path of an image.
-            class_name: What it shows; ``None`` for the model's own class name.
+            class_name: What it shows; `None` for the model's own class name.
 
         Returns:
             Score, map, their spread, and an overlay to look at.
@@ -318,7 +316,7 @@ class ZeroShotMixin:
 
 
 def _metrics() -> list[AnomalibMetric]:
-    """The streaming metrics under the names that anomalib's own have, such as ``image_AUROC``."""
+    """The streaming metrics under the names that anomalib's own have, such as `image_AUROC`."""
     metrics = streaming_metrics()
     for metric in metrics:
         metric.name = metric.name.replace("Streaming", "")

@@ -42,10 +42,10 @@ LIGHTNING_DEFAULT_EPOCHS = 1000
 class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     """Zero-shot anomaly detection with prompts that are conditioned on the image.
 
-    Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without ``checkpoint`` it
+    Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without `checkpoint` it
     is to be trained; with one it is ready.
 
-    The constants ``neighbourhood`` to ``reconstruction`` travel with a checkpoint: one that is left ``None`` is the
+    The constants `neighbourhood` to `reconstruction` travel with a checkpoint: one that is left `None` is the
     checkpoint's, and the value named below where there is no checkpoint, or a published one, which holds none.
 
     Args:
@@ -55,7 +55,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             `"openai"`. The demo backbone brings its own.
         image_size: Side of the square input in pixels; `None` for the checkpoint's, else what suits the backbone.
         layers: The vision block after which the value-value path is read; the method is defined for the last one, which
-            ``None`` means.
+            `None` means.
         num_samples: Class tokens sampled for each state.
         checkpoint: A checkpoint of this model, or a published file.
         class_name: As in every zero-shot model; CoPS's prompts hold no class name.
@@ -63,9 +63,9 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         alpha: Share of the distance from the normal prototypes in the weight of a patch, in [0, 1]; 0.26.
         beta: Share of the image feature in the score, in [0, 1]: score = beta * image probability + (1 - beta) *
             highest patch; 0.9.
-        blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none, ``None`` for the published 4 at an
+        blur_sigma: Standard deviation in pixels of the map's smoothing; 0 for none, `None` for the published 4 at an
             image size of 518, in proportion at others.
-        training_neighbourhood: ``neighbourhood`` while training; 5.
+        training_neighbourhood: `neighbourhood` while training; 5.
         reconstruction: Whether the reconstruction of image features counts in training; no.
         context_length: Context vectors of a prompt; a checkpoint's are taken from it.
         state_length: State vectors of a prompt, and prototypes of a state; likewise.
@@ -74,13 +74,13 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         deep_length: Deep vectors of a block; likewise.
         extractor_heads: Attention heads of the prototype extractor, a divisor of the embedding's width; likewise.
         learning_rate: Learning rate of everything.
-        epochs: Epochs of a run whose trainer has no ``max_epochs`` (published: 10 on VisA, 5 on MVTec AD).
-        keep_features: Keep each training image's frozen features between epochs, ``"memory"`` or ``"disk"`` (a
-            memory-mapped file that goes with the run); ``None`` for computing them in each. Needs training data without
+        epochs: Epochs of a run whose trainer has no `max_epochs` (published: 10 on VisA, 5 on MVTec AD).
+        keep_features: Keep each training image's frozen features between epochs, `"memory"` or `"disk"` (a
+            memory-mapped file that goes with the run); `None` for computing them in each. Needs training data without
             augmentation.
         keep_features_limit: Most gigabytes to keep; images beyond that are computed in each epoch.
-        keep_features_folder: Existing folder for the file of ``"disk"``; ``None`` for the system's temporary folder.
-        calibration: A file that ``anomalib-zsad calibrate`` made of normal images with this model: labels, masks and
+        keep_features_folder: Existing folder for the file of `"disk"`; `None` for the system's temporary folder.
+        calibration: A file that `anomalib-zsad calibrate` made of normal images with this model: labels, masks and
             p-values then follow it.
         false_alarm_rate: With a calibration, the share of normal images that may be flagged.
         pre_processor: As in anomalib.
@@ -134,8 +134,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         visualizer: Visualizer | bool = True,
     ) -> None:
         if epochs < 1:
-            msg = f"epochs is {epochs}; give the number of epochs, at least 1."
-            raise ValueError(msg)
+            raise ValueError(f"epochs is {epochs}; give the number of epochs, at least 1")
         if keep_features is not None:
             check_options(keep_features, keep_features_limit, keep_features_folder)
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
@@ -195,8 +194,9 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             parameters = dict(self.model.named_parameters())
             unknown = unknown_names(saved.state, parameters)
             if unknown:
-                msg = f"'{saved.path}' holds '{unknown[0]}', which CoPS does not have: it is of another method."
-                raise CheckpointError(msg)
+                raise CheckpointError(
+                    f"'{saved.path}' holds '{unknown[0]}', which CoPS does not have: it is of another method"
+                )
             state = from_published(saved.state, parameters) | {"_extra_state": self.model.get_extra_state()}
         else:
             check_backbone(saved, frozen.config.name, frozen.fingerprint)
@@ -265,5 +265,6 @@ def _arguments_of(saved: Checkpoint) -> dict[str, int]:
             "extractor_heads": hidden["extractor_heads"],
         }
     except (KeyError, AttributeError, IndexError) as error:
-        msg = f"'{saved.path}' lacks {error}, which every checkpoint of CoPS has: it is incomplete."
-        raise CheckpointError(msg) from error
+        raise CheckpointError(
+            f"'{saved.path}' lacks {error}, which every checkpoint of CoPS has: it is incomplete"
+        ) from error

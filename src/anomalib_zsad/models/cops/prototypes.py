@@ -22,11 +22,10 @@ class PrototypeExtractor(nn.Module):
         super().__init__()
         if num_heads < 1 or width % num_heads:
             near = max(heads for heads in range(1, max(num_heads, 1) + 1) if width % heads == 0)
-            msg = (
+            raise ValueError(
                 f"extractor_heads {num_heads} does not divide the backbone's embedding width {width}; "
-                f"give a divisor, for example {near}."
+                f"give a divisor, for example {near}"
             )
-            raise ValueError(msg)
         self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
         self.ln_1 = nn.LayerNorm(width)
         self.ln_2 = nn.LayerNorm(width)
@@ -86,12 +85,12 @@ def distance_weights(distance: Tensor, alpha: float) -> Tensor:
     """Weight of each patch's probabilities: high where it is far from normal and near to abnormal.
 
     Args:
-        distance: Distances (n, 2, N) of :func:`distances`.
+        distance: Distances (n, 2, N) of `distances`.
         alpha: Share of the normal state's distance, in [0, 1].
 
     Returns:
-        ``alpha * minmax(d_normal) + (1 - alpha) * (1 - minmax(d_abnormal))``, (n, N) in [0, 1], with minimum and
-        maximum over each image's own patches. Where all patches of an image are equally far, its ``minmax`` is 0.
+        `alpha * minmax(d_normal) + (1 - alpha) * (1 - minmax(d_abnormal))`, (n, N) in [0, 1], with minimum and
+        maximum over each image's own patches. Where all patches of an image are equally far, its `minmax` is 0.
     """
     low, high = distance.amin(dim=-1, keepdim=True), distance.amax(dim=-1, keepdim=True)
     scaled = (distance - low) / (high - low).clamp(min=torch.finfo(distance.dtype).eps)

@@ -24,7 +24,7 @@ MAP_WEIGHT = 4.0
 
 
 def draw_training_noise(model: CoPSModel, images: int, generator: torch.Generator | None = None) -> Tensor:
-    """Fresh standard normal draws (n, D) for a batch of ``images`` images, on the model's device."""
+    """Fresh standard normal draws (n, D) for a batch of `images` images, on the model's device."""
     return torch.randn(images, model.backbone.config.embed_dim, generator=generator).to(model.noise.device)
 
 
@@ -40,8 +40,8 @@ def prompt_losses(
         features: Frozen features of the batch's images, where they were kept; else they are computed.
 
     Returns:
-        ``class``, ``focal`` and ``dice`` (both with their weight of 4), ``gather``, ``scatter``, ``kl`` and
-        ``reconstruction`` (0 where the constants leave it out).
+        `class`, `focal` and `dice` (both with their weight of 4), `gather`, `scatter`, `kl` and
+        `reconstruction` (0 where the constants leave it out).
     """
     features = features or model.encode(batch.images)
     patches = model.local_average(features.patches, model.constants.training_neighbourhood)
