@@ -109,7 +109,8 @@ class StreamingAUROC(AnomalibMetric, _AUROC):  # type: ignore[misc]
     """Area under the receiver operating characteristic curve, NaN without samples of both classes.
 
     Example:
-        >>> StreamingAUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_")
+        >>> StreamingAUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_").name
+        'pixel_StreamingAUROC'
     """
 
 

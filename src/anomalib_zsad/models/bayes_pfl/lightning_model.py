@@ -82,7 +82,7 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     Example:
         >>> from anomalib_zsad import BayesPFL
         >>> model = BayesPFL(backbone="demo")
-        >>> finding = model.examine("part.png", class_name="metal nut")  # doctest: +SKIP
+        >>> answer = model.examine("part.png", class_name="metal nut")  # doctest: +SKIP
     """
 
     def __init__(

@@ -97,7 +97,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     Example:
         >>> from anomalib_zsad import CoPS
         >>> model = CoPS(backbone="demo")
-        >>> finding = model.examine("part.png")  # doctest: +SKIP
+        >>> answer = model.examine("part.png")  # doctest: +SKIP
     """
 
     def __init__(

@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -226,7 +226,7 @@ class CoPSModel(nn.Module):
         self.constant_prefix.forget()
         return super().train(mode)
 
-    def _apply(self, fn, recurse: bool = True) -> "CoPSModel":  # noqa: ANN001 - torch's signature
+    def _apply(self, fn: Any, recurse: bool = True) -> "CoPSModel":
         """Forget what was read before a move or a conversion."""
         self.constant_prefix.forget()
         return super()._apply(fn, recurse)
