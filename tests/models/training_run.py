@@ -20,7 +20,7 @@ from anomalib_zsad.data.augmentation import BayesPFLAugmentation
 from tests.models.tester import SIDE, engine
 
 METHODS = {
-    "BayesPFL": (BayesPFL, {}, 3),  # two epochs of stage 1, one of stage 2
+    "BayesPFL": (BayesPFL, {"stage_1_epochs": 2}, 3),  # two epochs of stage 1, one of stage 2
     "CoPS": (CoPS, {"reconstruction": True}, 2),
 }
 GLOBAL_BATCH = 4

@@ -79,8 +79,11 @@ class _AUROC(ScoreSummary):
         return self._value(curves.auroc(super().compute()))
 
 
-class _AveragePrecision(ScoreSummary):
+class AveragePrecision(ScoreSummary):
+    """Average precision, as scikit-learn defines it, NaN without samples of both classes; fed with tensors."""
+
     def compute(self) -> Tensor:
+        """The average precision of all that was taken in."""
         return self._value(curves.average_precision(super().compute()))
 
 
@@ -114,7 +117,7 @@ class StreamingAUROC(AnomalibMetric, _AUROC):  # type: ignore[misc]
     """
 
 
-class StreamingAveragePrecision(AnomalibMetric, _AveragePrecision):  # type: ignore[misc]
+class StreamingAveragePrecision(AnomalibMetric, AveragePrecision):  # type: ignore[misc]
     """Average precision, as scikit-learn defines it, NaN without samples of both classes."""
 
 

@@ -29,6 +29,7 @@ from .published import PUBLISHED_KEY, from_published, infer_arguments, infer_sta
 from .stages import TwoStageTraining
 from .torch_model import BayesPFLModel
 from .training import draw_training_noise, image_head_losses, prompt_losses
+from .validation import StageFigures, validation_noise
 
 # Published constants of the map, in pixels at 518 x 518.
 BLUR_SIGMA, TOP_K = 8.0, 2000
@@ -64,7 +65,10 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         num_flows: Planar maps of each flow (K); likewise.
         learning_rate: Learning rate of prompts and flows; temperatures learn 10 times faster, all else 10 times slower.
         schedule_epochs: Epochs of the cosine schedule, whose first tenth warms up; a shorter run shortens it.
-        patience: Epochs without a better validation AP after which a training stage ends.
+        patience: Epochs in a row whose validation AP is below the best so far that do not end a training stage yet; the
+            next one does (see `TwoStageTraining`).
+        stage_1_epochs: End the first training stage after so many epochs at the latest; `None` for no limit, as
+            published: then a run whose pixel AP keeps rising never trains the image head.
         calibration: A file that `anomalib-zsad calibrate` made of normal images with this model: labels, masks and
             p-values then follow it.
         false_alarm_rate: With a calibration, the share of normal images that may be flagged.
@@ -104,6 +108,7 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         learning_rate: float = 1e-3,
         schedule_epochs: int = 30,
         patience: int = 3,
+        stage_1_epochs: int | None = None,
         calibration: str | None = None,
         false_alarm_rate: float = 0.05,
         pre_processor: nn.Module | bool = True,
@@ -123,7 +128,9 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             visualizer=visualizer,
         )
         self.class_name, self.trained = base.class_name, saved is not None
-        self.learning_rate, self.schedule_epochs, self.patience = learning_rate, schedule_epochs, patience
+        self.learning_rate, self.schedule_epochs = learning_rate, schedule_epochs
+        self.patience, self.stage_1_epochs = patience, stage_1_epochs
+        self._figures = StageFigures()
         shape = {
             "num_prompts": num_prompts,
             "context_length": context_length,
@@ -195,10 +202,33 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"]
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin the figures that the training stages go by."""
+        self._figures = StageFigures()
+
+    def validation_step(self, batch: Any, batch_idx: int = 0, *args: Any, **kwargs: Any) -> Any:
+        """Add the answers to a validation batch, and while training take it into the stages' figures."""
+        if self.trainer.state.fn != "fit":
+            return super().validation_step(batch, batch_idx, *args, **kwargs)
+        names, tokens = self.class_names_of(batch), self.model.encode(batch.image)
+        width, count = self.model.backbone.config.embed_dim, len(batch.image)
+        noise = validation_noise(self.run_seed, self.current_epoch, batch_idx, count, width, batch.image.device)
+        if batch.gt_label is not None:
+            evidence = self.model.evidence(batch.image, names, noise, tokens)
+            self._figures.update(evidence, names, batch.gt_label, batch.gt_mask)
+        prediction = self.model(batch.image, names, tokens=tokens)
+        return batch.update(**{name: value for name, value in prediction._asdict().items() if value is not None})
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the stages' figures."""
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            for name, value in self._figures.compute().items():
+                self.log(name, value)
+
     def configure_callbacks(self) -> list[Callback]:
         """Anomalib's components, and the two training stages."""
         components: Any = super().configure_callbacks()
-        return [*components, TwoStageTraining(self.patience)]
+        return [*components, TwoStageTraining(self.patience, self.stage_1_epochs)]
 
     def configure_optimizers(self) -> Any:
         """Adam with the published groups; cosine schedule with warm-up in stage 1, the groups' own rates in stage 2."""
@@ -222,13 +252,19 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         return max(1, epochs * math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches))
 
     def _rate(self, step: int, total: int) -> float:
-        """Share of a group's learning rate at a step."""
-        if self.model.stage == 2:
-            return 1.0
-        warm_up = max(1, round(0.1 * total))
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, total - warm_up))))
+        """Share of a group's learning rate at a step: stage 2 keeps its rate."""
+        return 1.0 if self.model.stage == 2 else schedule(step, total)
+
+
+def schedule(step: int, total: int) -> float:
+    """Share of the learning rate at a step, counted from 0, of `total` ones: a tenth warms up, a cosine follows.
+
+    Quirk kept for parity: the first step has rate 0. It moves nothing, but Adam's moments see its gradient.
+    """
+    warm_up = int(0.1 * total)
+    if step < warm_up:
+        return step / warm_up
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, total - warm_up))))
 
 
 def _group_of(name: str) -> Literal["prompt", "flow", "temperature", "head", "other"]:

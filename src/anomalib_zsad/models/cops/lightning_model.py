@@ -21,11 +21,13 @@ from anomalib_zsad.models.components.checkpoint import (
     settle,
 )
 from anomalib_zsad.models.components.feature_cache import KeptFeatures, check_options, refuse_augmentation
-from anomalib_zsad.models.components.global_batch import share_of_step
+from anomalib_zsad.models.components.global_batch import global_sum, share_of_step
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.proportion import length_at
+from anomalib_zsad.models.components.training_batch import TrainingBatch
 from anomalib_zsad.models.components.training_noise import step_generator
 
+from .loss import abnormal_share
 from .published import PUBLISHED_KEY, from_published, infer_arguments, unknown_names
 from .torch_model import CoPSModel, ImageFeatures
 from .training import draw_training_noise, prompt_losses
@@ -153,6 +155,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         self.keep_features, self.keep_features_limit = keep_features, keep_features_limit
         self.keep_features_folder = keep_features_folder
         self._kept: KeptFeatures | None = None
+        self._without_gradient: list[nn.Parameter] = []
         constants = {
             "neighbourhood": neighbourhood,
             "alpha": alpha,
@@ -241,7 +244,21 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             features = self._kept.features(paths, labelled.images, self.model.encode)
         generator = step_generator(self.run_seed, self.current_epoch, batch_idx)
         noise = share.rows(draw_training_noise(self.model, share.total, generator))
-        return self.log_losses(prompt_losses(self.model, labelled, noise, features), share.total)
+        total = self.log_losses(prompt_losses(self.model, labelled, noise, features), share.total)
+        self._without_gradient = self._unread_queries(labelled)
+        return total
+
+    def _unread_queries(self, labelled: TrainingBatch) -> list[nn.Parameter]:
+        """Queries of prototypes that no patch of the batch, on any process, is compared with."""
+        share = abnormal_share(labelled.masks, self.model.backbone.config.patch_size)[labelled.counted]
+        seen = global_sum(torch.stack(((share == 0).sum(), (share > 0).sum())))
+        queries = (self.model.prototypes.normal, self.model.prototypes.abnormal)
+        return [query for query, count in zip(queries, seen.tolist(), strict=True) if not count]
+
+    def on_after_backward(self) -> None:
+        """Leave queries that nothing was said of without a gradient, so that Adam passes them over, moments and all."""
+        for query in self._without_gradient:
+            query.grad = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam at one learning rate, without a schedule."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from anomalib_zsad.backbone import FrozenCLIP, Prefix
 from anomalib_zsad.models.components.class_names import resolve_names
+from anomalib_zsad.models.components.initialisation import init_linear_layers
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread
 from anomalib_zsad.models.components.smoothing import SmoothUpsampling
@@ -101,6 +102,8 @@ class CoPSModel(nn.Module):
         self.prompts = StatePrompts(width, context_length, state_length, class_length, deep_depth, deep_length)
         self.prototypes = StatePrototypes(state_length, width, extractor_heads)
         self.vae = ClassVAE(width)
+        init_linear_layers(self)
+        # `init_linear_layers` leaves the in-projection of the attention alone: it is no linear layer of its own.
         self.smoothing = SmoothUpsampling(backbone.grid, backbone.image_size, blur_sigma)
         self.register_buffer("noise", seeded_normal("cops.class", (num_samples, width)), persistent=False)
         self.constant_prefix = ConstantPrefix()
