@@ -75,9 +75,7 @@ def test_every_argument_of_the_shape_is_compared(trained) -> None:
 
 def test_other_weights_of_the_same_backbone_are_refused(trained) -> None:
     cls, path, _ = trained
-    with pytest.raises(
-        CheckpointError, match="was trained over backbone .* this model has .* with other weights"
-    ):
+    with pytest.raises(CheckpointError, match=r"was trained over backbone .* this model has .* with other weights"):
         cls(checkpoint=str(path), pretrained=None)
 
 
