@@ -127,13 +127,13 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         )
         self.class_name, self.trained = base.class_name, saved is not None
         self.learning_rate, self.schedule_epochs, self.patience = learning_rate, schedule_epochs, patience
-        given = {
+        shape = {
             "num_prompts": num_prompts,
             "context_length": context_length,
             "state_length": state_length,
             "num_flows": num_flows,
         }
-        shape = settle_shape(saved, given, {} if saved is None else _arguments_of(saved), SHAPE)
+        shape = settle_shape(saved, shape, {} if saved is None else _arguments_of(saved), SHAPE)
         self.model = BayesPFLModel(
             frozen,
             base.layers or frozen.config.default_layers,
