@@ -19,6 +19,7 @@ from anomalib_zsad.models.components.checkpoint import (
     load_parameters,
     read_checkpoint,
     settle,
+    settle_shape,
 )
 from anomalib_zsad.models.components.global_batch import is_shared, share_of_step
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
@@ -33,6 +34,8 @@ from .validation import StageFigures, validation_noise
 
 # Published constants of the map, in pixels at 518 x 518.
 BLUR_SIGMA, TOP_K = 8.0, 2000
+# Published sizes of the prompts and flows.
+SHAPE: dict[str, int | None] = {"num_prompts": 3, "context_length": 5, "state_length": 5, "num_flows": 10}
 # Parameters that stage 2 trains, and those that only it trains, by the beginning of their names.
 IMAGE_HEAD = ("class_mapping.", "image_mapping.", "fusion.")
 STAGE_2_ONLY = ("image_mapping.", "fusion.")
@@ -59,10 +62,10 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         map_weight: Weight of the map in the score: score = (1 - map_weight) * image probability + map_weight * mean of
             the `top_k` highest pixels of the unsmoothed map.
         top_k: Number of these pixels; `None` for the published 2000 at an image size of 518, in proportion at others.
-        num_prompts: Entries of the prompt bank (B in the paper); a checkpoint's are taken from it.
-        context_length: Context vectors of a prompt (P); likewise.
-        state_length: State vectors of a prompt (Q); likewise.
-        num_flows: Planar maps of each flow (K); likewise.
+        num_prompts: Entries of the prompt bank (B in the paper); `None` for the checkpoint's, else 3.
+        context_length: Context vectors of a prompt (P); `None` for the checkpoint's, else 5.
+        state_length: State vectors of a prompt (Q); `None` for the checkpoint's, else 5.
+        num_flows: Planar maps of each flow (K); `None` for the checkpoint's, else 10.
         learning_rate: Learning rate of prompts and flows; temperatures learn 10 times faster, all else 10 times slower.
         schedule_epochs: Epochs of the cosine schedule, whose first tenth warms up; a shorter run shortens it.
         patience: Epochs in a row whose validation AP is below the best so far that do not end a training stage yet; the
@@ -80,7 +83,7 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     Raises:
         ValueError: An argument does not fit the backbone.
         WeightsUnavailableError: The backbone's weights are not to be had; the message names three remedies.
-        CheckpointError: The checkpoint is damaged, of another method, or of another backbone.
+        CheckpointError: The checkpoint is damaged, of another method or backbone, or an argument contradicts it.
         CalibrationMismatchError: The calibration was made with another model or other settings.
 
     Example:
@@ -101,10 +104,10 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         blur_sigma: float | None = None,
         map_weight: float = 0.5,
         top_k: int | None = None,
-        num_prompts: int = 3,
-        context_length: int = 5,
-        state_length: int = 5,
-        num_flows: int = 10,
+        num_prompts: int | None = None,
+        context_length: int | None = None,
+        state_length: int | None = None,
+        num_flows: int | None = None,
         learning_rate: float = 1e-3,
         schedule_epochs: int = 30,
         patience: int = 3,
@@ -137,6 +140,7 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             "state_length": state_length,
             "num_flows": num_flows,
         }
+        shape = settle_shape(saved, shape, {} if saved is None else _arguments_of(saved), SHAPE)
         self.model = BayesPFLModel(
             frozen,
             base.layers or frozen.config.default_layers,
@@ -145,10 +149,10 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
             map_weight=map_weight,
             top_k=count_at(frozen.image_size, TOP_K) if top_k is None else top_k,
-            **(shape if saved is None else _arguments_of(saved)),
+            **shape,  # type: ignore[arg-type]
         )
         if saved is not None:
-            self.hparams.update(asdict(base))  # what rebuilds this model from a checkpoint of its own
+            self.hparams.update(shape, **asdict(base))  # what rebuilds this model from a checkpoint of its own
             self._load(saved)
         self.pretrained = base.pretrained
         self.use_calibration(calibration, false_alarm_rate)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from anomalib_zsad.backbone import FrozenCLIP
 from anomalib_zsad.data.items import ClassNamedBatch
+from anomalib_zsad.data.sample_set import SampleDataModule
 from anomalib_zsad.data.visualizer import CategoryVisualizer
 from anomalib_zsad.metrics.collection import streaming_metrics
 
@@ -275,8 +276,6 @@ class ZeroShotMixin:
         return self._sample().test_dataloader()
 
     def _sample(self) -> Any:
-        from anomalib_zsad.data.sample_set import SampleDataModule
-
         if not hasattr(self, "_sample_data"):
             logger.warning("No data was given: the bundled sample set is used, which is a demonstration.")
             self._sample_data = SampleDataModule()

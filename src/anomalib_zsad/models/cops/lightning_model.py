@@ -19,6 +19,7 @@ from anomalib_zsad.models.components.checkpoint import (
     load_parameters,
     read_checkpoint,
     settle,
+    settle_shape,
 )
 from anomalib_zsad.models.components.feature_cache import KeptFeatures, check_options, refuse_augmentation
 from anomalib_zsad.models.components.global_batch import global_sum, share_of_step
@@ -36,6 +37,16 @@ logger = logging.getLogger(__name__)
 
 # Published smoothing of the map, in pixels at 518 x 518.
 BLUR_SIGMA = 4.0
+
+# Published sizes of the prompts; how many text blocks have deep ones follows from the text tower.
+SHAPE: dict[str, int | None] = {
+    "context_length": 6,
+    "state_length": 6,
+    "class_length": 2,
+    "deep_depth": None,
+    "deep_length": 4,
+    "extractor_heads": 12,
+}
 
 # What Lightning makes of a max_epochs that is not set, before any hook is called.
 LIGHTNING_DEFAULT_EPOCHS = 1000
@@ -69,12 +80,14 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             image size of 518, in proportion at others.
         training_neighbourhood: `neighbourhood` while training; 5.
         reconstruction: Whether the reconstruction of image features counts in training; no.
-        context_length: Context vectors of a prompt; a checkpoint's are taken from it.
-        state_length: State vectors of a prompt, and prototypes of a state; likewise.
-        class_length: Class vectors of a prompt; likewise.
-        deep_depth: Text blocks with deep prompts; likewise, else 8, or all but the first in a shallower text tower.
-        deep_length: Deep vectors of a block; likewise.
-        extractor_heads: Attention heads of the prototype extractor, a divisor of the embedding's width; likewise.
+        context_length: Context vectors of a prompt; `None` for the checkpoint's, else 6.
+        state_length: State vectors of a prompt, and prototypes of a state; `None` for the checkpoint's, else 6.
+        class_length: Class vectors of a prompt; `None` for the checkpoint's, else 2.
+        deep_depth: Text blocks with deep prompts; `None` for the checkpoint's, else 8, or all but the first in a
+            shallower text tower.
+        deep_length: Deep vectors of a block; `None` for the checkpoint's, else 4.
+        extractor_heads: Attention heads of the prototype extractor, a divisor of the embedding's width; `None` for the
+            checkpoint's, else 12.
         learning_rate: Learning rate of everything.
         epochs: Epochs of a run whose trainer has no `max_epochs` (published: 10 on VisA, 5 on MVTec AD).
         keep_features: Keep each training image's frozen features between epochs, `"memory"` or `"disk"` (a
@@ -93,7 +106,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     Raises:
         ValueError: An argument is out of its range or does not fit the backbone.
         WeightsUnavailableError: The backbone's weights are not to be had; the message names three remedies.
-        CheckpointError: The checkpoint is damaged, of another method, or of another backbone.
+        CheckpointError: The checkpoint is damaged, of another method or backbone, or an argument contradicts it.
         CalibrationMismatchError: The calibration was made with another model or other settings.
 
     Example:
@@ -117,12 +130,12 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         blur_sigma: float | None = None,
         training_neighbourhood: int | None = None,
         reconstruction: bool | None = None,
-        context_length: int = 6,
-        state_length: int = 6,
-        class_length: int = 2,
+        context_length: int | None = None,
+        state_length: int | None = None,
+        class_length: int | None = None,
         deep_depth: int | None = None,
-        deep_length: int = 4,
-        extractor_heads: int = 12,
+        deep_length: int | None = None,
+        extractor_heads: int | None = None,
         learning_rate: float = 1e-3,
         epochs: int = 10,
         keep_features: Literal["memory", "disk"] | None = None,
@@ -163,7 +176,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             "training_neighbourhood": training_neighbourhood,
             "reconstruction": reconstruction,
         }
-        shape: dict[str, int | None] = {
+        given = {
             "context_length": context_length,
             "state_length": state_length,
             "class_length": class_length,
@@ -171,9 +184,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             "deep_length": deep_length,
             "extractor_heads": extractor_heads,
         }
-        if saved is not None:
-            shape.update(_arguments_of(saved))
-        self._shape = shape
+        self._shape = settle_shape(saved, given, {} if saved is None else _arguments_of(saved), SHAPE)
         self.model = CoPSModel(
             frozen,
             base.layers,
