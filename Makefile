@@ -28,10 +28,11 @@ test: $(STAMP)  ## The test suite (offline, two cores)
 test-slow: $(STAMP)  ## The slower tests as well
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) -m slow
 
-lint: $(STAMP)  ## Ruff (lint and format) and mypy
+lint: $(STAMP)  ## Ruff (lint and format), mypy, and the floor plan (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP)  ## Apply ruff's fixes and formatting
 	$(BIN)/ruff check --fix .

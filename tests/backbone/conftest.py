@@ -20,7 +20,7 @@ CLIP = {
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory):
-    """Arguments ``backbone`` and ``pretrained``."""
+    """Arguments `backbone` and `pretrained`."""
     return write_backbone(tmp_path_factory.mktemp("backbone"), 3, CLIP)
 
 

@@ -126,7 +126,7 @@ def test_configurations_that_do_not_fit_are_errors(tmp_path, content, message) -
 
 
 def test_unknown_names_are_errors(tmp_path) -> None:
-    with pytest.raises(ValueError, match=r"Unknown backbone 'ViT-Z'.*'demo'.*ViT-L-14"):
+    with pytest.raises(ValueError, match=r"unknown backbone 'ViT-Z'.*'demo'.*ViT-L-14"):
         load_config("ViT-Z")
     with pytest.raises(FileNotFoundError, match="no backbone configuration at"):
         load_config(str(tmp_path / "absent.json"))

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_evaluate.py [--images 2000] [--side 518] [--input 192] [--protocol deployable]
 
-The tree is drawn into a temporary folder. ``--input`` is the side of the model's input and of its maps.
+The tree is drawn into a temporary folder. `--input` is the side of the model's input and of its maps.
 """
 
 import argparse
@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from anomalib_zsad.evaluation.evaluate import Settings, evaluate
+from anomalib_zsad.evaluation.evaluate import evaluate
+from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.subject import build_subject
 from anomalib_zsad.evaluation.targets import path_target
 
@@ -59,11 +60,11 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tree = draw_tree(Path(folder) / "tree", arguments.images, arguments.side)
-        subject = build_subject(arguments.model, None, {"backbone": "demo", "image_size": arguments.input})
+        subject = build_subject(None, arguments.model, {"backbone": "demo", "image_size": arguments.input})
         before = peak()
         start = time.perf_counter()
         settings = Settings((arguments.protocol,), batch_size=arguments.batch_size)
-        result = evaluate([subject], [path_target(tree)], Path(folder) / "out", settings)[0]
+        result = evaluate([subject], [path_target(tree)], Path(folder) / "out", settings).results[0]
         seconds = time.perf_counter() - start
     side = subject.model.backbone.image_size
     print(f"{arguments.model}, {result.images} images of {arguments.side} px, input {side} px, {arguments.protocol}")

@@ -23,7 +23,8 @@ import json, re, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import highdicom, nibabel, matplotlib, scipy.ndimage, skimage.filters, monai.data
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions
+from anomalib_zsad.screening.screen import screen
 from anomalib_zsad.screening.options import VolumeOptions
 from tests.screening.bright_spot import BrightSpotScorer
 

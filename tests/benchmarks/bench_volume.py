@@ -15,10 +15,11 @@ import torch
 from measuring import row
 
 from anomalib_zsad.demo.phantoms import make_phantom
-from anomalib_zsad.scoring.model_scorer import ModelScorer, build_scorer
+from anomalib_zsad.scoring.build import build_scorer
+from anomalib_zsad.scoring.model_scorer import ModelScorer
 from anomalib_zsad.scoring.scores import SliceScores
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 
 
 def write_volume(path: Path, side: int, slices: int) -> None:
@@ -66,7 +67,7 @@ def main() -> None:
         volume = Path(temporary) / "volume.nii.gz"
         for method in ("BayesPFL", "CoPS"):
             write_volume(volume, arguments.side, arguments.slices)
-            scorer = TimedScorer(build_scorer(method, None, {"backbone": "demo"}, "cpu", "brain"))
+            scorer = TimedScorer(build_scorer(None, method, {"backbone": "demo"}, "cpu", "brain"))
             screen(volume, Path(temporary) / f"{method}_warm", scorer, options)
             scorer.seconds, scorer.slices = 0.0, 0
             profile = cProfile.Profile()

@@ -37,7 +37,7 @@ def build(method: str, dtype: str = "float32", device: str = "cpu", backbone: st
 
 
 def reference(dtype: str, device: str = "cpu") -> Callable[[Tensor], Tensor]:
-    """What R is the cost of: open_clip's own ``encode_image`` on the same backbone."""
+    """What R is the cost of: open_clip's own `encode_image` on the same backbone."""
     import open_clip
 
     model = open_clip.create_model(BACKBONE, pretrained=None, force_image_size=SIDE)
@@ -95,13 +95,13 @@ def flops(work: Callable[[], object]) -> int:
 
 
 def memory(name: str) -> float:
-    """``VmRSS`` (now) or ``VmHWM`` (peak) of this process in MiB."""
+    """`VmRSS` (now) or `VmHWM` (peak) of this process in MiB."""
     found = re.search(name + r":\s+(\d+)", Path("/proc/self/status").read_text())
     return int(found[1]) / 1024 if found else float("nan")
 
 
 def row(what: str, measured: float, unit: str, must: str = "", aim: str = "", **details: Any) -> None:
-    """One row of the table, as a line of JSON for ``run.py``."""
+    """One row of the table, as a line of JSON for `run.py`."""
     record = {"row": what, "measured": round(measured, 4), "unit": unit, "must": must, "aim": aim, "details": details}
     sys.stdout.write(json.dumps(record) + "\n")
     sys.stdout.flush()

@@ -186,7 +186,7 @@ def test_whatever_changes_scores_is_in_the_fingerprint_of_volumes(change: dict[s
 
 
 @pytest.mark.parametrize(
-    "change", [{"batch_size": 3}, {"previews": 0}, {"threshold": 0.7}, {"std_map": True}, {"output_types": ("nifti",)}]
+    "change", [{"batch_size": 3}, {"previews": 0}, {"pages": False}, {"std_map": True}, {"output_types": ("nifti",)}]
 )
 def test_what_does_not_change_scores_is_not(change: dict[str, Any]) -> None:
     made = of_volumes(fingerprint=volume_fingerprint(SCORER, VolumeOptions()))

@@ -8,14 +8,14 @@ from PIL import Image
 
 
 def write_image(path: Path, value: int = 100, size: tuple[int, int] = (12, 16)) -> Path:
-    """Write a gray image of height x width ``size``."""
+    """Write a gray image of height x width `size`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((*size, 3), value, dtype=np.uint8)).save(path)
     return path
 
 
 def write_mask(path: Path, value: int = 255, size: tuple[int, int] = (12, 16)) -> Path:
-    """Write a mask whose upper left quarter has ``value``."""
+    """Write a mask whose upper left quarter has `value`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mask = np.zeros(size, dtype=np.uint8)
     mask[: size[0] // 2, : size[1] // 2] = value

@@ -85,5 +85,5 @@ def test_a_mosaic_puts_each_part_in_its_quarter():
         assert mask[row, column] == (value > 0.5)
     assert mosaic([*parts[:3], (parts[3][0], None)])[1] is None
     assert mosaic([(torch.ones(3, 1, 1), None)] * 4)[0].shape == (3, 1, 1)
-    with pytest.raises(ValueError, match="A mosaic has 4 parts, got 3"):
+    with pytest.raises(ValueError, match="a mosaic has 4 parts, got 3"):
         mosaic(parts[:3])

@@ -150,7 +150,7 @@ def test_wrong_arguments_are_refused(mvtec_root):
     cases = [
         ({"validation_categories": ["gear"]}, r"\['gear'\] are not among the categories"),
         ({"validation_categories": CATEGORIES}, "none are left to train on"),
-        ({"categories": ["absent"]}, "Category 'absent' of MVTecAD in .* cannot be read"),
+        ({"categories": ["absent"]}, "category 'absent' of MVTecAD in .* cannot be read"),
         ({"categories": []}, "list of categories of MVTecAD is empty"),
         ({"categories": ["tile", "tile"]}, r"named twice: \['tile'\]"),
         ({"dataset": "NoSuchSet"}, "'NoSuchSet' is no data set of anomalib"),

@@ -74,7 +74,7 @@ def test_pooling_sums_and_refuses_a_mixture(pooled, mvtec_root):
 
     total = ClassNamedDataset.pooled([pooled.subsample([0, 1]), pooled.subsample([2])])
     assert len(total) == 3
-    with pytest.raises(TypeError, match="Only datasets of one class can be pooled"):
+    with pytest.raises(TypeError, match="only datasets of one class can be pooled"):
         ClassNamedDataset.pooled([pooled, OtherDataset(pooled.samples)])
 
 

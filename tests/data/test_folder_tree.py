@@ -6,17 +6,17 @@ from anomalib.data.utils import LabelName
 from PIL import Image
 
 from anomalib_zsad.data import FolderTree, FolderTreeDataset
-from anomalib_zsad.data.folder_layout import find_categories, find_samples
+from anomalib_zsad.data.folder_layout import find_categories, find_labelled_images
 from tests.data.conftest import write_image, write_mask, write_mvtec_category
 
 
 def masks_of(samples):
-    return {f"{sample.kind}/{sample.image.name}": sample.mask and sample.mask.name for sample in samples}
+    return {f"{sample.kind}/{sample.image_path.name}": sample.mask_path and sample.mask_path.name for sample in samples}
 
 
 def test_mvtec_layout(mvtec_root):
     assert find_categories(mvtec_root) == ["bottle", "cable", "tile", "zipper"]
-    samples = find_samples(mvtec_root / "tile")
+    samples = find_labelled_images(mvtec_root / "tile")
     assert [sample.split for sample in samples] == ["test"] * 5 + ["train"]
     assert masks_of(samples)["crack/001.png"] == "001_mask.png"
     assert len(FolderTreeDataset(mvtec_root, "tile", split="test")) == 5
@@ -30,9 +30,9 @@ def test_plain_layout_with_a_folder_of_masks(tmp_path):
     write_image(category / "crack" / "001.jpg")
     write_mask(category / "masks" / "dent" / "000.png")
     write_mask(category / "masks" / "crack" / "001_mask.png")
-    samples = find_samples(category)
+    samples = find_labelled_images(category)
     assert masks_of(samples) == {"good/000.png": None, "dent/000.jpg": "000.png", "crack/001.jpg": "001_mask.png"}
-    assert [sample.is_anomalous for sample in samples] == [True, True, False]
+    assert [sample.abnormal for sample in samples] == [True, True, False]
 
 
 def test_plain_layout_with_masks_beside_the_images(tmp_path):
@@ -43,9 +43,9 @@ def test_plain_layout_with_masks_beside_the_images(tmp_path):
     write_image(category / "crack" / "b.JPG")
     write_mask(category / "crack" / "b.png")
     write_image(category / "crack" / ".hidden.png")
-    samples = find_samples(category)
+    samples = find_labelled_images(category)
     assert masks_of(samples) == {"OK/a.png": None, "dent/a.png": "a_mask.png", "crack/b.JPG": "b.png"}
-    assert [sample.is_anomalous for sample in samples if sample.kind == "OK"] == [False]
+    assert [sample.abnormal for sample in samples if sample.kind == "OK"] == [False]
 
 
 def test_images_and_masks_layout_takes_labels_from_the_masks(tmp_path):
@@ -112,9 +112,9 @@ def test_refusals(tmp_path):
     (tmp_path / "empty" / "inner").mkdir(parents=True)
     with pytest.raises(ValueError, match="empty holds no images in a layout that is understood"):
         FolderTree(tmp_path / "empty").setup()
-    with pytest.raises(FileNotFoundError, match="There is no folder"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
         FolderTree(tmp_path / "absent").setup()
-    with pytest.raises(FileNotFoundError, match=r"There is no folder .*absent"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*absent"):
         FolderTreeDataset(tmp_path, "absent")
     with pytest.raises(ValueError, match="empty holds no images"):
         FolderTreeDataset(tmp_path, "empty")

@@ -104,7 +104,7 @@ def test_plain_items_collate_without_names():
 def test_refusals():
     with pytest.raises(ValueError, match="at least one item"):
         ClassNamedBatch.collate([])
-    with pytest.raises(ValueError, match="Only some images of a batch have 'gt_mask'"):
+    with pytest.raises(ValueError, match="only some images of a batch have 'gt_mask'"):
         ClassNamedBatch.collate([make_item(), make_item(with_mask=False)])
     with pytest.raises(TypeError, match="class_name must be a string, got 3"):
         ClassNamedItem(image=torch.rand(3, 4, 4), class_name=3)

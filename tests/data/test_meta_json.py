@@ -1,4 +1,4 @@
-"""``meta.json`` trees: both styles, and what is refused."""
+"""`meta.json` trees: both styles, and what is refused."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from anomalib.data import ImageBatch
 
-from anomalib_zsad.data.listed_images import Sample, SampleDataset
+from anomalib_zsad.data.labelled_image import LabelledImage
+from anomalib_zsad.data.listed_images import ListedImages
 from anomalib_zsad.data.meta_json import MetaJson, MetaJsonDataset, MetaJsonError, read_meta_json
 from tests.evaluation.evaluation_samples import write_image, write_meta, write_tree
 
@@ -50,7 +51,7 @@ def test_missing_image_is_an_error(tmp_path: Path) -> None:
 
 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"There is no .*meta.json. Give a meta.json file"):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*meta.json. Give a meta.json file"):
         read_meta_json(tmp_path)
 
 
@@ -69,8 +70,8 @@ def test_paths_out_of_the_folder_are_refused(path: str, tmp_path: Path) -> None:
         ("[]", 'has no split "test"'),
         ('{"train": {}}', 'has no split "test"'),
         ('{"test": {"x": {}}}', '"x" in .* must hold a list of entries, got dict'),
-        ('{"test": {"x": [{"img_path": "a.png"}]}}', r'An entry of "x" in .* needs img_path and anomaly'),
-        ('{"test": {"x": ["a.png"]}}', r'An entry of "x" in .* needs img_path and anomaly'),
+        ('{"test": {"x": [{"img_path": "a.png"}]}}', r'an entry of "x" in .* needs img_path and anomaly'),
+        ('{"test": {"x": ["a.png"]}}', r'an entry of "x" in .* needs img_path and anomaly'),
     ],
 )
 def test_files_without_the_format_are_refused(content: str, message: str, tmp_path: Path) -> None:
@@ -95,15 +96,15 @@ def test_datamodule_gives_the_whole_test_split_and_class_names(tmp_path: Path) -
 
 
 def test_dataset_needs_samples(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least one sample"):
-        SampleDataset([])
+    with pytest.raises(ValueError, match="at least one image"):
+        ListedImages([])
     image = write_image(tmp_path / "a.png", 10)
-    assert SampleDataset([Sample(image, abnormal=True, class_name="x")])[0].gt_mask is None
+    assert ListedImages([LabelledImage(image, abnormal=True, class_name="x")])[0].gt_mask is None
 
 
 def test_normal_images_only_give_empty_masks_nowhere(tmp_path: Path) -> None:
     """Without abnormal images there is no mask to speak of; the task is classification."""
     write_tree(tmp_path, ["bottle"], abnormal=0)
     images = sorted((tmp_path / "bottle").rglob("*.png"))
-    dataset = SampleDataset([Sample(path, abnormal=False, class_name="bottle") for path in images])
+    dataset = ListedImages([LabelledImage(path, abnormal=False, class_name="bottle") for path in images])
     assert dataset.task == "classification"

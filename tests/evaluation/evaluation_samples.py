@@ -47,7 +47,7 @@ def write_tree(root: Path, categories: Sequence[str], masks: bool = True, normal
 
 
 def write_meta(root: Path, categories: Sequence[str], mask_style: str = "file", name: str = "meta.json") -> Path:
-    """A tree with its ``meta.json``; ``mask_style`` is "file", "empty", "directory" or "absent file"."""
+    """A tree with its `meta.json`; `mask_style` is "file", "empty", "directory" or "absent file"."""
     write_tree(root, categories, masks=mask_style == "file")
     content: dict = {"train": {}, "test": {}}
     for category in categories:

@@ -1,6 +1,5 @@
-"""The commands ``evaluate`` and ``weights``."""
+"""The commands `evaluate` and `weights`."""
 
-import argparse
 import hashlib
 import json
 import subprocess
@@ -11,8 +10,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from anomalib_zsad.cli import evaluate as evaluate_command
-from anomalib_zsad.cli import weights as weights_command
+from anomalib_zsad.cli import build_parser, main
 from anomalib_zsad.data.set_names import AuxiliarySet
 from anomalib_zsad.evaluation import subject
 from anomalib_zsad.evaluation.evaluate import Subject
@@ -22,13 +20,7 @@ from tests.evaluation.evaluation_samples import FakeModel, write_meta, write_tre
 
 
 def call(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    subparsers = parser.add_subparsers(dest="command")
-    commands = {"evaluate": evaluate_command, "weights": weights_command}
-    for command in commands.values():
-        command.add_parser(subparsers)
-    args = parser.parse_args([str(argument) for argument in arguments])
-    return commands[args.command].run(args)
+    return main([str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -38,7 +30,7 @@ def fake_build(
     """Build the fake model whatever is asked for, and note what was."""
     asked = []
 
-    def build(method: str, checkpoint: Path | None, arguments: dict, auxiliary_set: str | None, device: str) -> Subject:
+    def build(checkpoint: Path | None, method: str, arguments: dict, auxiliary_set: str | None, device: str) -> Subject:
         asked.append({"method": method, "checkpoint": checkpoint, "device": device, **arguments})
         auxiliary = AuxiliarySet(auxiliary_set) if auxiliary_set else None
         return Subject(fake_model, identity, method, checkpoint.name if checkpoint else "", auxiliary)
@@ -54,15 +46,20 @@ def test_evaluate_writes_tables_for_all_targets(
     checkpoint = tmp_path / "a.ckpt"
     checkpoint.write_bytes(b"weights")
     status = call(
-        "evaluate", "--model", "BayesPFL", "--checkpoint", checkpoint, "--backbone", "demo", "--set", "num_samples=3",
-        "--set", "class_name=part", "--target", tree, f"BrainMRI={meta}", "--protocol", "deployable", "paper",
-        "--seed", "0", "1", "--output", tmp_path / "out", "--auxiliary", "VisA", "--device", "cpu",
+        "evaluate", "--model", "BayesPFL", "--checkpoint", checkpoint, "--model.backbone", "demo",
+        "--model.num_samples", "3", "--class-name", "part", "-i", tree, f"BrainMRI={meta}",
+        "--protocol", "deployable", "paper", "--seed", "0", "1", "--output", tmp_path / "out",
+        "--auxiliary", "VisA", "--device", "cpu",
     )  # fmt: skip
     assert status == 0
     expected = {"method": "BayesPFL", "checkpoint": checkpoint, "device": "cpu", "backbone": "demo"}
-    assert fake_build == [{**expected, "num_samples": 3, "class_name": "part"}]
+    assert fake_build == [{**expected, "num_samples": 3}]
     content = json.loads((tmp_path / "out" / "results.json").read_text())
     assert len(content["results"]) == 2 * 2 * 2
+    assert {result["category"]: result["class_names"] for result in content["results"]} == {
+        "bolt": ["bolt"],
+        "brain": ["brain"],
+    }
     assert content["provenance"]["auxiliary set"] == "VisA"
     assert content["provenance"]["checkpoints"] == {"a.ckpt": hashlib.sha256(b"weights").hexdigest()}
     text = (tmp_path / "out" / "results.md").read_text()
@@ -77,33 +74,33 @@ def test_evaluate_goes_on_where_it_stopped(
     fake_build: list[dict], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     tree = write_tree(tmp_path / "parts", ["bolt", "nut"])
-    arguments = ["evaluate", "--model", "BayesPFL", "--output", tmp_path / "out", "--target", tree]
+    arguments = ["evaluate", "--allow-untrained", "--output", tmp_path / "out", "-i", tree]
     assert call(*arguments, "--categories", "bolt") == 0
-    capsys.readouterr()
-    assert call(*arguments) == 0
+    assert call(*arguments) == 2
+    assert "holds an earlier run; give --resume to go on with it" in capsys.readouterr().err
+    assert call(*arguments, "--resume") == 0
     errors = capsys.readouterr().err
     assert "parts / bolt (deployable, seed 0): found done" in errors
     assert "parts / nut (deployable, seed 0): 6 images" in errors
-    assert "no --checkpoint was given: the model is untrained" in errors
+    assert "warning: the model is untrained; its scores mean nothing" in errors
+    assert errors.index("loading model BayesPFL ...") < errors.index("found done")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--target", "nowhere"], "There is no nowhere"),
-        (["--target", "{tree}", "--set", "num_samples"], "--set takes KEY=VALUE, got 'num_samples'"),
-        (["--target", "{tree}", "{tree}"], "Two targets have the same name"),
-        (["--target", "{tree}", "--batch-size", "0"], "--batch-size must be at least 1"),
-        (["--target", "{tree}", "--categories", "nail"], "parts has no category nail"),
-        (["--target", "VisA={tree}", "--auxiliary", "VisA"], "The model was trained on 1 of the categories"),
-        (["--target", "{tree}", "--checkpoint", "a/x.ckpt", "b/x.ckpt"], "cannot be told apart"),
-        (["--target", "x{long}"], "File name too long"),
-        (["--target", "{empty}"], "meta.json holds no test images"),
-        (["--target", "MVTecAD:{tree}"], "MVTecAD / bottle, from MVTecAD:"),
-        (["--target", "FolderTree:{tree}?mask_threshold=x"], "parts / bolt, from FolderTree:"),
-        (["--target", "{tree}", "--output", "{file}"], "Not a directory"),
-        (["--target", "{broken}"], "cannot be read as an image"),
-        (["--target", "{broken}", "--num-workers", "1"], "broken / nut, from {broken}: an image cannot be read: "),
+        (["-i", "nowhere"], "there is no nowhere"),
+        (["-i", "{tree}", "{tree}"], "two inputs have the same name"),
+        (["-i", "{tree}", "--batch-size", "0"], "the batch size is at least 1"),
+        (["-i", "{tree}", "--categories", "nail"], "parts has no category nail"),
+        (["-i", "VisA={tree}", "--auxiliary", "VisA"], "the model was trained on 1 of the categories"),
+        (["-i", "{tree}", "--checkpoint", "a/x.ckpt", "b/x.ckpt"], "cannot be told apart"),
+        (["-i", "x{long}"], "File name too long"),
+        (["-i", "{empty}"], "meta.json holds no test images"),
+        (["-i", "MVTecAD:{tree}"], "MVTecAD / bottle, from MVTecAD:"),
+        (["-i", "FolderTree:{tree}?mask_threshold=x"], "parts / bolt, from FolderTree:"),
+        (["-i", "{broken}"], "cannot be read as an image"),
+        (["-i", "{broken}", "--num-workers", "1"], "broken / nut, from {broken}: an image cannot be read: "),
     ],
 )
 def test_evaluate_says_what_is_wrong(
@@ -118,10 +115,19 @@ def test_evaluate_says_what_is_wrong(
     empty.write_text('{"test": {}}')
     names = {"tree": tree, "broken": broken, "file": tmp_path / "file", "empty": empty, "long": "x" * 300}
     filled = [argument.format(**names) for argument in arguments]
-    assert call("evaluate", "--model", "BayesPFL", "--output", tmp_path / "out", *filled) == 2
+    assert call("evaluate", "--allow-untrained", "--output", tmp_path / "out", *filled) == 2
     error = capsys.readouterr().err
     assert message.format(**names) in error
     assert "Traceback" not in error
+
+
+def test_an_output_that_cannot_be_written_has_an_exit_code_of_its_own(
+    fake_build: list[dict], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tree = write_tree(tmp_path / "parts", ["bolt"])
+    (tmp_path / "file").touch()
+    assert call("evaluate", "--allow-untrained", "-i", tree, "-o", tmp_path / "file") == 6
+    assert "error: the output cannot be written: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
@@ -129,11 +135,11 @@ def test_a_damaged_result_is_told_and_can_be_computed_again(
     content: str, fake_build: list[dict], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     tree = write_tree(tmp_path / "parts", ["bolt"])
-    arguments = ["evaluate", "--model", "BayesPFL", "--output", tmp_path / "out", "--target", tree]
+    arguments = ["evaluate", "--allow-untrained", "--output", tmp_path / "out", "-i", tree]
     assert call(*arguments) == 0
     (stored,) = (tmp_path / "out" / "categories").rglob("*.json")
     stored.write_text(content)
-    assert call(*arguments) == 2
+    assert call(*arguments, "--resume") == 2
     assert "is damaged. Give another output folder, or --overwrite" in capsys.readouterr().err
     assert call(*arguments, "--overwrite") == 0
 
@@ -144,13 +150,13 @@ def test_evaluate_says_that_an_unknown_auxiliary_set_hides_overlaps(
     checkpoint = tmp_path / "a.ckpt"
     checkpoint.touch()
     tree = write_tree(tmp_path / "parts", ["bolt"])
-    call("evaluate", "--model", "CoPS", "--checkpoint", checkpoint, "--output", tmp_path / "out", "--target", tree)
-    assert "an overlap with a target cannot be seen" in capsys.readouterr().err
+    call("evaluate", "--model", "CoPS", "--checkpoint", checkpoint, "--output", tmp_path / "out", "-i", tree)
+    assert "an overlap with an input cannot be seen" in capsys.readouterr().err
 
 
 def test_unknown_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="There is no model 'WinClip'; give BayesPFL or CoPS"):
-        build_subject("WinClip", None, {})
+    with pytest.raises(ValueError, match=r"there is no model 'WinClip'; give .*BayesPFL, CoPS"):
+        build_subject(None, "WinClip")
 
 
 def test_set_is_told_by_the_categories_that_a_checkpoint_names() -> None:
@@ -186,7 +192,7 @@ def test_weights_are_identified_by_checksum_and_presumed_by_name(
     assert "presumed from its name" in capsys.readouterr().out
     wrong = tmp_path / "epoch_10.pth"  # the name of CoPS's file, and not its content
     wrong.touch()
-    assert call("weights", "--identify", wrong) == 1
+    assert call("weights", "--identify", wrong) == 3
     assert call("weights", "--identify", tmp_path / "none") == 2
 
 
@@ -194,12 +200,10 @@ def test_commands_of_the_reproduction_guide_are_understood() -> None:
     text = (Path(__file__).parents[2] / "docs" / "reproduce.md").read_text()
     blocks = [block for block in text.split("```")[1::2] if block.strip().startswith("anomalib-zsad evaluate")]
     assert len(blocks) == 4
-    parser = argparse.ArgumentParser()
-    evaluate_command.add_parser(parser.add_subparsers())
     for block in blocks:
-        args = parser.parse_args(block.replace("\\\n", " ").split()[1:])
-        assert args.protocol == ["paper"]
-        assert all("datasets/" in target for target in args.target)
+        args = build_parser("evaluate").parse_args(block.replace("\\\n", " ").split()[1:])
+        assert args.protocols == ["paper"]
+        assert all("datasets/" in target for target in args.input)
 
 
 def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:

@@ -106,7 +106,7 @@ def test_masks_are_resized_nearest_or_as_published() -> None:
 
 
 def test_unknown_protocol_is_refused() -> None:
-    with pytest.raises(ValueError, match="There is no protocol 'papre'; give deployable or paper"):
+    with pytest.raises(ValueError, match="there is no protocol 'papre'; give deployable or paper"):
         make_protocol("papre", "BayesPFL", "MVTecAD")
 
 

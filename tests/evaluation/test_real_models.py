@@ -9,8 +9,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from anomalib_zsad.evaluation.evaluate import Settings, Subject, evaluate
+from anomalib_zsad.evaluation.evaluate import Subject, evaluate
 from anomalib_zsad.evaluation.results import CategoryResult
+from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.subject import build_subject
 from anomalib_zsad.evaluation.targets import path_target
 from tests.models.small import write_backbone
@@ -58,7 +59,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def result_of(subject: Subject, tree: Path, output: Path, protocol: str) -> CategoryResult:
-    return evaluate([subject], [path_target(tree)], output, Settings((protocol,), batch_size=3))[0]
+    return evaluate([subject], [path_target(tree)], output, Settings((protocol,), batch_size=3)).results[0]
 
 
 @torch.no_grad()
@@ -78,7 +79,7 @@ def one_at_a_time(subject: Subject, tree: Path) -> tuple[list, np.ndarray, np.nd
 def test_paper_protocol_of_bayes_pfl_is_the_published_computation(
     backbone: dict[str, str], tree: Path, tmp_path: Path
 ) -> None:
-    subject = build_subject("BayesPFL", None, {**backbone, "num_samples": 2})
+    subject = build_subject(None, "BayesPFL", {**backbone, "num_samples": 2})
     evidence, masks, labels = one_at_a_time(subject, tree)
     maps = np.stack([one.unsmoothed_map[0, 0].numpy() for one in evidence])
     probability = np.array([float(one.image_probability) for one in evidence])
@@ -97,9 +98,9 @@ def test_paper_protocol_of_bayes_pfl_is_the_published_computation(
 def test_paper_protocol_of_cops_is_the_published_computation(
     backbone: dict[str, str], tree: Path, tmp_path: Path
 ) -> None:
-    subject = build_subject("CoPS", None, {**backbone, "num_samples": 2, "extractor_heads": 4, "alpha": 0.9})
+    subject = build_subject(None, "CoPS", {**backbone, "num_samples": 2, "extractor_heads": 4, "alpha": 0.9})
     result = result_of(subject, tree, tmp_path, "paper")
-    published = build_subject("CoPS", None, {**backbone, "num_samples": 2, "extractor_heads": 4})
+    published = build_subject(None, "CoPS", {**backbone, "num_samples": 2, "extractor_heads": 4})
     published.model.load_state_dict(subject.model.state_dict() | {"_extra_state": published.model.get_extra_state()})
     evidence, masks, labels = one_at_a_time(published, tree)
     maps = np.stack([one.unsmoothed_map[0, 0].numpy() for one in evidence])
@@ -115,7 +116,7 @@ def test_paper_protocol_of_cops_is_the_published_computation(
 def test_deployable_scores_are_those_a_user_gets(
     method: str, arguments: dict, backbone: dict[str, str], tree: Path, tmp_path: Path
 ) -> None:
-    subject = build_subject(method, None, {**backbone, "num_samples": 2, **arguments})
+    subject = build_subject(None, method, {**backbone, "num_samples": 2, **arguments})
     scores, labels = [], []
     for path in sorted((tree / "screw" / "test").glob("*/*.png")):
         image = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1).float() / 255
@@ -129,4 +130,4 @@ def test_deployable_scores_are_those_a_user_gets(
 
 def test_argument_that_a_model_does_not_have_is_refused(backbone: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="BayesPFL cannot be built with backbone, pretrained, num_sample"):
-        build_subject("BayesPFL", None, {**backbone, "num_sample": 2})
+        build_subject(None, "BayesPFL", {**backbone, "num_sample": 2})

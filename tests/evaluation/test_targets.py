@@ -143,7 +143,7 @@ def test_volumes_are_evaluated_slice_by_slice(tmp_path: Path) -> None:
 def test_absent_root_and_absent_path_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing is downloaded here"):
         parse_target(f"MVTecAD:{tmp_path / 'none'}")
-    with pytest.raises(FileNotFoundError, match=r"There is no .*none. Give a folder"):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*none. Give a folder"):
         parse_target(str(tmp_path / "none"))
 
 

@@ -380,9 +380,9 @@ def test_a_rate_that_needs_more_normals_is_refused(model: Any, calibration_file:
 def test_a_calibration_needs_the_post_processor_and_excludes_sensitivities(
     model: Any, backbone: dict[str, str], calibration_file: Path
 ) -> None:
-    with pytest.raises(ValueError, match="A calibration needs a ZeroShotPostProcessor, and the model has None"):
+    with pytest.raises(ValueError, match="a calibration needs a ZeroShotPostProcessor, and the model has None"):
         build(type(model), backbone, post_processor=False).use_calibration(calibration_file, RATE)
     sensitive = build(type(model), backbone, post_processor=ZeroShotPostProcessor(image_sensitivity=0.7))
     sensitive.use_calibration(calibration_file, RATE)
-    with pytest.raises(ValueError, match=r"The sensitivities are 0.7 and 0.5, and would shift the thresholds"):
+    with pytest.raises(ValueError, match=r"the sensitivities are 0.7 and 0.5, and would shift the thresholds"):
         sensitive.apply_calibration()

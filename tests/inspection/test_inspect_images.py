@@ -1,6 +1,5 @@
 """Inspecting folders of images: scores, decisions, unreadable files, interrupts, calibration, the command."""
 
-import argparse
 import csv
 import json
 import shutil
@@ -11,12 +10,13 @@ import pytest
 from PIL import Image
 
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, TooFewNormalsError
-from anomalib_zsad.cli import inspect as command
+from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.cli import main
 from anomalib_zsad.inspection import journal as journals
 from anomalib_zsad.inspection.find_images import find_images
-from anomalib_zsad.inspection.inspect_images import InspectionOptions, inspect_images
-from anomalib_zsad.inspection.journal import Journal, JournalError
-from anomalib_zsad.inspection.rule import ImageRule
+from anomalib_zsad.inspection.inspect_images import inspect_images
+from anomalib_zsad.inspection.journal import Journal
+from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.disk_errors import DiskError
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
@@ -51,6 +51,11 @@ def write_calibration(path: Path | None = None, units: int = 39) -> Calibration:
     return calibration
 
 
+def shown(folder: Path) -> list[str]:
+    """Names of what lies openly in a folder."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
 def test_every_image_is_scored_and_sorted(tmp_path: Path) -> None:
     records = inspect_images(
         write_images(tmp_path / "in"), tmp_path / "out", BrightImageScorer(), InspectionOptions(batch_size=5)
@@ -71,7 +76,7 @@ def test_every_image_is_scored_and_sorted(tmp_path: Path) -> None:
     assert report["calibrated"] is False
     assert report["thresholds"] == {"image": 0.5, "mask": 0.5}
     assert sum(report["counts"].values()) == report["images"] == 12
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"images.csv", "report.html", "report.json"}
+    assert shown(tmp_path / "out") == ["images.csv", "report.html", "report.json", "run.json"]
 
 
 def test_the_peak_is_given_in_the_images_own_pixels(tmp_path: Path) -> None:
@@ -134,11 +139,13 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     source, output = write_images(tmp_path / "in"), tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         inspect_images(source, output, BrightImageScorer(2, KeyboardInterrupt()), InspectionOptions(batch_size=3))
-    assert [path.name for path in output.iterdir()] == [journals.NAME]
-    with pytest.raises(OutputInUseError, match="holds an interrupted run; give --resume"):
+    assert shown(output) == ["run.json"]
+    assert (output / journals.NAME).is_file()
+    with pytest.raises(OutputInUseError, match="holds an earlier run; give --resume"):
         inspect_images(source, output, BrightImageScorer())
-    with pytest.raises(JournalError, match="an interrupted run with other settings"):
-        inspect_images(source, output, BrightImageScorer(), InspectionOptions(ImageRule(0.4), resume=True))
+    other = InspectionOptions(DecisionRule("images", threshold=0.4), resume=True)
+    with pytest.raises(OutputInUseError, match=r"a run with other settings \(decisions\)"):
+        inspect_images(source, output, BrightImageScorer(), other)
     with (output / journals.NAME).open("ab") as stream:
         stream.write(b'{"state": "cut o')
     scorer = BrightImageScorer()
@@ -167,7 +174,7 @@ def test_outputs_that_are_in_use_are_refused(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     for resume in (False, True):
-        with pytest.raises(OutputInUseError, match="is not empty and holds no interrupted run"):
+        with pytest.raises(OutputInUseError, match="is not empty and holds no earlier run"):
             inspect_images(source, tmp_path / "full", BrightImageScorer(), InspectionOptions(resume=resume))
     assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
     with pytest.raises(FileNotFoundError, match="nothing at the input path"):
@@ -184,11 +191,11 @@ def test_a_full_disk_leaves_no_half_output(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Journal, "add", full)
     with pytest.raises(DiskError, match="No space left"):
         inspect_images(write_images(tmp_path / "in", 2), tmp_path / "out", BrightImageScorer())
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [journals.NAME]
+    assert shown(tmp_path / "out") == ["run.json"]
 
 
 def test_a_calibration_gives_p_values_and_thresholds(tmp_path: Path) -> None:
-    rule = ImageRule(calibration=write_calibration(), false_alarm_rate=0.1)
+    rule = DecisionRule("images", calibration=write_calibration(), false_alarm_rate=0.1)
     records = inspect_images(
         write_images(tmp_path / "in"), tmp_path / "out", BrightImageScorer(), InspectionOptions(rule)
     )
@@ -211,13 +218,13 @@ def test_a_calibration_that_does_not_fit_is_refused(tmp_path: Path) -> None:
             write_images(tmp_path / "in", 1),
             tmp_path / "out",
             BrightImageScorer(),
-            InspectionOptions(ImageRule(calibration=other)),
+            InspectionOptions(DecisionRule("images", calibration=other)),
         )
     with pytest.raises(TooFewNormalsError, match="99"):
-        ImageRule(calibration=calibration, false_alarm_rate=0.01)
+        DecisionRule("images", calibration=calibration, false_alarm_rate=0.01)
     volumes = Calibration("volumes", dict.fromkeys(("volume", "slice", "mask"), calibration.scores["image"]), {})
     with pytest.raises(ValueError, match="is one of volumes; images need one"):
-        ImageRule(calibration=volumes)
+        DecisionRule("images", calibration=volumes)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +237,7 @@ def test_a_calibration_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 )
 def test_numbers_that_make_no_sense(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ImageRule(**arguments)
+        DecisionRule("images", **arguments)
     with pytest.raises(ValueError, match="at least 1"):
         InspectionOptions(batch_size=0)
 
@@ -246,9 +253,7 @@ def test_names_like_formulas_are_harmless_in_tables(tmp_path: Path) -> None:
 
 
 def call(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    return int(command.run(parser.parse_args(["inspect", *map(str, arguments)])))
+    return int(main(["inspect", *map(str, arguments)]))
 
 
 def test_the_command_inspects_with_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +262,7 @@ def test_the_command_inspects_with_a_model(tmp_path: Path, capsys: pytest.Captur
         (source / kind).mkdir(parents=True)
         for path in sorted((SAMPLES / "test" / kind).iterdir())[:2]:
             shutil.copy(path, source / kind)
-    arguments = ("-i", source, "--allow-untrained", "--backbone", "demo", "--set", "num_samples=2")
+    arguments = ("-i", source, "--allow-untrained", "--model.backbone", "demo", "--model.num_samples", "2")
     assert call(*arguments, "-o", tmp_path / "out", "--class-name", "washer") == ExitCode.DONE
     captured = capsys.readouterr()
     assert "untrained" in captured.err
@@ -273,7 +278,7 @@ def test_the_command_inspects_with_a_model(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomalib_zsad.scoring.model_scorer.build_scorer", lambda *_: None)
+    monkeypatch.setattr("anomalib_zsad.scoring.build.build_scorer", lambda *_: None)
     monkeypatch.setattr("anomalib_zsad.scoring.image_scorer.ModelImageScorer", lambda _: BrightImageScorer())
     (tmp_path / "empty").mkdir()
     assert call("-i", tmp_path / "empty", "-o", tmp_path / "1", "--allow-untrained") == ExitCode.NOTHING_FOUND
@@ -297,7 +302,7 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
 def test_an_interrupt_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anomalib_zsad.scoring.model_scorer.build_scorer", lambda *_: None)
+    monkeypatch.setattr("anomalib_zsad.scoring.build.build_scorer", lambda *_: None)
     monkeypatch.setattr(
         "anomalib_zsad.scoring.image_scorer.ModelImageScorer", lambda _: BrightImageScorer(0, KeyboardInterrupt())
     )
@@ -310,20 +315,20 @@ def test_images_are_scored_as_they_are_calibrated(tmp_path: Path) -> None:
     """The calibration's scores of the same files are those of the inspection."""
     from anomalib_zsad.inspection.calibrate_images import calibrate_images
     from anomalib_zsad.inspection.calibrate_images import find_images as find_normals
-    from anomalib_zsad.scoring.model_scorer import build_scorer
+    from anomalib_zsad.scoring.build import build_scorer
 
     source = tmp_path / "in"
     source.mkdir()
     for number, path in enumerate(sorted((SAMPLES / "train" / "good").iterdir())):
         for height in (80, 90):
             Image.open(path).resize((96 + number, height)).save(source / f"{path.stem}_{height}.png")
-    scorer = build_scorer("BayesPFL", None, {"backbone": "demo", "num_samples": 2}, "cpu", "washer")
+    scorer = build_scorer(None, "BayesPFL", {"backbone": "demo", "num_samples": 2}, "cpu", "washer")
     calibration = calibrate_images(scorer.module, find_normals(source, "washer"))
     records = inspect_images(
         source,
         tmp_path / "out",
         ModelImageScorer(scorer),
-        InspectionOptions(ImageRule(calibration=calibration), batch_size=3),
+        InspectionOptions(DecisionRule("images", calibration=calibration), batch_size=3),
     )
     known = sorted(score for (score,) in calibration.scores["image"])
     np.testing.assert_allclose(sorted(record.score for record in records), known, atol=1e-5)

@@ -30,7 +30,7 @@ def write_image(path: Path, seed: int, square: bool = False) -> None:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set in MVTec AD's layout with one category, ``dummy``."""
+    """A set in MVTec AD's layout with one category, `dummy`."""
     root = tmp_path_factory.mktemp("mvtec")
     for index in range(4):
         write_image(root / f"dummy/train/good/{index:03}.png", index)

@@ -202,7 +202,7 @@ def test_evaluator_of_anomalib_takes_the_metrics() -> None:
     assert len(values) == 7
 
 
-@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric:UserWarning")
+@pytest.mark.filterwarnings("ignore:The `compute` method of metric:UserWarning")
 def test_batches_without_masks_are_passed_over() -> None:
     metrics = streaming_metrics()
     batch = ImageBatch(image=torch.zeros(2, 3, 8, 8), pred_score=torch.rand(2), gt_label=torch.tensor([0, 1]))

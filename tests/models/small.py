@@ -9,7 +9,7 @@ from tests.golden import seeded_weights
 
 
 def write_backbone(folder: Path, seed: int, clip: dict[str, int]) -> dict[str, str]:
-    """Write an open_clip configuration and its weights; returns ``backbone`` and ``pretrained`` arguments."""
+    """Write an open_clip configuration and its weights; returns `backbone` and `pretrained` arguments."""
     config = {
         "embed_dim": clip["embed_dim"],
         "vision_cfg": {

@@ -96,7 +96,7 @@ def engine(folder: Path, epochs: int = 1, **options: Any) -> Engine:
 
 
 class ModelTester:
-    """Tests of one model; subclasses set ``model_class`` and, where they need to, ``arguments``."""
+    """Tests of one model; subclasses set `model_class` and, where they need to, `arguments`."""
 
     model_class: ClassVar[type]
     arguments: ClassVar[dict[str, Any]] = {}
@@ -307,7 +307,7 @@ class ModelTester:
         torch.save({"weights": torch.zeros(3)}, tmp_path / "foreign.pt")
         with pytest.raises(CheckpointError, match="It holds: weights"):
             build(checkpoint=str(tmp_path / "foreign.pt"))
-        with pytest.raises(FileNotFoundError, match="There is no checkpoint at"):
+        with pytest.raises(FileNotFoundError, match="there is no checkpoint at"):
             build(checkpoint=str(tmp_path / "absent.ckpt"))
 
     def test_damaged_backbone_weights_are_refused(self, build, small_backbone, tmp_path) -> None:

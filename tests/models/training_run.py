@@ -1,6 +1,6 @@
 """Train models on a drawn auxiliary set, on one process or on several, and write down what happened.
 
-A script: ``python -m tests.models.training_run FOLDER DEVICES``; Lightning starts it again for each further process.
+A script: `python -m tests.models.training_run FOLDER DEVICES`; Lightning starts it again for each further process.
 """
 
 import os
@@ -20,7 +20,7 @@ from anomalib_zsad.data.augmentation import BayesPFLAugmentation
 from tests.models.tester import SIDE, engine
 
 METHODS = {
-    "BayesPFL": (BayesPFL, {}, 3),  # two epochs of stage 1, one of stage 2
+    "BayesPFL": (BayesPFL, {"stage_1_epochs": 2}, 3),  # two epochs of stage 1, one of stage 2
     "CoPS": (CoPS, {"reconstruction": True}, 2),
 }
 GLOBAL_BATCH = 4
@@ -112,7 +112,7 @@ def train(method: str, folder: Path, backbone: dict[str, str], devices: int) -> 
 
 
 def main(folder: Path, devices: int) -> None:
-    """Train every method, and write each process's record into ``folder``."""
+    """Train every method, and write each process's record into `folder`."""
     backbone = {"backbone": str(folder / "clip.json"), "pretrained": str(folder / "clip.safetensors")}
     for method in METHODS:
         result = train(method, folder, backbone, devices)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_zsad.inspection.inspect_images import InspectionOptions, inspect_images
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.inspection.inspect_images import inspect_images
+from anomalib_zsad.inspection.options import InspectionOptions
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from tests.inspection.bright_image import BrightImageScorer
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import affines, write_nifti, write_series
@@ -63,7 +65,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_nifti(root / "in" / "v.nii.gz", spotted_voxels(), affines()["las"])
     broken = write_series(root / "in" / "broken", seed="broken") / "f002.dcm"
     broken.write_bytes(broken.read_bytes()[:-40])
-    options = ScreeningOptions(volume=VolumeOptions(window="900/450", threshold=0.7, top_k=2))
+    options = ScreeningOptions(
+        volume=VolumeOptions(window="900/450", top_k=2), rule=DecisionRule("volumes", threshold=0.7)
+    )
     screen(root / "in", root / "out", Spread(), options)
     return root / "out"
 

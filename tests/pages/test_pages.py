@@ -11,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from anomalib_zsad.inspection.inspect_images import InspectionOptions, inspect_images
+from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.inspection.inspect_images import inspect_images
+from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.pages import slice_pictures
 from anomalib_zsad.pages.document import number, plain, safe_json, score
@@ -19,8 +21,8 @@ from anomalib_zsad.pages.encoding import LADDER, Quality, jpeg, reduce_map, redu
 from anomalib_zsad.pages.grey_codes import GreyCodes
 from anomalib_zsad.pages.slice_pictures import SlicePictures
 from anomalib_zsad.scoring.scores import SliceScores
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from anomalib_zsad.screening.screen_volume import screen_volume
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import SliceSource, Units, Volume
@@ -152,15 +154,15 @@ def test_without_pages_there_are_none(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out/**/*.html"))
     (report,) = tmp_path.glob("out/*/report.json")
     assert "report.html" not in json.loads(report.read_text())["files"]
-    assert list(tmp_path.glob("out/*/findings.csv"))
+    assert list(tmp_path.glob("out/*/regions.csv"))
 
 
 def test_the_report_lists_page_and_findings(run_folder: Path) -> None:
     for folder in (path for path in run_folder.iterdir() if path.is_dir()):
         report = json.loads((folder / "report.json").read_text())
-        assert {"report.html", "findings.csv"} <= set(report["files"])
-        rows = (folder / "findings.csv").read_text().splitlines()[1:]
-        found = report["result"]["findings"]
+        assert {"report.html", "regions.csv"} <= set(report["files"])
+        rows = (folder / "regions.csv").read_text().splitlines()[1:]
+        found = report["result"]["regions"]
         assert found["count"] == found["listed"] == len(rows) == 2
         assert found["voxels"] == sum(int(row.split(",")[1]) for row in rows)
         assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
@@ -174,7 +176,12 @@ def test_a_failure_leaves_neither_page_nor_folder(tmp_path: Path, monkeypatch: p
     source = write_series(tmp_path / "s")
     code, _ = screen(source, tmp_path / "out", BrightSpotScorer())
     assert code is ExitCode.DISK
-    assert {path.name for path in (tmp_path / "out").iterdir()} <= {"index.html", "summary.json", "summary.csv"}
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."} <= {
+        "index.html",
+        "run.json",
+        "summary.json",
+        "summary.csv",
+    }
 
 
 def test_a_broken_encoder_refuses_the_series_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,14 +346,16 @@ def test_numbers_are_readable() -> None:
 def test_a_crop_and_another_plane_have_pages_too(tmp_path: Path) -> None:
     source = write_series(tmp_path / "s", marked_voxels((40, 36, 10), (20, 18, 5)))
     for number_, options in enumerate(({"plane": "sagittal"}, {"crop": True, "channels": "neighbours"})):
-        volume = VolumeOptions(window="900/450", threshold=0.9, **options)
-        code, _ = screen(source, tmp_path / str(number_), BrightSpotScorer(), ScreeningOptions(volume=volume))
+        volume = VolumeOptions(window="900/450", **options)
+        rule = DecisionRule("volumes", threshold=0.9)
+        settings = ScreeningOptions(volume=volume, rule=rule)
+        code, _ = screen(source, tmp_path / str(number_), BrightSpotScorer(), settings)
         assert code is ExitCode.DONE
         (page,) = (tmp_path / str(number_)).glob("*/report.html")
         (block,) = re.findall(r'id="data">(.*?)</script>', page.read_text())
         data = json.loads(block)
-        assert len(data["findings"]) == 1
-        assert data["findings"][0]["pixel"] is not None
+        assert len(data["regions"]) == 1
+        assert data["regions"][0]["pixel"] is not None
         assert data["spacing"] is not None
 
 
@@ -355,7 +364,7 @@ def test_images_that_are_no_volume_have_no_millimetres(tmp_path: Path) -> None:
         del dataset.ImagePositionPatient
 
     source = write_series(tmp_path / "s", edit=without_position)
-    from anomalib_zsad.volumes.reading.loading import ReadingOptions
+    from anomalib_zsad.volumes.options import ReadingOptions
 
     options = ScreeningOptions(reading=ReadingOptions(mode="2d"), volume=VolumeOptions(window="900/450"))
     code, _ = screen(source, tmp_path / "out", BrightSpotScorer(), options)

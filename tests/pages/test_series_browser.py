@@ -177,7 +177,7 @@ def test_a_finding_jumps_to_its_peak(browser: Browser, series_page: Path, size: 
     browser.open(series_page, size)
     browser.slide("#slice", 2)
     browser.shown()
-    buttons = browser.all("[data-finding]")
+    buttons = browser.all("[data-region]")
     assert len(buttons) == 2
     before = browser.mean("marks", 3)
     browser.run("arguments[0].click()", buttons[1])
@@ -188,9 +188,9 @@ def test_a_finding_jumps_to_its_peak(browser: Browser, series_page: Path, size: 
 
 
 def test_the_table_of_findings_is_that_of_the_file(page: Browser, series_page: Path) -> None:
-    rows = (series_page.parent / "findings.csv").read_text().splitlines()
+    rows = (series_page.parent / "regions.csv").read_text().splitlines()
     assert len(rows) == 3
-    cells = [cell.text for cell in page.all("#findings tbody tr")[0].find_elements("css selector", "td")]
+    cells = [cell.text for cell in page.all("#regions tbody tr")[0].find_elements("css selector", "td")]
     first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
     assert cells[0] == f"{float(first['peak']):.3f}"
     assert float(cells[1].replace(",", "")) == pytest.approx(float(first["volume_mm3"]), rel=0.01)

@@ -66,7 +66,8 @@ def wheel(tmp_path_factory):
 
 
 def pip(command, *arguments, python=None):
-    """Run pip offline, without dependencies."""
+    """Run pip offline, without dependencies, and never into the environment that runs the tests."""
+    assert command == "wheel" or python is not None or "--target" in arguments
     chosen = [] if python is None else ["--python", str(python)]
     full = [sys.executable, "-m", "pip", *chosen, command, "--quiet", "--no-deps", "--no-index", *map(str, arguments)]
     done = subprocess.run(full, capture_output=True, text=True, check=False)

@@ -11,15 +11,15 @@ import pytest
 from pydicom.dataset import Dataset
 
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, TooFewNormalsError
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.screening.calibrate_volumes import calibrate_volumes
-from anomalib_zsad.screening.decisions import DecisionRule
 from anomalib_zsad.screening.normal_volumes import Normals, find_volumes, volumes_of_datamodule
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
-from anomalib_zsad.volumes.reading.loading import ReadingOptions
+from anomalib_zsad.volumes.options import ReadingOptions
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import affines, write_nifti, write_series
 
@@ -91,7 +91,7 @@ def screened(folder: Path, output: Path, rule: DecisionRule, **options: Any) -> 
 def test_scores_are_those_of_screening(normal_folder: Path, tmp_path: Path, plane: Any) -> None:
     options = VolumeOptions(window="900/450", plane=plane, top_k=2, batch_size=3, pages=False)
     made = calibrate(found(normal_folder)[0], options)
-    code, entries = screened(normal_folder, tmp_path / "out", DecisionRule(made, 0.05), volume=options)
+    code, entries = screened(normal_folder, tmp_path / "out", DecisionRule("volumes", made, 0.05), volume=options)
     assert code is ExitCode.DONE
     assert sorted(unit[0] for unit in made.scores["volume"]) == sorted(entry.volume_score for entry in entries)
     p_values = sorted(entry.volume_p_value for entry in entries)
@@ -112,7 +112,7 @@ def test_a_normal_volume_shows_a_lesion_exactly_where_it_reaches_the_mask_thresh
     bright = int(np.ceil(900 * np.sqrt(threshold))) + 1
     write_nifti(tmp_path / "in" / "above.nii.gz", voxels(100, bright), AFFINE)
     write_nifti(tmp_path / "in" / "below.nii.gz", voxels(100, bright - 3), AFFINE)
-    _, entries = screened(tmp_path / "in", tmp_path / "out", DecisionRule(calibration, 0.05))
+    _, entries = screened(tmp_path / "in", tmp_path / "out", DecisionRule("volumes", calibration, 0.05))
     reports = [json.loads((tmp_path / "out" / entry.series / "report.json").read_text()) for entry in entries]
     areas = []
     for entry in entries:
@@ -226,7 +226,7 @@ def test_volumes_of_several_kinds_are_refused_unless_one_is_chosen(tmp_path: Pat
         calibrate(found(folder)[0])
     made = calibrate(found(folder)[0], only={"plane": "axial"})
     assert (made.units, dict(made.left_out)) == (20, {"plane is sagittal": 2})
-    code, entries = screened(folder, tmp_path / "out", DecisionRule(made, 0.05))
+    code, entries = screened(folder, tmp_path / "out", DecisionRule("volumes", made, 0.05))
     assert code is ExitCode.SOME_REFUSED
     refused = [entry for entry in entries if entry.status == "refused"]
     assert len(refused) == 2
@@ -280,7 +280,7 @@ def test_a_datamodules_patients_are_the_units(tmp_path: Path) -> None:
 
 
 def test_a_volume_that_was_calibrated_on_is_told(normal_folder: Path, calibration: Calibration, tmp_path: Path) -> None:
-    _, entries = screened(normal_folder, tmp_path / "out", DecisionRule(calibration, 0.05))
+    _, entries = screened(normal_folder, tmp_path / "out", DecisionRule("volumes", calibration, 0.05))
     assert {entry.status for entry in entries} == {"done with warnings"}
     assert "its p-values are no evidence" in entries[0].findings[-1].message
 
@@ -292,7 +292,7 @@ def test_settings_that_differ_are_refused_before_anything_is_written(
         options = VolumeOptions(**{"window": "900/450", **change})
         name, value = next(iter(change.items()))
         with pytest.raises(CalibrationMismatchError, match=f"screening.{name} was .* and is {value!r} now"):
-            screened(normal_folder, tmp_path / "out", DecisionRule(calibration, 0.05), volume=options)
+            screened(normal_folder, tmp_path / "out", DecisionRule("volumes", calibration, 0.05), volume=options)
     assert not (tmp_path / "out").exists()
 
 
@@ -300,11 +300,15 @@ def test_a_run_is_not_resumed_with_another_calibration_or_rate(
     normal_folder: Path, calibration: Calibration, tmp_path: Path
 ) -> None:
     (one,) = itertools.islice(normal_folder.iterdir(), 1)
-    screened(one, tmp_path / "out", DecisionRule(calibration, 0.05))
-    for rule in (DecisionRule(calibration, 0.1), DecisionRule(), DecisionRule(calibration, 0.05, uncertainty=2)):
+    screened(one, tmp_path / "out", DecisionRule("volumes", calibration, 0.05))
+    for rule in (
+        DecisionRule("volumes", calibration, 0.1),
+        DecisionRule("volumes"),
+        DecisionRule("volumes", calibration, 0.05, uncertainty=2),
+    ):
         with pytest.raises(OutputInUseError, match=r"a run with other settings \(decisions\)"):
             screened(one, tmp_path / "out", rule, resume=True)
-    again = screened(one, tmp_path / "out", DecisionRule(calibration, 0.05), resume=True)[1][0]
+    again = screened(one, tmp_path / "out", DecisionRule("volumes", calibration, 0.05), resume=True)[1][0]
     assert again.volume_p_value is not None
     assert again.volume_decision in {"normal", "uncertain", "abnormal"}
     assert again.uncertain_slices is not None

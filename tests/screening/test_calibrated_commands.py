@@ -9,13 +9,13 @@ import pytest
 from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.cli import main
 from anomalib_zsad.demo.phantoms import make_phantom, write_nifti
-from anomalib_zsad.scoring import model_scorer
+from anomalib_zsad.scoring import build
 from tests.calibration.calibrations import of_images, of_volumes
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.screening.test_calibrate_volumes import write_normals
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_data"
-MODEL = ("--allow-untrained", "--backbone", "demo", "--device", "cpu")
+MODEL = ("--allow-untrained", "--model.backbone", "demo", "--device", "cpu")
 
 
 def call(*arguments: object) -> int:
@@ -24,7 +24,7 @@ def call(*arguments: object) -> int:
 
 @pytest.fixture
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_scorer, "build_scorer", lambda *_: BrightSpotScorer())
+    monkeypatch.setattr(build, "build_scorer", lambda *_: BrightSpotScorer())
 
 
 def test_from_normal_phantoms_to_calibrated_screening(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,7 +33,7 @@ def test_from_normal_phantoms_to_calibrated_screening(tmp_path: Path, capsys: py
         name = f"{phantom.name}.nii.gz"
         folder = tmp_path / ("new" if seed == 120 else "normals")
         write_nifti(folder / name, phantom.voxels[::2, ::2, 5:8], phantom.affine)
-    model = (*MODEL, "--set", "num_samples=2", "--class-name", "brain", "--modality", "CT", "--window", "brain")
+    model = (*MODEL, "--model.num_samples", "2", "--class-name", "brain", "--modality", "CT", "--window", "brain")
     assert call("calibrate", "-i", tmp_path / "normals", "-o", tmp_path / "c.json", *model) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "needs 99 patients" in told
@@ -62,7 +62,7 @@ def test_from_normal_phantoms_to_calibrated_screening(tmp_path: Path, capsys: py
             assert row["decision"] in {"normal", "abnormal", "uncertain"}
 
     other = ("screen", "-i", tmp_path / "new", "-o", tmp_path / "other", *model)
-    assert call(*other, *rate, "--set", "num_samples=3") == 2
+    assert call(*other, *rate, "--model.num_samples", "3") == 2
     error = capsys.readouterr().err
     assert "model.constants.num_samples was 2 and is 3 now" in error
     assert not (tmp_path / "other").exists()
@@ -147,11 +147,11 @@ def test_screen_refuses_what_makes_no_sense(
         (("-i", "empty"), "empty holds neither images nor volumes"),
         (("-i", "both"), "both holds both images (1) and files of volumes (1); give a folder of one kind, or say"),
         (("-i", "few", "--patient", "x"), "has no group in parentheses"),
+        (("-i", "few", "--window", "head"), "unknown window 'head'"),
         (("-i", "few", "--only", "scanner=A"), "--only takes modality=..., window=... or plane=..., not 'scanner=A'"),
-        (("--target", "few"), "'few' is no DATAMODULE:ROOT; give a folder of normal cases with --input"),
-        (("--target", "VolumeDataModule:few?window=brain"), "say window with --window and not in the target"),
-        (("--target", "VolumeDataModule:few?colour=red"), "VolumeDataModule cannot be built with colour"),
-        (("--target", "Nonsense:few"), "'Nonsense' is no data set of anomalib"),
+        (("-i", "VolumeDataModule:few?window=brain"), "say window with --window and not in the input"),
+        (("-i", "VolumeDataModule:few?colour=red"), "VolumeDataModule cannot be built with colour"),
+        (("-i", "Nonsense:few"), "'Nonsense' is no data set of anomalib"),
         (("-i", "few/one.nii.gz", "--kind", "images"), "is no folder; give a folder of normal images"),
     ],
 )
@@ -188,18 +188,16 @@ def test_a_datamodule_of_volumes_is_calibrated_on(tmp_path: Path, capsys: pytest
     write_normals(tmp_path / "images", 20)
     target = f"VolumeDataModule:{tmp_path}?modality=CT"
     options = ("--allow-untrained", "--window", "900/450")
-    assert call("calibrate", "--target", target, "-o", tmp_path / "c.json", *options) == 0
+    assert call("calibrate", "-i", target, "-o", tmp_path / "c.json", *options) == 0
     assert Calibration.load(tmp_path / "c.json").population["modality"] == {"CT": 20}
-    assert call("calibrate", "--target", target, "-o", tmp_path / "d.json", *options, "--patient", r"sub-(\d)") == 2
+    assert call("calibrate", "-i", target, "-o", tmp_path / "d.json", *options, "--patient", r"sub-(\d)") == 2
     assert "20 volumes of 2 normal patients cannot calibrate" in capsys.readouterr().err
 
 
 def test_normal_images_of_a_category_are_calibrated_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = f"FolderTree:{SAMPLES / 'industrial'}"
     output = ("-o", tmp_path / "c.json")
-    assert (
-        call("calibrate", "--target", target, "--category", "leather", *output, *MODEL, "--set", "num_samples=2") == 0
-    )
+    assert call("calibrate", "-i", target, "--category", "leather", *output, *MODEL, "--model.num_samples", "2") == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "left out: abnormal (24)" in told
     made = Calibration.load(tmp_path / "c.json")

@@ -1,6 +1,5 @@
 """The commands `screen` and `info` as a user calls them."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -8,9 +7,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from anomalib_zsad.cli import info, screen
-from anomalib_zsad.scoring import model_scorer
-from anomalib_zsad.scoring.model_scorer import ModelScorer, build_scorer, resolve_device
+from anomalib_zsad.cli import main
+from anomalib_zsad.scoring import build
+from anomalib_zsad.scoring.build import build_scorer
+from anomalib_zsad.scoring.device import resolve_device
+from anomalib_zsad.scoring.model_scorer import ModelScorer
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import SHAPE, affines, marked_voxels, write_nifti, write_series
 
@@ -18,18 +19,12 @@ SAMPLES = Path(__file__).resolve().parents[2] / "sample_data" / "medical"
 
 
 def call(*arguments: object) -> int:
-    parser = argparse.ArgumentParser(prog="anomalib-zsad")
-    subparsers = parser.add_subparsers(dest="command", required=True)
-    commands = {"screen": screen, "info": info}
-    for command in commands.values():
-        command.add_parser(subparsers)
-    args = parser.parse_args([str(argument) for argument in arguments])
-    return int(commands[args.command].run(args))
+    return int(main([str(argument) for argument in arguments]))
 
 
 @pytest.fixture
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_scorer, "build_scorer", lambda *_: BrightSpotScorer())
+    monkeypatch.setattr(build, "build_scorer", lambda *_: BrightSpotScorer())
 
 
 @pytest.mark.usefixtures("fake_model")
@@ -60,7 +55,6 @@ def test_screen_tells_what_became_of_every_series(tmp_path: Path, capsys: pytest
         (("--allow-untrained", "--max-volume-gib", "inf"), "--max-volume-gib must be a number above 0"),
         (("--allow-untrained", "--max-volume-gib", "nan"), "--max-volume-gib must be a number above 0"),
         (("--allow-untrained", "--volume-index", "-1"), "--volume-index is at least 0"),
-        (("--allow-untrained", "--set", "x"), "--set takes KEY=VALUE"),
         (("--allow-untrained", "-i", "/nowhere/at/all"), "nothing at the input path"),
         (("--allow-untrained", "-i", "x" * 300), "File name too long"),
     ],
@@ -93,18 +87,18 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_models_and_devices_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="There is no model 'Best'"):
-        build_scorer("Best", None, {})
+    with pytest.raises(ValueError, match="there is no model 'Best'"):
+        build_scorer(None, "Best", {})
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
-        build_scorer("BayesPFL", tmp_path / "none.ckpt", {})
+        build_scorer(tmp_path / "none.ckpt", "BayesPFL", {})
     with pytest.raises(ValueError, match="unknown device 'tpu9x'"):
         resolve_device("tpu9x")
     with pytest.raises(ValueError, match="there is no device 'meta' to compute on"):
         resolve_device("meta")
-    with pytest.raises(ValueError, match=r"the model cannot score on cpu: A prompt of .* use a shorter class name"):
-        build_scorer("BayesPFL", None, {"backbone": "demo"}, class_name="brain " * 100)
+    with pytest.raises(ValueError, match=r"the model cannot score on cpu: a prompt of .* use a shorter class name"):
+        build_scorer(None, "BayesPFL", {"backbone": "demo"}, class_name="brain " * 100)
     with pytest.raises(ValueError, match="cannot be built with backbone, flavour"):
-        build_scorer("BayesPFL", None, {"backbone": "demo", "flavour": 1})
+        build_scorer(None, "BayesPFL", {"backbone": "demo", "flavour": 1})
 
 
 def test_info_lists_geometry_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +106,7 @@ def test_info_lists_geometry_and_writes_nothing(tmp_path: Path, capsys: pytest.C
     write_nifti(tmp_path / "mr.nii.gz", marked_voxels(), affines()["las"])
     write_nifti(tmp_path / "mask.nii.gz", (marked_voxels() > 500).astype(np.uint8), affines()["las"])
     before = sorted(tmp_path.rglob("*"))
-    assert call("info", tmp_path, "--json") == 0
+    assert call("info", "-i", tmp_path, "--json") == 0
     items = {item["kind"] + item["status"]: item for item in json.loads(capsys.readouterr().out)}
     assert items["dicomready"]["shape"] == list(SHAPE)
     assert items["dicomready"]["orientation"] == "PIR"
@@ -125,21 +119,21 @@ def test_info_lists_geometry_and_writes_nothing(tmp_path: Path, capsys: pytest.C
 def test_info_checks_pixels_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = write_series(tmp_path / "b") / "f001.dcm"
     broken.write_bytes(broken.read_bytes()[:-30])
-    assert call("info", tmp_path) == 0
-    assert call("info", tmp_path, "--check") == 5
+    assert call("info", "-i", tmp_path) == 0
+    assert call("info", "-i", tmp_path, "--check") == 5
     out = capsys.readouterr().out
     assert "truncated" in out
     assert "f001.dcm" not in out
-    assert call("info", tmp_path, "--check", "--source-names") == 5
+    assert call("info", "-i", tmp_path, "--check", "--source-names") == 5
     assert "f001.dcm" in capsys.readouterr().out
 
 
 def test_info_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("info", tmp_path) == 3
+    assert call("info", "-i", tmp_path) == 3
     assert "nothing was found" in capsys.readouterr().out
-    assert call("info", tmp_path / "none") == 2
+    assert call("info", "-i", tmp_path / "none") == 2
     assert "nothing at the input path" in capsys.readouterr().err
-    assert call("info", "x" * 300) == 2
+    assert call("info", "-i", "x" * 300) == 2
     assert "File name too long" in capsys.readouterr().err
 
 
@@ -154,7 +148,7 @@ def test_a_model_of_the_package_screens_a_phantom(tmp_path: Path) -> None:
     """With the demonstration backbone, untrained: the plumbing from prompt to map, not accuracy."""
     image = nibabel.load(SAMPLES / "brain_mr" / "images" / "lesion.nii.gz")
     nibabel.save(image.slicer[:, :, 10:13], tmp_path / "v.nii.gz")
-    arguments = ("--allow-untrained", "--backbone", "demo", "--set", "num_samples=2", "--class-name", "brain")
+    arguments = ("--allow-untrained", "--model.backbone", "demo", "--model.num_samples", "2", "--class-name", "brain")
     outputs = []
     for name in ("one", "two"):
         code = call(
@@ -176,7 +170,7 @@ def test_a_model_of_the_package_screens_a_phantom(tmp_path: Path) -> None:
 def test_scores_do_not_depend_on_the_batch(tmp_path: Path) -> None:
     import torch
 
-    scorer = build_scorer("BayesPFL", None, {"backbone": "demo", "num_samples": 2})
+    scorer = build_scorer(None, "BayesPFL", {"backbone": "demo", "num_samples": 2})
     assert isinstance(scorer, ModelScorer)
     images = torch.rand(3, 3, 40, 56, generator=torch.Generator().manual_seed(0))
     whole = scorer(images)

@@ -17,9 +17,10 @@ import SimpleITK
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.outputs.exit_codes import ExitCode
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import (
     MARK,
@@ -38,7 +39,8 @@ PLANES = ("native", "axial", "coronal", "sagittal")
 
 def run(location: Path, output: Path, **volume: object) -> Path:
     """Screen one series and give its output folder."""
-    options = ScreeningOptions(volume=VolumeOptions(**{"window": "900/450", "threshold": 0.9, **volume}))
+    rule = DecisionRule("volumes", threshold=float(volume.pop("threshold", 0.9)))
+    options = ScreeningOptions(volume=VolumeOptions(**{"window": "900/450", **volume}), rule=rule)
     code, entries = screen(location, output, BrightSpotScorer(), options)
     assert code is ExitCode.DONE, entries
     (folder,) = [path for path in output.iterdir() if path.is_dir()]
@@ -131,7 +133,7 @@ def test_the_seg_of_one_part_of_an_enhanced_file(tmp_path: Path) -> None:
     stranger = dataset.PerFrameFunctionalGroupsSequence[0]
     stranger.PlaneOrientationSequence[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
     dataset.save_as(source)
-    options = ScreeningOptions(volume=VolumeOptions(window="900/450", threshold=0.9))
+    options = ScreeningOptions(volume=VolumeOptions(window="900/450"), rule=DecisionRule("volumes", threshold=0.9))
     _, entries = screen(source, tmp_path / "out", BrightSpotScorer(), options)
     assert sorted(entry.status for entry in entries) == ["done with warnings", "skipped"]
     (path,) = (tmp_path / "out").rglob("lesions_seg.dcm")
@@ -397,7 +399,6 @@ def test_crop_and_neighbours_reach_the_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"threshold": 1.5}, "threshold is in"),
         ({"batch_size": 0}, "at least 1"),
         ({"output_types": ("png",)}, "not png"),
         ({"output_types": ()}, "not nothing"),

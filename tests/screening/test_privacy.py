@@ -1,6 +1,5 @@
 """No patient data in outputs, names or messages, but for the patient module of a DICOM SEG."""
 
-import argparse
 import base64
 import gzip
 import io
@@ -17,10 +16,10 @@ from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from anomalib_zsad.cli import info
-from anomalib_zsad.cli import screen as screen_command
-from anomalib_zsad.scoring import model_scorer
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.cli import main
+from anomalib_zsad.scoring import build
+from anomalib_zsad.screening.options import ScreeningOptions
+from anomalib_zsad.screening.screen import screen
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import affines, marked_voxels, write_nifti, write_series
 
@@ -83,11 +82,8 @@ def planted(tmp_path: Path) -> Path:
     return source
 
 
-def call(command: object, *arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    name = command.__name__.rpartition(".")[2]
-    return int(command.run(parser.parse_args([name, *map(str, arguments)])))
+def call(command: str, *arguments: object) -> int:
+    return int(main([command, *map(str, arguments)]))
 
 
 def content_of(path: Path) -> bytes:
@@ -114,11 +110,11 @@ def test_plenty_is_planted() -> None:
 def test_no_patient_data_in_any_output_but_the_segs_patient_module(
     planted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_scorer, "build_scorer", lambda *_: BrightSpotScorer())
+    monkeypatch.setattr(build, "build_scorer", lambda *_: BrightSpotScorer())
     capfd.readouterr()
-    assert call(screen_command, "-i", planted, "-o", tmp_path / "out", "--allow-untrained", "--std-map") == 4
-    assert call(info, planted, "--check") == 4
-    assert call(info, planted, "--check", "--json") == 4
+    assert call("screen", "-i", planted, "-o", tmp_path / "out", "--allow-untrained", "--std-map") == 4
+    assert call("info", "-i", planted, "--check") == 4
+    assert call("info", "-i", planted, "--check", "--json") == 4
     captured = capfd.readouterr()
     assert "truncated" in captured.out
     assert not any(secret in captured.out + captured.err for secret in SECRETS)

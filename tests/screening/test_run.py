@@ -18,9 +18,9 @@ from anomalib_zsad.outputs.disk_errors import DiskError
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.scoring.scores import SliceScores
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
-from anomalib_zsad.volumes.reading.loading import ReadingOptions
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
+from anomalib_zsad.volumes.options import ReadingOptions
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import SHAPE, affines, marked_voxels, write_nifti, write_series
 
@@ -118,7 +118,7 @@ def test_33_a_failing_model_leaves_no_half_series_and_no_message_with_data(tmp_p
     options = ScreeningOptions(volume=VolumeOptions(batch_size=2))
     code, entries = screen(tmp_path / "in", tmp_path / "out", BrightSpotScorer(fail_after=4), options)
     assert code is ExitCode.SOME_REFUSED
-    assert entries[1].reason.startswith("unexpected RuntimeError in scored_batches.py, line ")
+    assert entries[1].reason.startswith("unexpected RuntimeError in volume_pass.py, line ")
     assert "SECRET" not in (tmp_path / "out" / "summary.json").read_text()
     assert len([path for path in (tmp_path / "out").iterdir() if path.is_dir()]) == 1
 
@@ -170,12 +170,12 @@ def test_a_series_that_grew_is_not_passed_off_as_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"settings": 3}'])
-def test_a_damaged_summary_is_no_earlier_run(tmp_path: Path, content: str) -> None:
+def test_a_damaged_record_is_no_earlier_run(tmp_path: Path, content: str) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "summary.json").write_text(content)
-    with pytest.raises(OutputInUseError, match=r"summary.json .* earlier run's; choose a new folder"):
+    (tmp_path / "out" / "run.json").write_text(content)
+    with pytest.raises(OutputInUseError, match=r"run.json .* earlier run's; choose a new folder"):
         screen(write_series(tmp_path / "s"), tmp_path / "out", BrightSpotScorer(), ScreeningOptions(resume=True))
-    assert (tmp_path / "out" / "summary.json").read_text() == content
+    assert (tmp_path / "out" / "run.json").read_text() == content
 
 
 def test_33_a_kill_before_the_first_summary_leaves_a_folder_to_use(tmp_path: Path) -> None:
@@ -208,7 +208,8 @@ def test_33_a_full_disk_ends_the_run_without_half_files(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from anomalib_zsad.screening.screen import screen, ScreeningOptions
+from anomalib_zsad.screening.screen import screen
+from anomalib_zsad.screening.options import ScreeningOptions
 sys.path.insert(0, sys.argv[3])
 from tests.screening.bright_spot import BrightSpotScorer
 class Slow(BrightSpotScorer):
@@ -254,7 +255,7 @@ def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
     screen(source, tmp_path / "out", BrightSpotScorer())
     with pytest.raises(OutputInUseError, match="give --resume"):
         screen(source, tmp_path / "out", BrightSpotScorer())
-    other = ScreeningOptions(resume=True, volume=VolumeOptions(threshold=0.2))
+    other = ScreeningOptions(resume=True, volume=VolumeOptions(top_k=3))
     with pytest.raises(OutputInUseError, match=r"other settings \(volume\)"):
         screen(source, tmp_path / "out", BrightSpotScorer(), other)
 

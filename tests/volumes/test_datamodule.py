@@ -10,10 +10,11 @@ from anomalib import TaskType
 from anomalib.data import AnomalibDataModule
 from jsonargparse import ArgumentParser
 
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.data.items import ClassNamedBatch
 from anomalib_zsad.demo.phantoms import make_phantom, write_phantom
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from anomalib_zsad.volumes import VolumeDataModule
 from anomalib_zsad.volumes.datasets.datamodule import slice_identity, split_by_patient
 from anomalib_zsad.volumes.datasets.layouts import Case, LayoutOptions, find_cases
@@ -124,7 +125,7 @@ def test_dicom_tree_with_segmentations(tmp_path: Path) -> None:
         dataset.PatientID = "ZZSECRET"
 
     source = write_series(tmp_path / "tree" / "ct", edit=name_patient)
-    options = ScreeningOptions(volume=VolumeOptions(window="900/450", threshold=0.9))
+    options = ScreeningOptions(volume=VolumeOptions(window="900/450"), rule=DecisionRule("volumes", threshold=0.9))
     screen(source, tmp_path / "out", BrightSpotScorer(), options)
     (seg,) = (tmp_path / "out").rglob("lesions_seg.dcm")
     (tmp_path / "tree" / "seg").mkdir()

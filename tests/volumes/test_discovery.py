@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_zsad.volumes.input_files import SizeBudget, ZipMember
+from anomalib_zsad.volumes.input_files import ZipMember
+from anomalib_zsad.volumes.options import SizeBudget
 from anomalib_zsad.volumes.reading.discovery import discover
 from tests.volumes.volume_builders import (
     affines,

@@ -227,8 +227,9 @@ def write_repeated(folder: Path, values: tuple[float, ...], keyword: str | None)
     ],
 )
 def test_09_frames_at_one_position_are_split(tmp_path: Path, keyword: str, label: str) -> None:
+    from anomalib_zsad.volumes.options import ReadingOptions
     from anomalib_zsad.volumes.reading.discovery import discover
-    from anomalib_zsad.volumes.reading.loading import ReadingOptions, plan_jobs
+    from anomalib_zsad.volumes.reading.loading import plan_jobs
 
     folder = write_repeated(tmp_path / "s", (50, 800), keyword)
     volumes, findings = read_all(folder)

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from anomalib_zsad.volumes.input_files import SizeBudget
+from anomalib_zsad.volumes.options import SizeBudget
 from anomalib_zsad.volumes.reading.nifti_reader import NiftiVolumeReader, read_nifti
 from tests.volumes.volume_builders import (
     SHAPE,

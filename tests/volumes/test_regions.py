@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from anomalib_zsad.records.region_rows import region_rows, regions_csv
 from anomalib_zsad.volumes.map_file import MapFile
-from anomalib_zsad.volumes.regions import Region, Regions, RegionSearch, find_regions, regions_csv, voxel_volumes
+from anomalib_zsad.volumes.regions import Region, Regions, RegionSearch, find_regions, voxel_volumes
 from anomalib_zsad.volumes.volume import SliceSource, Units, Volume
 from tests.volumes.volume_builders import affines
 
@@ -148,12 +149,12 @@ def test_uneven_slices_reach_half_way_to_their_neighbours(tmp_path: Path) -> Non
 def test_the_table_has_a_row_for_each_region() -> None:
     known = Region(12, 34.5, 0.875, (3, 2, 1), (-7.25, 0.0, 9.0), (1, 2, 0), (3, 4, 1))
     unknown = Region(1, None, 0.5, (0, 0, 0), None, (0, 0, 0), (0, 0, 0))
-    first, second = csv.DictReader(io.StringIO(regions_csv([known, unknown], axis=0)))
-    assert first["finding"] == "1"
+    first, second = csv.DictReader(io.StringIO(regions_csv(region_rows([known, unknown], axis=0))))
+    assert first["region"] == "1"
     assert (first["volume_mm3"], first["peak"], first["voxels"]) == ("34.5", "0.875", "12")
     assert (first["peak_slice"], first["first_slice"], first["last_slice"]) == ("3", "1", "3")
     assert (first["peak_x_mm"], first["peak_y_mm"], first["peak_z_mm"]) == ("-7.25", "0", "9")
-    assert second["finding"] == "2"
+    assert second["region"] == "2"
     assert second["volume_mm3"] == second["peak_x_mm"] == ""
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from anomalib_zsad.volumes.options import CT_PRESETS, check_window
 from anomalib_zsad.volumes.volume import SliceSource, Units, Volume
-from anomalib_zsad.volumes.windowing import CT_PRESETS, check_window, choose_window, percentile_window, sample_voxels
+from anomalib_zsad.volumes.windowing import choose_window, percentile_window, sample_voxels
 
 
 def make_volume(voxels: np.ndarray, units: Units = Units.ARBITRARY, modality: str = "", body_part: str = "") -> Volume:

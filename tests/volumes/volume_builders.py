@@ -12,8 +12,9 @@ from pydicom.sequence import Sequence
 from anomalib_zsad.demo.phantom_dicom import slice_dataset
 from anomalib_zsad.volumes.faults import Finding, SeriesRefusedError
 from anomalib_zsad.volumes.geometry import LPS_TO_RAS
+from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.discovery import discover
-from anomalib_zsad.volumes.reading.loading import ReadingOptions, plan_jobs
+from anomalib_zsad.volumes.reading.loading import plan_jobs
 from anomalib_zsad.volumes.volume import Volume
 
 SHAPE = (12, 10, 6)

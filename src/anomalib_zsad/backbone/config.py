@@ -70,7 +70,7 @@ class BackboneConfig:
         native_image_size: Side in pixels of the images the weights were pretrained on.
         context_length: Longest token sequence of the text tower.
         vocab_size: Number of token embeddings.
-        activation: Activation that these weights need whatever the method says; ``None`` leaves it to the method.
+        activation: Activation that these weights need whatever the method says; `None` leaves it to the method.
     """
 
     name: str
@@ -97,32 +97,30 @@ class BackboneConfig:
         return tuple(sorted({max(1, round(depth * quarter / 4)) for quarter in (1, 2, 3, 4)}))
 
     def check_image_size(self, image_size: int) -> None:
-        """Raise ``ValueError`` unless the patches tile an image of this side."""
+        """Raise `ValueError` unless the patches tile an image of this side."""
         if image_size < self.patch_size or image_size % self.patch_size:
             nearest = max(1, round(image_size / self.patch_size)) * self.patch_size
-            msg = (
+            raise ValueError(
                 f"image_size {image_size} is not a multiple of the patch size {self.patch_size} of backbone "
-                f"'{self.name}'; the nearest that is: {nearest}."
+                f"'{self.name}'; the nearest that is: {nearest}"
             )
-            raise ValueError(msg)
 
     def check_layers(self, layers: tuple[int, ...]) -> None:
-        """Raise ``ValueError`` unless every layer (counted from 1) is one of the vision tower's blocks."""
+        """Raise `ValueError` unless every layer (counted from 1) is one of the vision tower's blocks."""
         depth = self.vision.layers
         absent = [layer for layer in layers if not 1 <= layer <= depth]
         if absent or not layers or len(set(layers)) != len(layers):
-            msg = (
+            raise ValueError(
                 f"layers {tuple(layers)} does not fit backbone '{self.name}', whose vision tower has blocks 1 to "
-                f"{depth}; name each block once, for example {self.default_layers}."
+                f"{depth}; name each block once, for example {self.default_layers}"
             )
-            raise ValueError(msg)
 
 
 def load_config(backbone: str) -> BackboneConfig:
     """Read a backbone's configuration.
 
     Args:
-        backbone: ``"demo"``, a model name that open_clip knows, or the path of an open_clip JSON configuration.
+        backbone: `"demo"`, a model name that open_clip knows, or the path of an open_clip JSON configuration.
 
     Raises:
         FileNotFoundError: A path was given and there is no file.
@@ -141,42 +139,42 @@ def load_config(backbone: str) -> BackboneConfig:
     raw = None if ":" in backbone else get_model_config(backbone)
     if raw is None:
         plain = ", ".join(name for name in list_models() if name.startswith("ViT-L-14"))
-        msg = (
-            f"Unknown backbone '{backbone}'. Give '{DEMO}', the path of an open_clip JSON configuration, or a name "
+        raise ValueError(
+            f"unknown backbone '{backbone}'. Give '{DEMO}', the path of an open_clip JSON configuration, or a name "
             f"that open_clip lists (open_clip.list_models()), such as {plain}."
         )
-        raise ValueError(msg)
     return _parse(backbone, raw)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        msg = f"There is no backbone configuration at '{path}'."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"there is no backbone configuration at '{path}'")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        msg = f"'{path}' is not a JSON file ({error}); an open_clip model configuration is expected."
-        raise ValueError(msg) from error
+        raise ValueError(
+            f"'{path}' is not a JSON file ({error}); an open_clip model configuration is expected"
+        ) from error
     return raw.get("model_cfg", raw) if isinstance(raw, dict) else {}
 
 
 def _parse(name: str, raw: dict[str, Any]) -> BackboneConfig:
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in raw]
     if missing:
-        msg = f"The configuration of backbone '{name}' lacks {', '.join(missing)}; an open_clip one has them."
-        raise ValueError(msg)
+        raise ValueError(
+            f"the configuration of backbone '{name}' lacks {', '.join(missing)}; an open_clip one has them"
+        )
     vision, text = raw["vision_cfg"], raw["text_cfg"]
     _check_plain(name, "vision_cfg", vision, _PLAIN_VISION)
     _check_plain(name, "text_cfg", text, _PLAIN_TEXT)
     if not isinstance(vision.get("layers", 12), int):
-        msg = f"Backbone '{name}' is a ResNet (vision layers {vision['layers']}); a ViT is needed."
-        raise ValueError(msg)
+        raise ValueError(f"backbone '{name}' is a ResNet (vision layers {vision['layers']}); a ViT is needed")
     image_size = vision.get("image_size", 224)
     patch_size = vision.get("patch_size", 16)
     if not (isinstance(image_size, int) and isinstance(patch_size, int)):
-        msg = f"Backbone '{name}' has images of {image_size} and patches of {patch_size}; both must be square."
-        raise ValueError(msg)
+        raise ValueError(
+            f"backbone '{name}' has images of {image_size} and patches of {patch_size}; both must be square"
+        )
     vision_width, text_width = vision.get("width", 768), text.get("width", 512)
     return BackboneConfig(
         name=name,
@@ -203,8 +201,7 @@ def _parse(name: str, raw: dict[str, Any]) -> BackboneConfig:
 def _check_plain(name: str, section: str, raw: dict[str, Any], plain: dict[str, Any]) -> None:
     for key, accepted in plain.items():
         if raw.get(key, accepted) != accepted:
-            msg = (
-                f"Backbone '{name}' sets {section}.{key} = {raw[key]!r}; the methods need a plain CLIP ViT "
-                f"({key} = {accepted!r})."
+            raise ValueError(
+                f"backbone '{name}' sets {section}.{key} = {raw[key]!r}; the methods need a plain CLIP ViT "
+                f"({key} = {accepted!r})"
             )
-            raise ValueError(msg)

@@ -17,11 +17,11 @@ class FrozenCLIP(FrozenModule):
     """A CLIP ViT that never trains.
 
     Args:
-        backbone: ``"demo"``, an open_clip model name, or the path of an open_clip JSON configuration.
-        pretrained: open_clip tag or file; see :func:`anomalib_zsad.backbone.weights.load_weights`.
-        image_size: Side of the square input in pixels; ``None`` for what suits the backbone.
+        backbone: `"demo"`, an open_clip model name, or the path of an open_clip JSON configuration.
+        pretrained: open_clip tag or file; see `anomalib_zsad.backbone.weights.load_weights`.
+        image_size: Side of the square input in pixels; `None` for what suits the backbone.
         activation: Activation inside the blocks, unless the backbone's weights need one of their own.
-        position_resize: How the grid of position embeddings is brought to ``image_size``.
+        position_resize: How the grid of position embeddings is brought to `image_size`.
 
     Attributes:
         config: Shape of the backbone.
@@ -29,7 +29,7 @@ class FrozenCLIP(FrozenModule):
         fingerprint: Tells backbones apart by their weights, whatever they are called.
 
     Raises:
-        ValueError: The backbone is unknown or no plain CLIP ViT, or the patches do not tile ``image_size``.
+        ValueError: The backbone is unknown or no plain CLIP ViT, or the patches do not tile `image_size`.
         WeightsUnavailableError: The weights are not here and could not be fetched.
         WeightsMismatchError: The weights are another backbone's, or the file is damaged.
 
@@ -68,11 +68,11 @@ class FrozenCLIP(FrozenModule):
 
     @torch.no_grad()
     def encode_image(self, images: Tensor, layers: tuple[int, ...] = (), value_path: bool = False) -> ImageTokens:
-        """Tokens of normalised images (n, 3, side, side); see :meth:`VisionTower.forward`."""
+        """Tokens of normalised images (n, 3, side, side); see `VisionTower.forward`."""
         return self.vision(images, layers, value_path)
 
     def global_feature(self, tokens: ImageTokens) -> Tensor:
-        """CLIP's image feature ``ln_post(class token) @ proj``, (n, D)."""
+        """CLIP's image feature `ln_post(class token) @ proj`, (n, D)."""
         return self.vision.norm_and_project(tokens.class_token)
 
     def embed_names(self, names: Sequence[str]) -> tuple[Tensor, Tensor | None]:
@@ -82,7 +82,7 @@ class FrozenCLIP(FrozenModule):
             names: n texts, already in the words that the prompt should hold.
 
         Returns:
-            Vectors (n, length, Dt), and the index of each EOT (n,), or ``None`` where all stand last.
+            Vectors (n, length, Dt), and the index of each EOT (n,), or `None` where all stand last.
         """
         _, end_token = start_and_end_tokens()
         ids = [(*token_ids(name), end_token) for name in names]

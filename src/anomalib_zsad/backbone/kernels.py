@@ -2,10 +2,10 @@
 
 torch sends float32 matrix products on the CPU to MKL, which reaches half of the speed on AMD's processors; its fused
 attention stands on them in float32 and is slow in bfloat16. oneDNN's inner product, which torch ships for compiled
-graphs, is faster there and fuses bias, activation and residual. ``docs/performance.md`` has the figures. Answers are
+graphs, is faster there and fuses bias, activation and residual. `docs/performance.md` has the figures. Answers are
 the same within float rounding.
 
-Everything here equals plain torch operations, which are used wherever :func:`usable` says no: on other devices, while a
+Everything here equals plain torch operations, which are used wherever `usable` says no: on other devices, while a
 graph is traced, compiled or exported, under autocasting, and where torch was built without oneDNN.
 """
 
@@ -33,7 +33,7 @@ _BFLOAT16 = _AVAILABLE and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  #
 
 
 def usable(x: Tensor) -> bool:
-    """Whether ``x`` is on the CPU in a type that oneDNN has fast kernels for, and is really being computed."""
+    """Whether `x` is on the CPU in a type that oneDNN has fast kernels for, and is really being computed."""
     return (
         _AVAILABLE
         and x.device.type == "cpu"
@@ -50,13 +50,13 @@ def is_traced() -> bool:
 
 
 def inner_product(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
-    """``activation(x @ weight.T + bias)`` for x (..., in) and weight (out, in), without gradients.
+    """`activation(x @ weight.T + bias)` for x (..., in) and weight (out, in), without gradients.
 
     Args:
         x: Input; made contiguous, because oneDNN takes a slow path for other strides.
-        weight: As of ``F.linear``, or what :class:`PackedWeight` made of it.
+        weight: As of `F.linear`, or what `PackedWeight` made of it.
         bias: Of (out,).
-        activation: ``"none"``, ``"gelu"`` (exact) or ``"silu"``.
+        activation: `"none"`, `"gelu"` (exact) or `"silu"`.
     """
     name, algorithm = {"none": ("none", ""), "gelu": ("gelu", "none"), "silu": ("swish", "")}[activation]
     operator: Any = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - torch has no public name
@@ -64,13 +64,13 @@ def inner_product(x: Tensor, weight: Tensor, bias: Tensor | None = None, activat
 
 
 def inner_product_add(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
-    """``residual + x @ weight.T + bias``, without gradients."""
+    """`residual + x @ weight.T + bias`, without gradients."""
     operator: Any = torch.ops.mkldnn._linear_pointwise.binary  # noqa: SLF001 - torch has no public name
     return operator(x.contiguous(), residual.contiguous(), weight, bias, "add")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``F.linear`` by the faster kernel where no gradients are asked for."""
+    """`F.linear` by the faster kernel where no gradients are asked for."""
     if torch.is_grad_enabled() or not usable(x) or weight.dtype != x.dtype:
         return F.linear(x, weight, bias)
     return inner_product(x, weight, bias)
@@ -81,7 +81,7 @@ class PackedWeight:
 
     A second layout costs the weight's size once more. In bfloat16 that buys a quarter of the time and still leaves less
     than float32 takes; in float32 it would buy a seventh for more than a gigabyte, so there the weight stays as it is.
-    Copies and pickles carry no layout, and :meth:`forget` drops it when the weight is moved or converted.
+    Copies and pickles carry no layout, and `forget` drops it when the weight is moved or converted.
     """
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class PackedWeight:
         self._kept = None
 
     def of(self, weight: Tensor, rows: int) -> Tensor:
-        """The weight (out, in) as :func:`inner_product` takes it, for inputs of about ``rows`` rows."""
+        """The weight (out, in) as `inner_product` takes it, for inputs of about `rows` rows."""
         if weight.dtype != torch.bfloat16:
             return weight
         if self._kept is None:
@@ -105,7 +105,7 @@ class PackedWeight:
 
 
 class FrozenLinearFunction(torch.autograd.Function):
-    """``x @ weight.T + bias`` whose only gradient is that of ``x``: weight and bias are constants."""
+    """`x @ weight.T + bias` whose only gradient is that of `x`: weight and bias are constants."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class FrozenLinearFunction(torch.autograd.Function):
 
 
 def attention_usable(queries: Tensor, keys: Tensor) -> bool:
-    """Whether :func:`attention` is the faster way: many keys, many queries, no gradients."""
+    """Whether `attention` is the faster way: many keys, many queries, no gradients."""
     wanted = keys.shape[-2] >= _FEWEST_KEYS and queries.shape[-2] >= _FEWEST_KEYS and usable(queries)
     return wanted and not (torch.is_grad_enabled() and queries.requires_grad)
 

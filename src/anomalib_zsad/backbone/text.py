@@ -3,6 +3,7 @@
 from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,9 +68,9 @@ class TextTower(FrozenModule):
 
         Args:
             tokens: Vectors (*leading, length, Dt), without positions.
-            prefix: What was read before; its leading dimensions, from the left, equal those of ``tokens`` or are 1.
-            deep_prompts: Vectors (depth, count, Dt): before block ``i + 2`` the tokens 1 to ``count`` of this segment
-                are replaced by ``deep_prompts[i]``.
+            prefix: What was read before; its leading dimensions, from the left, equal those of `tokens` or are 1.
+            deep_prompts: Vectors (depth, count, Dt): before block `i + 2` the tokens 1 to `count` of this segment
+                are replaced by `deep_prompts[i]`.
 
         Returns:
             The prefix with these tokens added.
@@ -98,11 +99,11 @@ class TextTower(FrozenModule):
         Args:
             tokens: Vectors (*leading, length, Dt), without positions.
             prefix: What was read before.
-            end: Index of EOT in this segment, broadcastable to ``leading``; ``None`` means the last token. What stands
+            end: Index of EOT in this segment, broadcastable to `leading`; `None` means the last token. What stands
                 behind it is padding.
 
         Returns:
-            ``ln_final(x[EOT]) @ text_projection``, (*leading, D).
+            `ln_final(x[EOT]) @ text_projection`, (*leading, D).
         """
         leading = tuple(tokens.shape[:-2])
         x, visible = self._begin(tokens, prefix)
@@ -125,15 +126,14 @@ class TextTower(FrozenModule):
 
     def _check_length(self, length: int) -> None:
         if length > self.positions.shape[0]:
-            msg = (
-                f"A prompt of {length} tokens is longer than the text tower's {self.positions.shape[0]}; "
-                "use a shorter class name."
+            raise ValueError(
+                f"a prompt of {length} tokens is longer than the text tower's {self.positions.shape[0]}; "
+                "use a shorter class name"
             )
-            raise ValueError(msg)
 
 
 def _replace(x: Tensor, prompts: Tensor) -> Tensor:
-    """``x`` (m, length, Dt) with the tokens after the first replaced by ``prompts`` (count, Dt)."""
+    """`x` (m, length, Dt) with the tokens after the first replaced by `prompts` (count, Dt)."""
     count = prompts.shape[0]
     return torch.cat((x[:, :1], prompts.to(x.dtype).expand(x.shape[0], -1, -1), x[:, 1 + count :]), dim=1)
 
@@ -173,7 +173,7 @@ def _spread(cached: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _tokenizer():  # noqa: ANN202 - open_clip's class, imported late
+def _tokenizer() -> Any:  # open_clip's class, imported late
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()

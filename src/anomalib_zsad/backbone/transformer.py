@@ -1,6 +1,7 @@
 """Frozen transformer blocks over open_clip's weights."""
 
 from collections.abc import Callable, MutableMapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ QUICK_GELU_SCALE = 1.702
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """``x * sigmoid(1.702 x)``, the activation that OpenAI's CLIP was trained with."""
+    """`x * sigmoid(1.702 x)`, the activation that OpenAI's CLIP was trained with."""
     return x * torch.sigmoid(QUICK_GELU_SCALE * x)
 
 
@@ -23,7 +24,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "gel
 class FrozenModule(nn.Module):
     """A module of constants.
 
-    Its tensors are non-persistent buffers: they move with ``.to()`` and are exported, but are no parameters, reach no
+    Its tensors are non-persistent buffers: they move with `.to()` and are exported, but are no parameters, reach no
     state dict and no checkpoint. It is in eval mode always.
     """
 
@@ -32,7 +33,7 @@ class FrozenModule(nn.Module):
         self.training = False
 
     def freeze(self, name: str, value: Tensor) -> None:
-        """Keep ``value`` as the constant ``name``."""
+        """Keep `value` as the constant `name`."""
         self.register_buffer(name, value.detach().contiguous(), persistent=False)
 
     def train(self, mode: bool = True) -> "FrozenModule":
@@ -59,11 +60,11 @@ class FrozenLinear(FrozenModule):
         self._packed = kernels.PackedWeight()
 
     def forward(self, x: Tensor, activation: str = "none", residual: Tensor | None = None) -> Tensor:
-        """``activation(x @ weight.T + bias)``, or ``residual + x @ weight.T + bias``.
+        """`activation(x @ weight.T + bias)`, or `residual + x @ weight.T + bias`.
 
         Args:
             x: Input (..., in).
-            activation: ``"none"``, ``"gelu"`` or ``"silu"``.
+            activation: `"none"`, `"gelu"` or `"silu"`.
             residual: (..., out), for layers without an activation.
         """
         if not kernels.usable(x):
@@ -77,13 +78,13 @@ class FrozenLinear(FrozenModule):
             return kernels.inner_product_add(x, weight, self.bias, residual)
         return kernels.inner_product(x, weight, self.bias, activation)
 
-    def _apply(self, fn, recurse: bool = True) -> "FrozenLinear":  # noqa: ANN001 - torch's signature
+    def _apply(self, fn: Any, recurse: bool = True) -> "FrozenLinear":
         """Forget the layout before a move or a conversion."""
         self._packed.forget()
         return super()._apply(fn, recurse)
 
     def part(self, x: Tensor, rows: slice) -> Tensor:
-        """Some of the outputs: ``x @ weight[rows].T + bias[rows]``."""
+        """Some of the outputs: `x @ weight[rows].T + bias[rows]`."""
         weight, bias = self.weight[rows], self.bias[rows]
         if not kernels.usable(x):
             return F.linear(x, weight, bias)
@@ -96,8 +97,8 @@ class FrozenBlock(FrozenModule):
     """One pre-norm residual attention block.
 
     Args:
-        weights: State dict that holds the block under ``prefix``; what is taken is removed, to be held once.
-        prefix: For example ``"visual.transformer.resblocks.0"``.
+        weights: State dict that holds the block under `prefix`; what is taken is removed, to be held once.
+        prefix: For example `"visual.transformer.resblocks.0"`.
         config: Tower the block is part of.
         activation: Activation of its MLP.
     """
@@ -130,7 +131,7 @@ class FrozenBlock(FrozenModule):
         self.mlp_out = FrozenLinear(proj_weight, proj_bias)
 
     def normalise(self, x: Tensor) -> Tensor:
-        """The input of attention: ``ln_1(x)``, shape (..., width)."""
+        """The input of attention: `ln_1(x)`, shape (..., width)."""
         return F.layer_norm(x, x.shape[-1:], self.ln_1_weight, self.ln_1_bias)
 
     def split_heads(self, x: Tensor) -> Tensor:
@@ -154,7 +155,7 @@ class FrozenBlock(FrozenModule):
     def add_attention(
         self, x: Tensor, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None
     ) -> Tensor:
-        """``x + attention``, output projection included: (n, query length, width)."""
+        """`x + attention`, output projection included: (n, query length, width)."""
         if mask is None and kernels.attention_usable(queries, keys):
             attended = kernels.attention(queries, keys, values)
         else:
@@ -163,7 +164,7 @@ class FrozenBlock(FrozenModule):
         return self.attention_out(attended, residual=x)
 
     def add_mlp(self, x: Tensor) -> Tensor:
-        """``x + mlp(ln_2(x))``."""
+        """`x + mlp(ln_2(x))`."""
         normed = F.layer_norm(x, x.shape[-1:], self.ln_2_weight, self.ln_2_bias)
         return self.mlp_out(self.mlp_in(normed, self.activation), residual=x)
 

@@ -20,9 +20,9 @@ class ImageTokens(NamedTuple):
     """What the vision tower answers for a batch of n images with N patches.
 
     Attributes:
-        class_token: Raw class token after the last block, (n, Dv): no ``ln_post``, no projection.
+        class_token: Raw class token after the last block, (n, Dv): no `ln_post`, no projection.
         patches: Raw patch tokens of each asked layer, in the order asked, each (n, N, Dv).
-        value_patches: Patch tokens of the value-value path after the last block, (n, N, Dv); ``None`` unless asked.
+        value_patches: Patch tokens of the value-value path after the last block, (n, N, Dv); `None` unless asked.
     """
 
     class_token: Tensor
@@ -107,20 +107,19 @@ class VisionTower(FrozenModule):
         return ImageTokens(x[:, 0], tuple(wanted[layer] for layer in layers), value_patches)
 
     def norm_and_project(self, tokens: Tensor) -> Tensor:
-        """``ln_post(tokens) @ proj``: (..., Dv) to (..., D)."""
+        """`ln_post(tokens) @ proj`: (..., Dv) to (..., D)."""
         normed = F.layer_norm(tokens, tokens.shape[-1:], self.ln_post_weight, self.ln_post_bias)
         return normed @ self.projection
 
     def _check(self, images: Tensor) -> None:
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, self.image_size, self.image_size):
-            msg = (
-                f"Images of shape {tuple(images.shape)} were given; the backbone was built for "
+            raise ValueError(
+                f"images of shape {tuple(images.shape)} were given; the backbone was built for "
                 f"(n, 3, {self.image_size}, {self.image_size}). Resize them, or set image_size."
             )
-            raise ValueError(msg)
 
     def _embed(self, images: Tensor) -> Tensor:
-        """Patch embedding, class token, positions and ``ln_pre``: (n, 1 + N, Dv)."""
+        """Patch embedding, class token, positions and `ln_pre`: (n, 1 + N, Dv)."""
         patches = F.conv2d(images.to(self.patch_weight.dtype), self.patch_weight, stride=self.patch_size)
         patches = patches.flatten(2).transpose(1, 2)
         class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
@@ -134,7 +133,7 @@ def _attend(block: FrozenBlock, x: Tensor, x_value: Tensor | None, *, class_only
     Args:
         block: The block.
         x: Tokens of the plain path (n, 1 + N, Dv).
-        x_value: Tokens of the value-value path, whose block has no MLP; ``None`` for none.
+        x_value: Tokens of the value-value path, whose block has no MLP; `None` for none.
         class_only: Give the class token alone on the plain path.
     """
     normed = block.normalise(x)

@@ -1,7 +1,7 @@
 """Where a backbone's weights come from, and reading them safely.
 
-A tag such as ``"openai"`` is looked for, in this order, in the folder that the environment variable
-``ANOMALIB_ZSAD_WEIGHTS`` names, and where open_clip keeps or fetches it. A path is read as it is.
+A tag such as `"openai"` is looked for, in this order, in the folder that the environment variable
+`ANOMALIB_ZSAD_WEIGHTS` names, and where open_clip keeps or fetches it. A path is read as it is.
 """
 
 import logging
@@ -40,7 +40,7 @@ def load_weights(config: BackboneConfig, pretrained: str | None) -> dict[str, Te
     Args:
         config: The backbone.
         pretrained: An open_clip tag, the path of a file (OpenAI's TorchScript archive, a state dict, safetensors), or
-            ``None`` for seeded random weights, which serve measurements only. The demo backbone has its own weights,
+            `None` for seeded random weights, which serve measurements only. The demo backbone has its own weights,
             which any tag means.
 
     Raises:
@@ -59,27 +59,25 @@ def load_weights(config: BackboneConfig, pretrained: str | None) -> dict[str, Te
 
 
 def find_weights(config: BackboneConfig, pretrained: str) -> Path:
-    """The file that holds the weights; see :func:`load_weights` for the arguments and errors."""
+    """The file that holds the weights; see `load_weights` for the arguments and errors."""
     if Path(pretrained).is_file():
         path = Path(pretrained)
         _verify(path, _published_checksums().get(path.name))
         return path
     if Path(pretrained).suffix in SUFFIXES or len(Path(pretrained).parts) > 1:
-        msg = f"There is no weights file at '{pretrained}'."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"there is no weights file at '{pretrained}'")
     if config.name == DEMO:
         return DEMO_FOLDER / "weights.safetensors"
     return _find_by_hand(config.name, pretrained) or _fetch(config.name, pretrained)
 
 
 def _find_by_hand(name: str, tag: str) -> Path | None:
-    """Look in the folder that the environment variable names, under ``<model>-<tag>`` and the published file name."""
+    """Look in the folder that the environment variable names, under `<model>-<tag>` and the published file name."""
     folder = os.environ.get(WEIGHTS_VARIABLE)
     if not folder:
         return None
     if not Path(folder).is_dir():
-        msg = f"The environment variable {WEIGHTS_VARIABLE} names '{folder}', which is not a folder."
-        raise NotADirectoryError(msg)
+        raise NotADirectoryError(f"the environment variable {WEIGHTS_VARIABLE} names '{folder}', which is not a folder")
     published = _published_url(name, tag).rsplit("/", 1)[-1]
     names = [f"{name}-{tag}{suffix}" for suffix in SUFFIXES] + ([published] if published else [])
     for candidate in (Path(folder) / file_name for file_name in names):
@@ -95,8 +93,9 @@ def _fetch(name: str, tag: str) -> Path:
     source = get_pretrained_cfg(name, tag)
     if not source:
         tags = ", ".join(list_pretrained_tags_by_model(name)) or "none"
-        msg = _unavailable(name, tag, f"open_clip knows no such weights for it (it knows: {tags})")
-        raise WeightsUnavailableError(msg)
+        raise WeightsUnavailableError(
+            _unavailable(name, tag, f"open_clip knows no such weights for it (it knows: {tags})")
+        )
     try:
         return Path(download_pretrained(source))
     except Exception as error:  # every client below it (hub, urllib, requests) has errors of its own
@@ -135,15 +134,14 @@ def _verify(path: Path, expected: str | None) -> None:
         return
     actual = file_sha256(path)
     if actual != expected:
-        msg = (
+        raise WeightsMismatchError(
             f"'{path}' has SHA-256 {actual}, and the published file of that name {expected}: it is damaged or "
             "incomplete. Fetch it again, or rename it if it is meant to differ."
         )
-        raise WeightsMismatchError(msg)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read tensors by name from safetensors, a ``torch.save`` file (weights only) or a TorchScript archive.
+    """Read tensors by name from safetensors, a `torch.save` file (weights only) or a TorchScript archive.
 
     Raises:
         WeightsMismatchError: The file is none of these, or is damaged.
@@ -230,22 +228,20 @@ def expected_shapes(config: BackboneConfig) -> dict[str, tuple[int, ...]]:
 
 
 def check_shapes(state: Mapping[str, Tensor], config: BackboneConfig, path: Path) -> None:
-    """Raise :class:`WeightsMismatchError` unless the state dict holds every tensor of the backbone in its shape."""
+    """Raise `WeightsMismatchError` unless the state dict holds every tensor of the backbone in its shape."""
     expected = expected_shapes(config)
     missing = [name for name in expected if name not in state]
     if missing:
-        msg = (
+        raise WeightsMismatchError(
             f"'{path}' lacks {len(missing)} of the {len(expected)} tensors of backbone '{config.name}', first "
-            f"'{missing[0]}': it holds the weights of something else."
+            f"'{missing[0]}': it holds the weights of something else"
         )
-        raise WeightsMismatchError(msg)
     for name, shape in expected.items():
         if tuple(state[name].shape) != shape:
-            msg = (
+            raise WeightsMismatchError(
                 f"'{path}' holds '{name}' of shape {tuple(state[name].shape)}, and backbone '{config.name}' needs "
-                f"{shape}: these are the weights of another backbone."
+                f"{shape}: these are the weights of another backbone"
             )
-            raise WeightsMismatchError(msg)
 
 
 def random_weights(config: BackboneConfig, seed: int = 0) -> dict[str, Tensor]:

@@ -1,28 +1,37 @@
-"""The command ``anomalib-zsad``; each subcommand is a module with ``add_parser`` and ``run``."""
+"""The command `anomalib-zsad`: one module for each subcommand, imported when it is asked for.
+
+Nothing here imports torch, so that `--help` answers at once: what is heavy is imported inside `run`.
+"""
 
 import argparse
+import importlib
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 
-from anomalib_zsad import __version__
-from anomalib_zsad.cli import calibrate, evaluate, info, inspect, screen, weights
+from anomalib_zsad.cli.failures import exit_code_of
+from anomalib_zsad.outputs.exit_codes import ExitCode
 
-BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 COMMANDS = {
-    "screen": screen,
-    "inspect": inspect,
-    "calibrate": calibrate,
-    "info": info,
-    "evaluate": evaluate,
-    "weights": weights,
+    "screen": "score the slices of DICOM series and NIfTI volumes and segment what is abnormal",
+    "inspect": "score the images of a folder and show them sorted by score",
+    "calibrate": "learn from normal data what scores mean: p-values, thresholds with a false-alarm rate",
+    "evaluate": "evaluate a model on whole data sets, with tables for terminal, CSV, JSON and Markdown",
+    "info": "list series of DICOM and NIfTI files with geometry and warnings (dry run of screen)",
+    "weights": "list published weights: where their authors offer them, licence, constants, checksum",
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the command line.
+
+    Args:
+        command: The subcommand that gets its options; the others only get their names. `None` gives them to all.
+    """
+    from anomalib_zsad import __version__
+
     parser = argparse.ArgumentParser(
         prog="anomalib-zsad",
         description="Zero-shot anomaly detection on images and medical volumes. Training, prediction and export are "
@@ -31,23 +40,40 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--verbose", action="store_true", help="show what libraries log")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for module in COMMANDS.values():
-        module.add_parser(subparsers)
+    for name, summary in COMMANDS.items():
+        added = subparsers.add_parser(
+            name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+        if command in (None, name):
+            importlib.import_module(f"anomalib_zsad.cli.{name}").configure(added)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand and return its exit code."""
-    parsed = build_parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = next((word for word in given if word in COMMANDS), "")
+    parser = build_parser(command)
+    if command:
+        from anomalib_zsad.cli.model_options import take_model_arguments
+
+        given, model_arguments = take_model_arguments(given)
+        parsed = parser.parse_args(given, argparse.Namespace(model_arguments=model_arguments))
+        if model_arguments and not hasattr(parsed, "checkpoint"):
+            parser.error(f"{command} builds no model and takes no --model.{next(iter(model_arguments))}")
+    else:
+        parsed = parser.parse_args(given)
     if not parsed.verbose:
         quieten()
     try:
-        code = COMMANDS[parsed.command].run(parsed)
+        code = importlib.import_module(f"anomalib_zsad.cli.{command}").run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output (`head`) has seen enough. Python flushes once more at its end: into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return ExitCode.BROKEN_PIPE
+    except (Exception, KeyboardInterrupt) as error:
+        return exit_code_of(error, resumable=hasattr(parsed, "resume"))
     return code
 
 

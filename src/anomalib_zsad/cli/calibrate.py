@@ -1,60 +1,59 @@
-"""``anomalib-zsad calibrate``: learn from normal data what scores mean."""
+"""`anomalib-zsad calibrate`: learn from normal data what scores mean."""
 
 import argparse
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomalib_zsad.cli.model_arguments import (
-    add_model_arguments,
-    add_slicing_arguments,
-    check_checkpoint,
-    model_arguments,
-)
-from anomalib_zsad.cli.reading_arguments import add_reading_arguments, reading_options
+from anomalib_zsad.cli import run_options
+from anomalib_zsad.cli.dataclass_options import add_options, fill
+from anomalib_zsad.cli.failures import say
+from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_loading
+from anomalib_zsad.cli.reading_options import SLICING, add_reading_options, reading_options
+from anomalib_zsad.evaluation.target_names import split_datamodule
+from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.terminal import console
+from anomalib_zsad.screening.options import VolumeOptions
 
 if TYPE_CHECKING:
     from anomalib_zsad.calibration import Calibration
     from anomalib_zsad.scoring.model_scorer import ModelScorer
     from anomalib_zsad.screening.normal_volumes import Normals
-    from anomalib_zsad.screening.options import VolumeOptions
 
 _EPILOG = """\
-The input holds nothing but normal cases, of the same kind as those to be judged later (scanner, protocol, region;
-camera, light, product), none of which the model was trained on. Volumes need 20 patients or more, images 20 images.
-Patients are told apart by DICOM's PatientID; every NIfTI file counts as a patient unless --patient finds one in names.
+The input holds nothing but normal cases, of the same kind as those to be judged
+later (scanner, protocol, region; camera, light, product), none of which the
+model was trained on. Volumes need 20 patients or more, images 20 images.
+Patients are told apart by DICOM's PatientID; every NIfTI file counts as a
+patient unless --patient finds one in names. Of a data set (DATAMODULE:ROOT, as
+for `evaluate`) the normal cases are taken.
 
-  anomalib-zsad calibrate --input normal_heads -o heads.json --checkpoint model.ckpt --class-name brain
-  anomalib-zsad calibrate --target MVTecAD:datasets/MVTecAD --category bottle -o bottle.json --checkpoint model.ckpt
+  anomalib-zsad calibrate -i normal_heads -o heads.json \\
+      --checkpoint model.ckpt --class-name brain
+  anomalib-zsad calibrate -i MVTecAD:datasets/MVTecAD --category bottle \\
+      -o bottle.json --checkpoint model.ckpt
 
-The file holds scores, no names and no identifiers. It fits this model with these settings only.
+The file holds scores, no names and no identifiers. It fits this model with
+these settings only.
 """
-_SLICING = ("plane", "channels", "crop", "window", "class_name")
+_OF_THE_COMMAND = ("plane", "channels", "crop", "window", "class_name")
+DataModule = tuple[str, Path, dict[str, Any]]
 RATES = (0.01, 0.05, 0.1)
 _VOLUME_SUFFIXES = (".nii", ".gz", ".dcm", ".ima", ".zip", "")
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command to the command line's subparsers."""
-    parser = subparsers.add_parser(
-        "calibrate",
-        help="learn from normal data what scores mean: p-values, thresholds with a false-alarm rate",
-        description="Calibrate a model on normal volumes or images. The input is only read.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("-i", "--input", type=Path, help="a folder or zip archive of volumes, or a folder of images")
-    source.add_argument(
-        "--target", metavar="DATAMODULE:ROOT", help="a datamodule, as for `evaluate`: its normal cases are taken"
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add description and options."""
+    description = "Calibrate a model on normal volumes or images. The input is only read."
+    run_options.describe(parser, description, _EPILOG)
+    what = "a folder or zip archive of volumes, a folder of images, or DATAMODULE:ROOT"
+    parser.add_argument("-i", "--input", required=True, metavar="PATH", help=what)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the calibration (JSON)")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if there is one")
-    parser.add_argument("--category", help="which category of a --target that has several")
+    parser.add_argument("--category", help="which category of a data set that has several")
     parser.add_argument(
-        "--kind", choices=["auto", "volumes", "images"], default="auto", help="what --input holds (default: look)"
+        "--kind", choices=["auto", "volumes", "images"], default="auto", help="what a folder holds (default: look)"
     )
     parser.add_argument(
         "--patient",
@@ -68,30 +67,30 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="of volumes, only those with this modality, window (brain, percentile, ...) or plane; may be repeated",
     )
-    add_model_arguments(parser)
-    add_slicing_arguments(parser.add_argument_group("screening", "as the volumes will be screened"))
-    add_reading_arguments(parser, source_names=False)
-    return parser
+    add_model_options(parser)
+    add_options(parser.add_argument_group("screening", "as the volumes will be screened"), VolumeOptions, SLICING)
+    add_reading_options(parser, source_names=False)
+    run_options.add_progress(parser.add_argument_group("run"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Calibrate and say what came of it; 0 on success, 2 where the user must act."""
-    from anomalib_zsad.scoring.model_scorer import build_scorer
+    """Calibrate and say what came of it."""
+    _check_output(args)
+    datamodule = split_datamodule(args.input)
+    check_trained(args)
+    if datamodule is None:
+        run_options.check_input(Path(args.input))
+    _ = fill(VolumeOptions, args), reading_options(args), _only(args)  # what makes no sense is told at once
+    say_loading(args)
+    from anomalib_zsad.scoring.build import build_scorer
 
-    try:
-        _check_output(args)
-        kind = _kind(args)
-        check_checkpoint(args)
-        scorer = build_scorer(args.model, args.checkpoint, model_arguments(args), args.device, args.class_name)
-        calibration = _volumes(args, scorer) if kind == "volumes" else _images(args, scorer)
-        calibration.save(args.output, overwrite=args.overwrite)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    kind = _kind(args, datamodule)
+    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
+    calibrate = _volumes if kind == "volumes" else _images
+    calibration = calibrate(args, scorer, datamodule)
+    calibration.save(args.output, overwrite=args.overwrite)
     _print_summary(calibration, args.output)
-    return 0
+    return ExitCode.DONE
 
 
 def _check_output(args: argparse.Namespace) -> None:
@@ -109,22 +108,20 @@ def _check_output(args: argparse.Namespace) -> None:
         raise PermissionError(f"{args.output} cannot be written; give the name of a file in a folder of yours")
 
 
-def _kind(args: argparse.Namespace) -> str:
+def _kind(args: argparse.Namespace, datamodule: DataModule | None) -> str:
     """Whether volumes or images are calibrated on.
 
     Raises:
-        FileNotFoundError: If there is no input.
         ValueError: If the input holds both, or neither.
     """
-    if args.target is not None:
-        return "volumes" if _is_volume_datamodule(_datamodule(args)[0]) else "images"
-    if not args.input.exists():
-        raise FileNotFoundError(f"there is nothing at the input path: {args.input}")
+    if datamodule is not None:
+        return "volumes" if _is_volume_datamodule(datamodule[0]) else "images"
     if args.kind != "auto":
         return args.kind
+    folder = Path(args.input)
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    files = [args.input] if args.input.is_file() else (path for path in args.input.rglob("*") if path.is_file())
+    files = [folder] if folder.is_file() else (path for path in folder.rglob("*") if path.is_file())
     endings = Counter(path.suffix.lower() for path in files)
     images = sum(endings[suffix] for suffix in IMG_EXTENSIONS)
     volumes = sum(endings[suffix] for suffix in _VOLUME_SUFFIXES)
@@ -134,20 +131,6 @@ def _kind(args: argparse.Namespace) -> str:
     return "images" if images else "volumes"
 
 
-def _datamodule(args: argparse.Namespace) -> tuple[str, Path, dict[str, Any]]:
-    """Class, root and arguments of the target.
-
-    Raises:
-        ValueError: If the target is no datamodule.
-    """
-    from anomalib_zsad.evaluation.targets import split_datamodule
-
-    parts = split_datamodule(args.target)
-    if parts is None:
-        raise ValueError(f"{args.target!r} is no DATAMODULE:ROOT; give a folder of normal cases with --input")
-    return parts
-
-
 def _is_volume_datamodule(name: str) -> bool:
     from anomalib_zsad.data.category_set import CategorySet
     from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
@@ -155,47 +138,38 @@ def _is_volume_datamodule(name: str) -> bool:
     return issubclass(CategorySet(name).resolve_class(), VolumeDataModule)
 
 
-def _volumes(args: argparse.Namespace, scorer: "ModelScorer") -> "Calibration":
+def _volumes(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataModule | None) -> "Calibration":
+    from anomalib_zsad.outputs.progress import Progress
     from anomalib_zsad.screening.calibrate_volumes import calibrate_volumes
     from anomalib_zsad.screening.normal_volumes import find_volumes
-    from anomalib_zsad.screening.options import VolumeOptions
-    from anomalib_zsad.screening.progress import Progress
 
-    reading, only = reading_options(args), _only(args)
-    options = VolumeOptions(
-        plane=args.plane,
-        channels=args.channels,
-        crop=args.crop,
-        window=args.window,
-        top_k=args.top_k,
-        batch_size=args.batch_size,
-        score_blank=args.score_blank,
-    )
-    if args.target is None:
-        normals = find_volumes(args.input, reading, args.patient, _tell)
+    reading, only, options = reading_options(args), _only(args), fill(VolumeOptions, args)
+    if datamodule is None:
+        normals = find_volumes(Path(args.input), reading, args.patient, _tell)
     else:
-        normals = _of_volume_datamodule(args, options)
-    with Progress(len(normals.volumes), enabled=True) as progress:
-        return calibrate_volumes(normals, scorer, options, reading, only=only, advance=progress.series_done)
+        normals = _of_volume_datamodule(args, datamodule, options)
+    with Progress(enabled=args.progress) as progress:
+        bar = progress.bar("volumes", len(normals.volumes))
+        return calibrate_volumes(normals, scorer, options, reading, only=only, advance=bar.advance)
 
 
-def _of_volume_datamodule(args: argparse.Namespace, options: "VolumeOptions") -> "Normals":
+def _of_volume_datamodule(args: argparse.Namespace, datamodule: DataModule, options: VolumeOptions) -> "Normals":
     from anomalib_zsad.screening.normal_volumes import patient_expression, volumes_of_datamodule
     from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
 
-    _, root, arguments = _datamodule(args)
-    given = [name for name in _SLICING if name in arguments]
+    _, root, arguments = datamodule
+    given = [name for name in _OF_THE_COMMAND if name in arguments]
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"say {', '.join(given)} with {flags} and not in the target: the calibration is tied to it")
+        raise ValueError(f"say {', '.join(given)} with {flags} and not in the input: the calibration is tied to it")
     if args.patient is not None:
         arguments["patient"] = patient_expression(args.patient).pattern
     arguments |= {name: getattr(options, name) for name in ("plane", "channels", "crop", "window")}
     try:
-        datamodule = VolumeDataModule(root, **arguments)
+        made = VolumeDataModule(root, **arguments)
     except TypeError as error:
         raise ValueError(f"VolumeDataModule cannot be built with {', '.join(arguments)}: {error}") from error
-    return volumes_of_datamodule(datamodule, _tell)
+    return volumes_of_datamodule(made, _tell)
 
 
 def _only(args: argparse.Namespace) -> dict[str, str]:
@@ -214,27 +188,27 @@ def _only(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _tell(series: str, message: str) -> None:
-    sys.stderr.write(f"left out: {series or 'a file'}: {message}\n")
+    say(f"left out: {series or 'a file'}: {message}")
 
 
-def _images(args: argparse.Namespace, scorer: "ModelScorer") -> "Calibration":
-    from anomalib_zsad.evaluation.progress import RichProgress
+def _images(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataModule | None) -> "Calibration":
     from anomalib_zsad.inspection.calibrate_images import calibrate_images, find_images, images_of_datamodule
+    from anomalib_zsad.outputs.progress import Progress
 
-    if args.target is None:
-        if not args.input.is_dir():
+    if datamodule is None:
+        if not Path(args.input).is_dir():
             raise ValueError(f"{args.input} is no folder; give a folder of normal images")
-        images = find_images(args.input, scorer.class_name)
+        images = find_images(Path(args.input), scorer.class_name)
     else:
-        module, root, arguments = _datamodule(args)
-        _check_training(args, module, root, arguments)
-        images = images_of_datamodule(module, root, args.category, arguments)
-    with RichProgress() as progress:
-        progress.begin(images.class_name, len(images.dataset))
-        return calibrate_images(scorer.module, images, batch_size=args.batch_size, advance=progress.advance)
+        _check_training(args, scorer, datamodule)
+        name, root, arguments = datamodule
+        images = images_of_datamodule(name, root, args.category, arguments)
+    with Progress(enabled=args.progress) as progress:
+        bar = progress.bar(images.class_name, len(images.dataset))
+        return calibrate_images(scorer.module, images, batch_size=args.batch_size, advance=bar.advance)
 
 
-def _check_training(args: argparse.Namespace, module: str, root: Path, arguments: dict[str, Any]) -> None:
+def _check_training(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataModule) -> None:
     """Refuse images that the model was trained on: it knows them, and new ones it does not know.
 
     Raises:
@@ -242,10 +216,10 @@ def _check_training(args: argparse.Namespace, module: str, root: Path, arguments
     """
     from anomalib_zsad.evaluation.subject import find_auxiliary
     from anomalib_zsad.evaluation.targets import datamodule_target
-    from anomalib_zsad.models.methods import find_method
 
-    target = datamodule_target(module, root, None, arguments)
-    auxiliary = find_auxiliary(find_method(args.model), args.checkpoint)
+    name, root, arguments = datamodule
+    target = datamodule_target(name, root, None, arguments)
+    auxiliary = find_auxiliary(type(scorer.module), args.checkpoint)
     names = [category.name for category in target.categories]
     asked = [args.category] if args.category in names else names
     if auxiliary is not None and auxiliary.overlap(target.name, asked):
@@ -256,14 +230,11 @@ def _check_training(args: argparse.Namespace, module: str, root: Path, arguments
 
 
 def _print_summary(calibration: "Calibration", output: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from anomalib_zsad.calibration import normals_needed
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
+    out = console()
     name = calibration.unit_name
     table = Table("level", f"{name}s", "members", *(f"threshold at {100 * rate:g} %" for rate in RATES))
     for level in calibration.levels:
@@ -275,11 +246,11 @@ def _print_summary(calibration: "Calibration", output: Path) -> None:
             for rate in RATES
         ]
         table.add_row(level, str(calibration.units), str(members), *thresholds)
-    console.print(table)
+    out.print(table)
     lines = [f"left out: {reason} ({number})" for reason, number in calibration.left_out.items()]
     lines += [f"{level}: {calibration.statement(level, 0.05)}" for level in calibration.levels]
     needed = ", ".join(f"{100 * rate:g} % needs {normals_needed(rate)}" for rate in RATES)
     lines.append(f"A false-alarm rate of {needed} {name}s. It holds for cases like these, not for another population.")
     lines.append(f"written: {output}")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        out.print(line, markup=False, highlight=False, soft_wrap=True)

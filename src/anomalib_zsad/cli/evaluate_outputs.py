@@ -1,77 +1,57 @@
-"""What ``anomalib-zsad evaluate`` writes and prints once everything is evaluated."""
+"""What `anomalib-zsad evaluate` writes and prints once everything is evaluated."""
 
 import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from anomalib_zsad.cli.calibration_arguments import DEFAULT_RATE
-from anomalib_zsad.cli.model_arguments import model_arguments
+from anomalib_zsad.evaluation.settings import Settings
+from anomalib_zsad.outputs.terminal import console
+from anomalib_zsad.outputs.versions import versions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from anomalib_zsad.evaluation.evaluate import Subject
-    from anomalib_zsad.evaluation.results import CategoryResult
+    from anomalib_zsad.evaluation.evaluate import Evaluation, Subject
     from anomalib_zsad.evaluation.targets import Target
     from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 
 
-def model_arguments_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of the model's class.
-
-    Raises:
-        ValueError: If one is no KEY=VALUE.
-    """
-    size = {} if args.image_size is None else {"image_size": args.image_size}
-    return {**size, **model_arguments(args)}
-
-
-def report(
-    args: argparse.Namespace,
-    results: "Sequence[CategoryResult]",
-    subjects: "Sequence[Subject]",
-    targets: "Sequence[Target]",
-    volume_sets: "Sequence[VolumeSet]",
-) -> None:
+def report(args: argparse.Namespace, settings: Settings, evaluation: "Evaluation", targets: "Sequence[Target]") -> None:
     """Write the reports, then print the tables.
 
     Args:
         args: Of the command line.
-        results: Of all categories.
-        subjects: The models.
+        settings: How it was evaluated.
+        evaluation: What came of it.
         targets: The sets.
-        volume_sets: The volumes of targets that hold volumes.
 
     Raises:
         OSError: If a report cannot be written.
     """
-    from rich.console import Console
-
     from anomalib_zsad.evaluation.result_tables import make_rows, rich_tables, write_reports
 
+    results, subjects, volume_sets = evaluation.results, evaluation.subjects, evaluation.volume_sets
     method, auxiliary = subjects[0].method, subjects[0].auxiliary
     rows = make_rows(results, method, auxiliary.name if auxiliary else None)
     title = f"{method}, {', '.join(subject.checkpoint or 'untrained' for subject in subjects)}"
-    provenance = _provenance(args, subjects, targets)
+    provenance = _provenance(args, settings, subjects, targets)
     files = write_reports(args.output, results, rows, title, provenance)
     if volume_sets:
         from anomalib_zsad.evaluation.volumes.readers_report import write_readers
 
         files += write_readers(args.output, volume_sets, provenance, source_names=args.source_names)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(f"{title}; in percent, - is not defined", markup=False, highlight=False)
+    out = console()
+    out.print(f"{title}; in percent, - is not defined", markup=False, highlight=False)
     for table in rich_tables(rows):
-        console.print(table)
+        out.print(table)
     for row in rows:
         for note in row.notes:
-            console.print(f"{row.target} / {row.category} ({row.protocol}): {note}", markup=False, highlight=False)
-    _print_readers(console, volume_sets)
-    console.print("written: " + ", ".join(str(file) for file in files), markup=False, highlight=False)
+            out.print(f"{row.target} / {row.category} ({row.protocol}): {note}", markup=False, highlight=False)
+    _print_readers(out, volume_sets)
+    out.print("written: " + ", ".join(str(file) for file in files), markup=False, highlight=False)
 
 
-def _print_readers(console: "Console", volume_sets: "Sequence[VolumeSet]") -> None:
+def _print_readers(out: "Console", volume_sets: "Sequence[VolumeSet]") -> None:
     """The figures for readers, a table for each set and run."""
     if not volume_sets:
         return
@@ -79,13 +59,13 @@ def _print_readers(console: "Console", volume_sets: "Sequence[VolumeSet]") -> No
 
     for volumes in volume_sets:
         for table in reader_tables(volumes):
-            console.print(table)
+            out.print(table)
 
 
-def _provenance(args: argparse.Namespace, subjects: "Sequence[Subject]", targets: "Sequence[Target]") -> dict[str, Any]:
+def _provenance(
+    args: argparse.Namespace, settings: Settings, subjects: "Sequence[Subject]", targets: "Sequence[Target]"
+) -> dict[str, Any]:
     """What made the figures."""
-    from importlib.metadata import version
-
     from anomalib_zsad.evaluation.protocols import make_protocol
     from anomalib_zsad.outputs.file_hash import file_sha256
 
@@ -97,17 +77,17 @@ def _provenance(args: argparse.Namespace, subjects: "Sequence[Subject]", targets
             **make_protocol(name, subjects[0].method, target.name).describe(),
         }
         for target in targets
-        for name in dict.fromkeys(args.protocol)
+        for name in dict.fromkeys(settings.protocols)
     ]
     return {
         "model": subjects[0].method,
-        "arguments": model_arguments_of(args),
+        "arguments": args.model_arguments,
         "checkpoints": {path.name: file_sha256(path) for path in args.checkpoint},
         "calibration": None if args.calibration is None else file_sha256(args.calibration),
-        "false-alarm rate": None if args.calibration is None else args.false_alarm_rate or DEFAULT_RATE,
+        "false-alarm rate": None if args.calibration is None else settings.false_alarm_rate,
         "auxiliary set": (auxiliary.name if auxiliary else None) or "unknown",
         "auxiliary categories": list(auxiliary.categories or ()) if auxiliary else [],
-        "seeds": " ".join(map(str, dict.fromkeys(args.seed))),
+        "seeds": " ".join(map(str, dict.fromkeys(settings.seeds))),
         "protocols": described,
-        **{f"version of {name}": version(name) for name in ("anomalib-zsad", "anomalib", "torch")},
+        **{f"version of {name}": versions()[name] for name in ("anomalib-zsad", "anomalib", "torch")},
     }

@@ -1,23 +1,20 @@
-"""``anomalib-zsad weights``: published weights that are known. Nothing is downloaded."""
+"""`anomalib-zsad weights`: published weights that are known. Nothing is downloaded."""
 
 import argparse
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+from anomalib_zsad.cli import run_options
+from anomalib_zsad.outputs.exit_codes import ExitCode
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command to the command line's subparsers."""
-    parser = subparsers.add_parser(
-        "weights",
-        help="list published weights: where their authors offer them, licence, constants, checksum",
-        description="List published weights that are known. Nothing is downloaded.",
-    )
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add description and options."""
+    run_options.describe(parser, "List published weights that are known. Nothing is downloaded.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument("--identify", type=Path, metavar="FILE", help="say which known weights a file holds")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         return _identify(args.identify)
     if args.json:
         sys.stdout.write(json.dumps([asdict(known) for known in KNOWN_WEIGHTS], indent=1) + "\n")
-        return 0
+        return ExitCode.DONE
     for known in KNOWN_WEIGHTS:
         lines = {
             "method": known.method,
@@ -43,19 +40,18 @@ def run(args: argparse.Namespace) -> int:
         }
         text = "".join(f"  {key + ':':14}{value}\n" for key, value in lines.items())
         sys.stdout.write(f"{known.name}\n{text}\n")
-    return 0
+    return ExitCode.DONE
 
 
 def _identify(path: Path) -> int:
     from anomalib_zsad.models.known_weights import recognise
 
     if not path.is_file():
-        sys.stderr.write(f"error: There is no file {path}.\n")
-        return 2
+        raise FileNotFoundError(f"there is no file {path}")
     known, certain = recognise(path)
     if known is None:
         sys.stdout.write(f"{path.name} is none of the known weights.\n")
-        return 1
+        return ExitCode.NOTHING_FOUND
     basis = "its checksum says so" if certain else "presumed from its name; no checksum is known"
     sys.stdout.write(f"{path.name} is {known.name}, trained on {known.auxiliary_set or '-'} ({basis}).\n")
-    return 0
+    return ExitCode.DONE

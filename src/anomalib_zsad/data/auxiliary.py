@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from anomalib.data import AnomalibDataModule, AnomalibDataset, get_datamodule
 from anomalib.data.utils import random_split
-from anomalib.utils.attrs import get_nested_attr
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from lightning.pytorch.utilities.types import EVAL_DATALOADERS, TRAIN_DATALOADERS
 from torch.utils.data import DataLoader
@@ -18,18 +17,26 @@ from torchvision.transforms.v2 import Transform
 from anomalib_zsad.data.category_set import CategorySet, overlap
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
 from anomalib_zsad.data.folder_tree import FolderTreeDataset
-from anomalib_zsad.data.pillow_resize import bicubic_side
 from anomalib_zsad.data.seeded_sampler import SeededSampler
-from anomalib_zsad.data.validation_choice import (
-    Validation,
-    check_validation,
-    held_out_by_default,
-    published_validation,
-)
 
-__all__ = ["AuxiliaryDataModule"]
+__all__ = ["AuxiliaryDataModule", "held_out_by_default"]
 
 logger = logging.getLogger(__name__)
+
+
+def held_out_by_default(categories: list[str]) -> list[str]:
+    """The categories that validate where none are named: every fifth in alphabetical order, beginning with the third.
+
+    Of fewer than three the last; of a single category none, then a fifth of its images is held out instead.
+
+    Example:
+        >>> held_out_by_default(["wood", "tile", "cable", "pill", "grid", "screw", "zipper", "capsule"])
+        ['grid', 'zipper']
+    """
+    ordered = sorted(categories)
+    if len(ordered) < 2:
+        return []
+    return ordered[2::5] or ordered[-1:]
 
 
 class AuxiliaryDataModule(AnomalibDataModule):
@@ -40,43 +47,33 @@ class AuxiliaryDataModule(AnomalibDataModule):
     categories; held-out categories of the same set validate; the target's test images test and predict. Each image
     carries its category's name.
 
-    Images to train and to validate on are resized as both published implementations resize them, by Pillow and on 8-bit
-    levels, where the model squeezes images to a square bicubically, as this package's models do; so are masks,
-    bilinearly, abnormal above one half. Images to test on go the model's own way.
-
     Args:
         dataset: What reads the auxiliary set: a datamodule or dataset of anomalib by name ("MVTecAD", "Visa", "BTech",
             "MPDD", "RealIAD", ...), "FolderTree" for a folder of images, or a class path.
         root: The auxiliary set's folder; by default the class's own default.
         categories: Auxiliary categories, those for validation among them; by default all of the set.
-        validation: What validates. ``"held_out"``: categories of the auxiliary set that are not trained on, which is
-            what we recommend. ``"published"``: five categories of the other benchmark, as the published Bayes-PFL; it
-            chose its weights by categories of the very benchmark it reports, so figures come out too good. ``"none"``:
-            nothing, as the published CoPS. With the latter two all categories train.
-        validation_categories: With ``"held_out"``, the categories held out. By default every fifth in alphabetical
-            order, beginning with the third (see :func:`held_out_by_default`); of a set with one category a fifth of the
-            images, drawn by ``seed``.
-        validation_root: With ``"published"``, the other benchmark's folder; by default its datamodule's default.
+        validation_categories: Which of the categories validate and are not trained on. By default every fifth in
+            alphabetical order, beginning with the third (see `held_out_by_default`); of a set with one category
+            a fifth of the images, drawn by `seed`.
         class_names: What categories are called in prompts, by category; by default the category's name.
-        dataset_arguments: Further arguments of the data set's class, such as ``mask_threshold`` of FolderTree.
-        target: Datamodule whose test images are examined. Without one the images that validate are, if there are any.
+        dataset_arguments: Further arguments of the data set's class, such as `mask_threshold` of FolderTree.
+        target: Datamodule whose test images are examined. Without one the held-out images are.
+        published_validation: Validate on this other set instead, as the published runs do: they chose their weights
+            by categories of the very benchmark they report, so figures come out too good. All auxiliary categories
+            train then. For reproduction only.
         train_batch_size: Images in a training batch of each process; the last batch of an epoch may be smaller.
         eval_batch_size: Images in a batch of validation and test.
         num_workers: Processes that load images; 0 loads them in the main process.
         train_augmentations: Augmentation of training images, such as
-            :class:`~anomalib_zsad.data.augmentation.BayesPFLAugmentation`; by default none.
+            `BayesPFLAugmentation`; by default none.
         mosaic_probability: Probability with which a training image is replaced by a 2 x 2 mosaic of anomalous images
             of its category (published for Bayes-PFL on MVTec AD: 0.4).
-        augmented_views: Number of augmented views of each image: epochs go through the same views in turn, so that a
-            model can keep their frozen features (``keep_features``). By default each epoch draws new ones, as
-            published.
         seed: Seed of shuffling, augmentation and held-out images. Together with the epoch it decides them: the number
             of workers, or a run that was interrupted and resumed, makes no difference.
 
     Raises:
         ValueError: If categories overlap with the target's, are unknown, or leave nothing to train on; or if an
-            anomalous image to train on has no mask: raised when the data are set up. If arguments are out of their
-            range or do not fit together: raised at once.
+            anomalous image to train on has no mask. Raised when the data are set up.
 
     Example:
         >>> from anomalib.data import MVTecAD  # doctest: +SKIP
@@ -89,21 +86,18 @@ class AuxiliaryDataModule(AnomalibDataModule):
         dataset: str = "MVTecAD",
         root: str | Path | None = None,
         categories: list[str] | None = None,
-        validation: Validation = "held_out",
         validation_categories: list[str] | None = None,
-        validation_root: str | Path | None = None,
         class_names: dict[str, str] | None = None,
         dataset_arguments: dict[str, Any] | None = None,
         target: AnomalibDataModule | None = None,
+        published_validation: CategorySet | None = None,
         train_batch_size: int = 32,
         eval_batch_size: int = 8,
         num_workers: int = 0,
         train_augmentations: Transform | None = None,
         mosaic_probability: float = 0.0,
-        augmented_views: int | None = None,
         seed: int = 0,
     ) -> None:
-        check_validation(validation, validation_categories, validation_root)
         super().__init__(
             train_batch_size=train_batch_size,
             eval_batch_size=eval_batch_size,
@@ -112,21 +106,15 @@ class AuxiliaryDataModule(AnomalibDataModule):
             seed=seed,
         )
         if not 0 <= mosaic_probability <= 1:
-            raise ValueError(f"mosaic_probability must be in [0, 1], got {mosaic_probability}.")
-        if augmented_views is not None and augmented_views < 1:
+            raise ValueError(f"mosaic_probability must be in [0, 1], got {mosaic_probability}")
+        if published_validation is not None and validation_categories is not None:
             raise ValueError(
-                f"augmented_views is {augmented_views}; give the number of views of each image, at least 1, or null "
-                "for new ones in each epoch"
-            )
-        if augmented_views is not None and train_augmentations is None and not mosaic_probability:
-            raise ValueError(
-                f"augmented_views is {augmented_views}, and the training images are not augmented: there are no views; "
-                "give train_augmentations, or leave augmented_views out"
+                "give validation_categories (held-out auxiliary categories) or published_validation (another set), "
+                "not both"
             )
         self.auxiliary = CategorySet(dataset, root, categories, dict(class_names or {}), dict(dataset_arguments or {}))
-        self.validation, self.validation_categories = validation, validation_categories
-        self.validation_root = validation_root
-        self.augmented_views = augmented_views
+        self.validation_categories = validation_categories
+        self.published_validation = _as_category_set(published_validation)
         self.target = _as_datamodule(target)
         self.mosaic_probability = mosaic_probability
 
@@ -149,7 +137,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
     @category.setter
     def category(self, category: str) -> None:
         """Refuse: the target's category is set on the target."""
-        raise AttributeError(f"The category {category!r} of an AuxiliaryDataModule is its target's: set it there.")
+        raise AttributeError(f"the category {category!r} of an AuxiliaryDataModule is its target's: set it there")
 
     @property
     def auxiliary_categories(self) -> list[str]:
@@ -164,9 +152,9 @@ class AuxiliaryDataModule(AnomalibDataModule):
 
     def prepare_data(self) -> None:
         """Download and convert what anomalib can download and convert."""
-        self.auxiliary.prepare()
-        if self.validation == "published":
-            self._published_validation().prepare()
+        for part in (self.auxiliary, self.published_validation):
+            if part is not None:
+                part.prepare()
         if self.target is not None:
             self.target.prepare_data()
 
@@ -174,24 +162,19 @@ class AuxiliaryDataModule(AnomalibDataModule):
         """Read the categories, split them, and check them against the target."""
         training, held_out = self._split_categories()
         train_data = self._read(training)
-        val_data = None
-        if self.validation == "published":
-            val_data = self._read_published_validation()
-        elif held_out:
+        if held_out:
             val_data = self._read(held_out)
-        elif self.validation == "held_out":
+        elif self.published_validation is not None:
+            val_data = self._read_published_validation(self.published_validation)
+        else:
             logger.info("The auxiliary set has one category; a fifth of its images is held out for validation.")
             train_data, val_data = _hold_out_images(train_data, self.seed)
         _check_supervision(train_data)
-        train_data.mosaic_probability, train_data.augmented_views = self.mosaic_probability, self.augmented_views
-        self.train_data = train_data
-        if val_data is not None:
-            self.val_data = val_data
-        if self.target is None and val_data is None:
-            logger.info("There is no target, and nothing validates: nothing is tested.")
-        elif self.target is None:
-            logger.info("There is no target; the images that validate test too.")
-            self.test_data = copy.deepcopy(self.val_data)
+        train_data.mosaic_probability = self.mosaic_probability
+        self.train_data, self.val_data = train_data, val_data
+        if self.target is None:
+            logger.info("There is no target; the held-out images test too.")
+            self.test_data = copy.deepcopy(val_data)
         else:
             test_data = _read_target(self.target)
             names = [self.auxiliary.name_of(category) for category in [*training, *held_out]]
@@ -201,15 +184,6 @@ class AuxiliaryDataModule(AnomalibDataModule):
     def _read(self, categories: list[str]) -> ClassNamedDataset:
         """The labelled images of auxiliary categories."""
         return ClassNamedDataset.pooled([self.auxiliary.read(category) for category in categories])
-
-    def _update_augmentations(self) -> None:
-        """Let Pillow resize the images to train and to validate on, where the model resizes as it does."""
-        super()._update_augmentations()
-        side = bicubic_side(get_nested_attr(self, "trainer.model.pre_processor.transform", None))
-        for name in ("train", "val"):
-            data: ClassNamedDataset | None = getattr(self, f"{name}_data", None)
-            if data is not None and side is not None:
-                data.resize_side, data.augmentations = side, getattr(self, f"{name}_augmentations", None)
 
     def _create_test_split(self) -> None:
         """Nothing: the splits are made by category."""
@@ -224,7 +198,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
             ValueError: If a named one is unknown, or if none are left to train on.
         """
         categories = self.auxiliary.resolve_categories()
-        if self.validation != "held_out":
+        if self.published_validation is not None:
             return categories, []
         if self.validation_categories is None:
             held_out = held_out_by_default(categories)
@@ -232,18 +206,14 @@ class AuxiliaryDataModule(AnomalibDataModule):
             held_out = self.validation_categories
             unknown = sorted(set(held_out) - set(categories))
             if unknown:
-                raise ValueError(f"validation_categories {unknown} are not among the categories {sorted(categories)}.")
+                raise ValueError(f"validation_categories {unknown} are not among the categories {sorted(categories)}")
         training = [category for category in categories if category not in held_out]
         if not training:
-            raise ValueError(f"All auxiliary categories {sorted(categories)} validate; none are left to train on.")
+            raise ValueError(f"all auxiliary categories {sorted(categories)} validate; none are left to train on")
         return training, held_out
 
-    def _published_validation(self) -> CategorySet:
-        return published_validation(self.auxiliary_set, self.validation_root)
-
-    def _read_published_validation(self) -> ClassNamedDataset:
-        """The other benchmark's five categories, with a warning."""
-        other = self._published_validation()
+    def _read_published_validation(self, other: CategorySet) -> ClassNamedDataset:
+        """The other set's categories, with a warning."""
         categories = other.resolve_categories()
         logger.warning(
             "Validation looks at %s of %s, as the published runs did: weights that are chosen by it have seen that "
@@ -258,12 +228,12 @@ class AuxiliaryDataModule(AnomalibDataModule):
         names = overlap(auxiliary_names, test_data.class_names)
         if names:
             raise ValueError(
-                f"Auxiliary categories are among the target's: {', '.join(names)}. A zero-shot model must not be "
+                f"auxiliary categories are among the target's: {', '.join(names)}. A zero-shot model must not be "
                 "trained on what it is tested on: name other categories, or another target."
             )
         shared = set(self.train_data.samples.image_path) & set(test_data.samples.image_path)
         if shared:
-            raise ValueError(f"{len(shared)} images are both trained on and tested on, such as {min(shared)}.")
+            raise ValueError(f"{len(shared)} images are both trained on and tested on, such as {min(shared)}")
 
     def _current_epoch(self) -> int:
         """The trainer's epoch, counted from 0."""
@@ -275,12 +245,12 @@ class AuxiliaryDataModule(AnomalibDataModule):
         return shared or {"num_replicas": 1, "rank": 0}
 
     def val_dataloader(self) -> EVAL_DATALOADERS:
-        """Validation batches, none where nothing validates; see :meth:`_evaluation_loader`."""
-        return self._evaluation_loader(self.val_data) if hasattr(self, "val_data") else []
+        """Validation batches; see `_evaluation_loader`."""
+        return self._evaluation_loader(self.val_data)
 
     def test_dataloader(self) -> EVAL_DATALOADERS:
-        """Test batches, none where there is nothing to test; see :meth:`_evaluation_loader`."""
-        return self._evaluation_loader(self.test_data) if hasattr(self, "test_data") else []
+        """Test batches; see `_evaluation_loader`."""
+        return self._evaluation_loader(self.test_data)
 
     def _evaluation_loader(self, data: AnomalibDataset) -> DataLoader:
         """Batches in order. Of several processes no two have the same image, so that metrics are those of one."""
@@ -301,9 +271,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
         epoch = None if self.trainer is None else self._current_epoch
         return DataLoader(
             dataset=self.train_data,
-            sampler=SeededSampler(
-                len(self.train_data), self.seed or 0, epoch, views=self.augmented_views, **self._processes()
-            ),
+            sampler=SeededSampler(len(self.train_data), self.seed or 0, epoch, **self._processes()),
             batch_size=self.train_batch_size,
             num_workers=self.num_workers,
             collate_fn=self.external_collate_fn or self.train_data.collate_fn,
@@ -325,7 +293,7 @@ def _read_target(target: AnomalibDataModule) -> ClassNamedDataset:
 def _check_supervision(data: ClassNamedDataset) -> None:
     """Raise if the data cannot teach what an anomaly is; warn if they cannot teach what a normal image is."""
     if not data.has_anomalous:
-        raise ValueError("The auxiliary categories have no anomalous images; there is nothing to learn from.")
+        raise ValueError("the auxiliary categories have no anomalous images; there is nothing to learn from")
     lacking = data.lacking_masks()
     if len(lacking):
         raise ValueError(
@@ -337,5 +305,10 @@ def _check_supervision(data: ClassNamedDataset) -> None:
 
 
 def _as_datamodule(target: Any) -> AnomalibDataModule | None:
-    """A datamodule, from itself or from a mapping with ``class_path``."""
+    """A datamodule, from itself or from a mapping with `class_path`."""
     return get_datamodule(dict(target)) if isinstance(target, Mapping) else target
+
+
+def _as_category_set(value: Any) -> CategorySet | None:
+    """A category set, from itself or from a mapping of its attributes."""
+    return CategorySet(**value) if isinstance(value, Mapping) else value

@@ -29,7 +29,7 @@ class CategorySet:
         root: Its folder; by default the class's own default.
         categories: Names of categories; by default all.
         class_names: What categories are called in prompts, by category; by default the category's name.
-        arguments: Further arguments of the class, such as ``mask_threshold`` of FolderTree.
+        arguments: Further arguments of the class, such as `mask_threshold` of FolderTree.
     """
 
     dataset: str
@@ -47,11 +47,11 @@ class CategorySet:
         if self.categories is not None:
             if not self.categories:
                 raise ValueError(
-                    f"The list of categories of {self.dataset} is empty. Name some, or leave it out for all."
+                    f"the list of categories of {self.dataset} is empty. Name some, or leave it out for all."
                 )
             repeated = sorted({name for name in self.categories if self.categories.count(name) > 1})
             if repeated:
-                raise ValueError(f"Categories of {self.dataset} are named twice: {repeated}.")
+                raise ValueError(f"categories of {self.dataset} are named twice: {repeated}")
             return list(self.categories)
         reader = self.resolve_class()
         if issubclass(reader, FolderTreeDataset):
@@ -85,7 +85,7 @@ class CategorySet:
                 source = source.test_data
         except Exception as error:  # each class of anomalib raises what it likes
             raise ValueError(
-                f"Category {category!r} of {self.dataset} in {self.root or 'its default folder'} "
+                f"category {category!r} of {self.dataset} in {self.root or 'its default folder'} "
                 f"cannot be read: {error}"
             ) from error
         return ClassNamedDataset.from_dataset(source, self.name_of(category))
@@ -102,7 +102,7 @@ class CategorySet:
         try:
             modules = [importlib.import_module(module_name)] if module_name else [anomalib.data]
         except ImportError as error:
-            raise ValueError(f"{self.dataset!r} is no class path: {error}.") from error
+            raise ValueError(f"{self.dataset!r} is no class path: {error}") from error
         modules += [] if module_name else [anomalib.data.datasets.image]
         found = next((getattr(module, name) for module in modules if hasattr(module, name)), None)
         if inspect.isclass(found) and issubclass(found, AnomalibDataModule | AnomalibDataset):
@@ -136,7 +136,7 @@ class CategorySet:
         default = inspect.signature(reader).parameters["root"].default
         root = self.root if self.root is not None else default
         if root is None or root is inspect.Parameter.empty:
-            raise ValueError(f"{self.dataset} needs a root folder.")
+            raise ValueError(f"{self.dataset} needs a root folder")
         return root
 
 

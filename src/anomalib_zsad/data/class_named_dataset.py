@@ -14,9 +14,8 @@ from torchvision.transforms.v2 import Transform
 from torchvision.tv_tensors import Image, Mask
 
 from anomalib_zsad.data.augmentation import mosaic
-from anomalib_zsad.data.image_files import open_picture, read_image, read_mask
+from anomalib_zsad.data.image_files import read_image, read_mask
 from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem
-from anomalib_zsad.data.pillow_resize import resize_mask, resize_picture, to_picture
 from anomalib_zsad.data.seeded_sampler import DrawnIndex
 
 __all__ = ["ClassNamedDataset", "has_mask"]
@@ -26,7 +25,7 @@ _READABLE = {AnomalibDataset.__getitem__, MVTecLOCODataset.__getitem__}
 
 
 def has_mask(mask_path: Any) -> bool:
-    """Whether a cell of a ``mask_path`` column names a file (or several); datasets write None, "" or NaN for none."""
+    """Whether a cell of a `mask_path` column names a file (or several); datasets write None, "" or NaN for none."""
     return bool(mask_path) if isinstance(mask_path, str | list | tuple) else False
 
 
@@ -37,29 +36,19 @@ class ClassNamedDataset(AnomalibDataset):
     copies, and pickling to worker processes. Items carry masks if every image that is not normal has one; else the
     dataset is one for classification.
 
-    Subclasses that read something else than image files override :meth:`read_sample`.
+    Subclasses that read something else than image files override `read_sample`.
 
     Args:
-        samples: Table with the columns ``image_path``, ``label_index`` (0 normal, 1 anomalous, -1 unknown) and
-            ``split``, and optionally ``mask_path`` (a path, a list of paths, or none), ``class_name`` and
-            ``mask_threshold`` (largest mask value that means normal, default 0).
+        samples: Table with the columns `image_path`, `label_index` (0 normal, 1 anomalous, -1 unknown) and
+            `split`, and optionally `mask_path` (a path, a list of paths, or none), `class_name` and
+            `mask_threshold` (largest mask value that means normal, default 0).
         augmentations: Applied to image and mask together.
         mosaic_probability: Probability with which an item is replaced by a 2 x 2 mosaic of anomalous images of its
             class, drawn from this dataset. Only for training.
 
-    Attributes:
-        resize_side: Side in pixels of the square that Pillow squeezes images and masks to, after augmentation, as both
-            published implementations do (:mod:`~anomalib_zsad.data.pillow_resize`); None for leaving them as large as
-            they are.
-        augmented_views: Number of different views of each image that a training run shows, where its sampler repeats
-            them; None where each epoch shows new ones.
-
     Raises:
-        ValueError: If ``mosaic_probability`` is not in [0, 1].
+        ValueError: If `mosaic_probability` is not in [0, 1].
     """
-
-    resize_side: int | None = None
-    augmented_views: int | None = None
 
     def __init__(
         self,
@@ -69,7 +58,7 @@ class ClassNamedDataset(AnomalibDataset):
     ) -> None:
         super().__init__(augmentations=augmentations)
         if not 0 <= mosaic_probability <= 1:
-            raise ValueError(f"mosaic_probability must be in [0, 1], got {mosaic_probability}.")
+            raise ValueError(f"mosaic_probability must be in [0, 1], got {mosaic_probability}")
         self.mosaic_probability = mosaic_probability
         if samples is not None:
             self.samples = samples
@@ -104,7 +93,7 @@ class ClassNamedDataset(AnomalibDataset):
             TypeError: If the datasets are of different classes.
         """
         if len({type(part) for part in parts}) != 1:
-            raise TypeError(f"Only datasets of one class can be pooled, got {[type(part).__name__ for part in parts]}.")
+            raise TypeError(f"only datasets of one class can be pooled, got {[type(part).__name__ for part in parts]}")
         total = copy.copy(parts[0])
         total.samples = pd.concat([part.samples for part in parts], ignore_index=True)
         return total
@@ -157,24 +146,21 @@ class ClassNamedDataset(AnomalibDataset):
             ValueError: If a file cannot be read, or if image and mask differ in size.
         """
         image = read_image(sample.image_path)
-        return image, self._read_mask(sample, *image.shape[-2:])
-
-    def _read_mask(self, sample: Any, height: int, width: int) -> Mask | None:
-        """The mask of a row of the table whose image has so many pixels."""
+        height, width = image.shape[-2:]
         if sample.label_index == LabelName.NORMAL:
-            return Mask(torch.zeros(height, width, dtype=torch.uint8))
+            return image, Mask(torch.zeros(height, width, dtype=torch.uint8))
         if not has_mask(sample.mask_path):
-            return None
+            return image, None
         mask = read_mask(sample.mask_path, sample.mask_threshold)
         if tuple(mask.shape) != (height, width):
             raise ValueError(
-                f"Mask {sample.mask_path} has {mask.shape[0]} x {mask.shape[1]} pixels (height x width), its image "
+                f"mask {sample.mask_path} has {mask.shape[0]} x {mask.shape[1]} pixels (height x width), its image "
                 f"{sample.image_path} has {height} x {width}. Give a mask of the image's size."
             )
-        return mask
+        return image, mask
 
     def __getitem__(self, index: int | DrawnIndex) -> ClassNamedItem:
-        """Return an item; a :class:`DrawnIndex` seeds the random draws of its augmentation."""
+        """Return an item; a `DrawnIndex` seeds the random draws of its augmentation."""
         if isinstance(index, DrawnIndex):
             with _seeded(index.seed):
                 return self[index.position]
@@ -184,14 +170,12 @@ class ClassNamedDataset(AnomalibDataset):
         if partners:
             image, mask = mosaic([self.read_sample(self.samples.iloc[partner]) for partner in partners])
             label = LabelName.ABNORMAL
-            image, mask = self._finish(image, mask)
-        elif self.resize_side is not None and self.augmentations is None:
-            image, mask = self._read_resized(sample, self.resize_side)
         else:
-            image, mask = self._finish(*self.read_sample(sample))
+            image, mask = self.read_sample(sample)
+        image, mask = self._augment(image, mask if self._gives_masks else None)
         return ClassNamedItem(
             image=image,
-            gt_mask=mask if self._gives_masks else None,
+            gt_mask=mask,
             gt_label=None if label == LabelName.UNKNOWN else torch.tensor(int(label)),
             image_path=str(sample.image_path),
             mask_path=_first_path(sample.mask_path),
@@ -205,32 +189,20 @@ class ClassNamedDataset(AnomalibDataset):
         candidates = self._anomalous_of_class.get(class_name, [])
         return [candidates[draw] for draw in torch.randint(len(candidates), (4,))] if candidates else []
 
-    def _finish(self, image: Image, mask: Mask | None) -> tuple[Image, Mask | None]:
-        """Apply the augmentations, if there are any, to image and mask alike, and Pillow's resize, if it is wanted."""
-        mask = mask if self._gives_masks else None
-        if self.augmentations is not None:
-            image, mask = (self.augmentations(image), None) if mask is None else self.augmentations(image, mask)
-        if self.resize_side is None:
+    def _augment(self, image: Image, mask: Mask | None) -> tuple[Image, Mask | None]:
+        """Apply the augmentations, if there are any, to image and mask alike."""
+        if self.augmentations is None:
             return image, mask
-        resized = resize_picture(to_picture(image), self.resize_side)
-        return resized, None if mask is None else resize_mask(mask, self.resize_side)
-
-    def _read_resized(self, sample: Any, side: int) -> tuple[Image, Mask | None]:
-        """Read a row of the table, resized before it is converted to RGB."""
-        if type(self).read_sample is not ClassNamedDataset.read_sample:
-            return self._finish(*self.read_sample(sample))
-        picture = open_picture(sample.image_path)
-        mask = self._read_mask(sample, picture.height, picture.width)
-        return resize_picture(picture, side), None if mask is None else resize_mask(mask, side)
+        return (self.augmentations(image), None) if mask is None else self.augmentations(image, mask)
 
     @property
     def collate_fn(self) -> Any:
-        """What joins items to a :class:`~anomalib_zsad.data.ClassNamedBatch`."""
+        """What joins items to a `ClassNamedBatch`."""
         return ClassNamedBatch.collate
 
 
 def _first_path(mask_path: Any) -> str | None:
-    """The path that stands for a cell of the ``mask_path`` column."""
+    """The path that stands for a cell of the `mask_path` column."""
     if not has_mask(mask_path):
         return None
     return str(mask_path) if isinstance(mask_path, str) else str(mask_path[0])

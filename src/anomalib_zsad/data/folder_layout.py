@@ -1,7 +1,7 @@
 """Find images, labels and masks in a folder of images.
 
-A *category* is a folder that shows one kind of thing. Three layouts of a category are understood; ``*`` stands for any
-image file, and a folder of a *kind* is normal if its name is among ``normal_names``, else it is a kind of defect.
+A *category* is a folder that shows one kind of thing. Three layouts of a category are understood; `*` stands for any
+image file, and a folder of a *kind* is normal if its name is among `normal_names`, else it is a kind of defect.
 
 1. MVTec AD::
 
@@ -13,7 +13,7 @@ image file, and a folder of a *kind* is normal if its name is among ``normal_nam
 
        category/<kind>/000.jpg
 
-   with the mask of ``category/crack/000.jpg`` in any one of these places, its suffix that of any image::
+   with the mask of `category/crack/000.jpg` in any one of these places, its suffix that of any image::
 
        category/masks/crack/000.png           or 000_mask.png   (the folder may be ground_truth)
        category/crack/000_mask.png
@@ -30,14 +30,14 @@ Files whose names begin with a dot are passed over.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_zsad.data.image_files import read_mask
+from anomalib_zsad.data.labelled_image import LabelledImage
 
-__all__ = ["NORMAL_NAMES", "Sample", "find_categories", "find_samples"]
+__all__ = ["NORMAL_NAMES", "find_categories", "find_labelled_images"]
 
 NORMAL_NAMES = ("good", "normal", "ok")
 MASK_FOLDERS = ("masks", "ground_truth")
@@ -48,34 +48,15 @@ _LAYOUTS = (
 )
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One image of a category.
-
-    Attributes:
-        image: The image file.
-        mask: The mask file, or None.
-        kind: Name of the folder: "good", or a kind of defect.
-        is_anomalous: Whether it shows a defect.
-        split: "train" for the training part of an MVTec layout, else "test".
-    """
-
-    image: Path
-    mask: Path | None
-    kind: str
-    is_anomalous: bool
-    split: str = "test"
-
-
 def find_categories(root: Path) -> list[str]:
-    """Names of the categories in a folder, sorted; ``["."]`` if the folder is itself one category.
+    """Names of the categories in a folder, sorted; `["."]` if the folder is itself one category.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If it holds no images in any of the layouts.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}.")
+        raise FileNotFoundError(f"there is no folder {root}")
     if _is_category(root):
         return ["."]
     categories = [folder.name for folder in _folders(root) if _is_category(folder)]
@@ -84,9 +65,9 @@ def find_categories(root: Path) -> list[str]:
     return categories
 
 
-def find_samples(
+def find_labelled_images(
     category: Path, normal_names: Sequence[str] = NORMAL_NAMES, mask_threshold: float = 127
-) -> list[Sample]:
+) -> list[LabelledImage]:
     """Find a category's images, sorted by path.
 
     Args:
@@ -99,22 +80,22 @@ def find_samples(
         ValueError: If there are no images, or if only some of the anomalous ones have masks.
     """
     if not category.is_dir():
-        raise FileNotFoundError(f"There is no folder {category}.")
+        raise FileNotFoundError(f"there is no folder {category}")
     normal = {name.casefold() for name in normal_names}
     if (category / "test").is_dir():
-        samples = [*_kinds(category / "test", category, normal), *_training_part(category / "train", normal)]
+        images = [*_kinds(category / "test", category, normal), *_training_part(category / "train", normal)]
     elif _images(category / _IMAGES) and _mask_folder(category):
-        samples = list(_labelled_by_masks(category, mask_threshold))
+        images = list(_labelled_by_masks(category, mask_threshold))
     else:
-        samples = list(_kinds(category, category, normal))
-    if not samples:
+        images = list(_kinds(category, category, normal))
+    if not images:
         raise ValueError(f"{category} holds no images. {_LAYOUTS}.")
-    _check_masks(category, samples)
-    return sorted(samples, key=lambda sample: sample.image)
+    _check_masks(category, images)
+    return sorted(images, key=lambda found: found.image_path)
 
 
-def _kinds(parent: Path, category: Path, normal: set[str]) -> Iterator[Sample]:
-    """Samples of the folders of kinds in ``parent``, their masks in the category's mask folder or beside them."""
+def _kinds(parent: Path, category: Path, normal: set[str]) -> Iterator[LabelledImage]:
+    """Images of the folders of kinds in `parent`, their masks in the category's mask folder or beside them."""
     masks = _mask_folder(category)
     for folder in _folders(parent):
         if folder.name in MASK_FOLDERS:
@@ -124,18 +105,18 @@ def _kinds(parent: Path, category: Path, normal: set[str]) -> Iterator[Sample]:
         found = _by_stem(_images(masks / folder.name)) if masks else {}
         for image in images:
             mask = found.get(image.stem) or beside.get(image.stem) if is_anomalous else None
-            yield Sample(image, mask, folder.name, is_anomalous)
+            yield LabelledImage(image, is_anomalous, mask_path=mask, kind=folder.name)
 
 
-def _training_part(folder: Path, normal: set[str]) -> Iterator[Sample]:
+def _training_part(folder: Path, normal: set[str]) -> Iterator[LabelledImage]:
     """The normal images of an MVTec layout's training part."""
     for kind in _folders(folder):
         if kind.name.casefold() in normal:
-            yield from (Sample(image, None, kind.name, is_anomalous=False, split="train") for image in _images(kind))
+            yield from (LabelledImage(image, abnormal=False, kind=kind.name, split="train") for image in _images(kind))
 
 
-def _labelled_by_masks(category: Path, mask_threshold: float) -> Iterator[Sample]:
-    """Samples of the layout in which masks tell the labels."""
+def _labelled_by_masks(category: Path, mask_threshold: float) -> Iterator[LabelledImage]:
+    """Images of the layout in which masks tell the labels."""
     masks = _by_stem(_images(_mask_folder(category) or category))
     for image in _images(category / _IMAGES):
         mask = masks.get(image.stem)
@@ -144,13 +125,14 @@ def _labelled_by_masks(category: Path, mask_threshold: float) -> Iterator[Sample
                 f"{image} has no mask in {_mask_folder(category)}. In this layout the masks tell which images are "
                 "anomalous: give an empty one for a normal image, or sort the images into folders of kinds."
             )
-        yield Sample(image, mask, _IMAGES, is_anomalous=bool(read_mask(mask, mask_threshold).any()))
+        abnormal = bool(read_mask(mask, mask_threshold).any())
+        yield LabelledImage(image, abnormal, mask_path=mask, kind=_IMAGES)
 
 
-def _check_masks(category: Path, samples: list[Sample]) -> None:
+def _check_masks(category: Path, images: list[LabelledImage]) -> None:
     """Raise if some anomalous images have masks and others have none."""
-    anomalous = [sample for sample in samples if sample.is_anomalous]
-    lacking = [sample.image for sample in anomalous if sample.mask is None]
+    anomalous = [image for image in images if image.abnormal]
+    lacking = [image.image_path for image in anomalous if image.mask_path is None]
     if lacking and len(lacking) < len(anomalous):
         raise ValueError(
             f"{len(lacking)} of {len(anomalous)} anomalous images in {category} have no mask, the first is "

@@ -1,6 +1,6 @@
 """Folders of images as a dataset and as a target to test on.
 
-Which folders are understood is written in :mod:`anomalib_zsad.data.folder_layout`.
+Which folders are understood is written in `anomalib_zsad.data.folder_layout`.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import TRAIN_DATALOADERS
 from torchvision.transforms.v2 import Transform
 
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
-from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find_samples
+from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find_labelled_images
 
 __all__ = ["FolderTree", "FolderTreeDataset"]
 
@@ -53,19 +53,19 @@ class FolderTreeDataset(ClassNamedDataset):
         wanted = None if split is None else Split(split).value
         samples = [
             {
-                "image_path": str(sample.image),
-                "mask_path": None if sample.mask is None else str(sample.mask),
-                "label": sample.kind,
-                "label_index": int(LabelName.ABNORMAL if sample.is_anomalous else LabelName.NORMAL),
-                "split": sample.split,
+                "image_path": str(image.image_path),
+                "mask_path": None if image.mask_path is None else str(image.mask_path),
+                "label": image.kind,
+                "label_index": int(LabelName.ABNORMAL if image.abnormal else LabelName.NORMAL),
+                "split": image.split,
                 "class_name": class_name or folder.name,
                 "mask_threshold": mask_threshold,
             }
-            for sample in find_samples(folder, normal_names or NORMAL_NAMES, mask_threshold)
-            if wanted in {None, sample.split}
+            for image in find_labelled_images(folder, normal_names or NORMAL_NAMES, mask_threshold)
+            if wanted in {None, image.split}
         ]
         if not samples:
-            raise ValueError(f"{folder} holds no images for the split {wanted!r}.")
+            raise ValueError(f"{folder} holds no images for the split {wanted!r}")
         self.samples = pd.DataFrame(samples)
 
 
@@ -73,8 +73,8 @@ class FolderTree(AnomalibDataModule):
     """Categories in a folder tree, tested together, each image under its category's name.
 
     It has test images only (and the training part of an MVTec layout, for models that train on normal images alone);
-    to train a zero-shot model on such folders use :class:`~anomalib_zsad.data.AuxiliaryDataModule` with
-    ``dataset="FolderTree"``. Sets with only anomalous or only normal images work.
+    to train a zero-shot model on such folders use `AuxiliaryDataModule` with
+    `dataset="FolderTree"`. Sets with only anomalous or only normal images work.
 
     Args:
         root: Folder of the categories, or of one category.
@@ -87,7 +87,7 @@ class FolderTree(AnomalibDataModule):
         train_batch_size: Images in a training batch.
         num_workers: Processes that load images; 0 loads them in the main process.
         augmentations: Applied to all images.
-        val_split_mode: ``same_as_test``, or ``none`` for no validation data.
+        val_split_mode: `same_as_test`, or `none` for no validation data.
         seed: Taken for anomalib's sake; nothing here is random.
 
     Example:
@@ -119,7 +119,7 @@ class FolderTree(AnomalibDataModule):
             seed=seed,
         )
         if self.val_split_mode not in {ValSplitMode.SAME_AS_TEST, ValSplitMode.NONE}:
-            raise ValueError(f"val_split_mode must be 'same_as_test' or 'none', got {self.val_split_mode.value!r}.")
+            raise ValueError(f"val_split_mode must be 'same_as_test' or 'none', got {self.val_split_mode.value!r}")
         if categories is not None and not categories:
             raise ValueError("categories is empty. Name at least one, or leave it out for all.")
         self.root = Path(root)
@@ -147,7 +147,7 @@ class FolderTree(AnomalibDataModule):
         names = {category: (self.root / category).resolve().name for category in categories}
         unused = sorted(set(self.class_names) - set(names.values()))
         if unused:
-            raise ValueError(f"class_names has {unused}, but the categories are {sorted(names.values())}.")
+            raise ValueError(f"class_names has {unused}, but the categories are {sorted(names.values())}")
         total = ClassNamedDataset.pooled([self._read(category, name) for category, name in names.items()])
         self.test_data = total.subsample(total.samples.index[total.samples.split == Split.TEST.value].tolist())
         training = total.samples.index[total.samples.split == Split.TRAIN.value].tolist()

@@ -1,6 +1,6 @@
 """Read images and masks of any bit depth and colour mode.
 
-anomalib's own reader converts everything with Pillow's ``convert("RGB")``, which saturates 16-bit images to white. Here
+anomalib's own reader converts everything with Pillow's `convert("RGB")`, which saturates 16-bit images to white. Here
 they are rescaled instead. Files of 8 bits a channel read exactly as anomalib reads them.
 """
 
@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 from torchvision.transforms.v2.functional import to_dtype, to_image
 from torchvision.tv_tensors import Image, Mask
 
-__all__ = ["open_picture", "read_image", "read_mask"]
+__all__ = ["read_image", "read_mask"]
 
 # Depths that cameras and scanners write into 16-bit files.
 _DEPTHS = (8, 10, 12, 14, 16)
@@ -45,29 +45,8 @@ def read_image(path: str | Path) -> Image:
     return Image(to_dtype(to_image(picture.convert("RGB")), torch.float32, scale=True))
 
 
-def open_picture(path: str | Path) -> PILImage.Image:
-    """Open an image as an 8-bit picture.
-
-    Args:
-        path: An image file that Pillow can read.
-
-    Returns:
-        The picture in the mode it is stored in, where that has 8 bits a channel or fewer (grey, palette, transparency
-        and all); deeper ones as 8-bit grey levels, of what :func:`read_image` makes of them, rounded.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file cannot be read as an image, or holds values that are not finite.
-    """
-    picture = _open(path)
-    if picture.mode.startswith("I") or picture.mode == "F":
-        levels = np.rint(_rescale(np.asarray(picture), path) * 255)
-        return PILImage.fromarray(levels.clip(0, 255).astype(np.uint8))
-    return picture
-
-
 def read_mask(path: str | Path | Sequence[str | Path], threshold: float = 0) -> Mask:
-    """Read a mask: pixels above ``threshold`` are anomalous.
+    """Read a mask: pixels above `threshold` are anomalous.
 
     Values are compared as they are stored: gray values, palette indices, the largest of the colour channels; in masks
     of one bit, set pixels are 255.
@@ -91,7 +70,7 @@ def read_mask(path: str | Path | Sequence[str | Path], threshold: float = 0) -> 
     marked = values > threshold
     if not marked.any() and values.max(initial=0) > 0:
         raise ValueError(
-            f"Mask {path} marks no pixel above {threshold:g}: its largest value is {values.max():g}. "
+            f"mask {path} marks no pixel above {threshold:g}: its largest value is {values.max():g}. "
             "Set mask_threshold below that (0 for masks that number the kinds of defect)."
         )
     return Mask(torch.from_numpy(marked.astype(np.uint8)))
@@ -112,7 +91,7 @@ def _open(path: str | Path) -> PILImage.Image:
 
 
 def _rescale(values: np.ndarray, path: str | Path) -> np.ndarray:
-    """Map integers or floating point to float32 in [0, 1]; see :func:`read_image`."""
+    """Map integers or floating point to float32 in [0, 1]; see `read_image`."""
     if not np.isfinite(values).all():
         raise ValueError(f"{path} holds values that are not finite. Replace the file or remove it.")
     low, high = float(values.min()), float(values.max())

@@ -1,11 +1,11 @@
 """Items and batches that carry a class name, the model's uncertainty and p-values beside anomalib's own fields.
 
 A zero-shot model builds its prompts from the name of what it looks at, so the name has to travel with each image.
-anomalib's :class:`~anomalib.data.ImageItem` has no place for it; the classes here add it, and they add the standard
+anomalib's `ImageItem` has no place for it; the classes here add it, and they add the standard
 deviations that a Monte Carlo model knows about its own answer. They are anomalib items in every other respect: any
-model, callback or metric that takes an ``ImageBatch`` takes a :class:`ClassNamedBatch`.
+model, callback or metric that takes an `ImageBatch` takes a `ClassNamedBatch`.
 
-Shapes: ``n`` images of ``h`` x ``w`` pixels.
+Shapes: `n` images of `h` x `w` pixels.
 """
 
 from collections.abc import Sequence
@@ -47,16 +47,16 @@ def _check_name(name: Any) -> str:
 def _check_names(names: Any) -> list[str]:
     """Return a batch's class names as a list, or raise if they are none."""
     if isinstance(names, str) or not isinstance(names, Sequence):
-        raise TypeError(f"class_name of a batch must be a list of strings, one an image, got {names!r}.")
+        raise TypeError(f"class_name of a batch must be a list of strings, one an image, got {names!r}")
     return [_check_name(name) for name in names]
 
 
 def _without_channel(values: Any, spatial: int, leading: int) -> Any:
-    """Drop a channel axis of size one from ``(..., 1, h, w)``, and check the number of axes."""
+    """Drop a channel axis of size one from `(..., 1, h, w)`, and check the number of axes."""
     if values.ndim == leading + spatial + 1 and values.shape[leading] == 1:
         values = values.squeeze(leading)
     if values.ndim != leading + spatial:
-        raise ValueError(f"map_std must have {leading + spatial} axes, got shape {tuple(values.shape)}.")
+        raise ValueError(f"map_std must have {leading + spatial} axes, got shape {tuple(values.shape)}")
     return values
 
 
@@ -66,7 +66,7 @@ def _one_number(name: str, value: Any) -> torch.Tensor | None:
         return None
     number = torch.as_tensor(value, dtype=torch.float32)
     if number.numel() != 1:
-        raise ValueError(f"{name} of one image must be one number, got shape {tuple(number.shape)}.")
+        raise ValueError(f"{name} of one image must be one number, got shape {tuple(number.shape)}")
     return number.reshape(())
 
 
@@ -76,7 +76,7 @@ def _one_an_image(name: str, values: Any) -> torch.Tensor | None:
         return None
     numbers = torch.as_tensor(values, dtype=torch.float32)
     if numbers.ndim != 1:
-        raise ValueError(f"{name} of a batch must have shape (n,), got {tuple(numbers.shape)}.")
+        raise ValueError(f"{name} of a batch must have shape (n,), got {tuple(numbers.shape)}")
     return numbers
 
 
@@ -192,12 +192,12 @@ class _ClassNamedFields(Generic[NameT, ArrayT, MapT]):
 
 @dataclass
 class NumpyClassNamedItem(_NumpyItemValidator, _ClassNamedFields[str, np.ndarray, np.ndarray], NumpyImageItem):
-    """:class:`ClassNamedItem` in arrays: what its ``to_numpy()`` gives."""
+    """`ClassNamedItem` in arrays: what its `to_numpy()` gives."""
 
 
 @dataclass
 class NumpyClassNamedBatch(_NumpyBatchValidator, _ClassNamedFields[list[str], np.ndarray, np.ndarray], NumpyImageBatch):
-    """:class:`ClassNamedBatch` in arrays: what its ``to_numpy()`` gives."""
+    """`ClassNamedBatch` in arrays: what its `to_numpy()` gives."""
 
     item_class: ClassVar[type[NumpyImageItem]] = NumpyClassNamedItem
 
@@ -208,9 +208,9 @@ class ClassNamedItem(_TorchItemValidator, _ClassNamedFields[str, torch.Tensor, M
 
     Attributes:
         class_name: Name of the category, as the data set spells it ("metal_nut"), or None.
-        score_std: Standard deviation of ``pred_score`` over a model's Monte Carlo samples, a scalar, or None.
-        map_std: Standard deviation of ``anomaly_map`` over the samples, (h, w), or None.
-        p_value: Conformal p-value of ``pred_score`` by a calibration on normal images, a scalar, or None.
+        score_std: Standard deviation of `pred_score` over a model's Monte Carlo samples, a scalar, or None.
+        map_std: Standard deviation of `anomaly_map` over the samples, (h, w), or None.
+        p_value: Conformal p-value of `pred_score` by a calibration on normal images, a scalar, or None.
 
     Example:
         >>> item = ClassNamedItem(image=torch.rand(3, 8, 8), class_name="hazelnut")
@@ -223,13 +223,13 @@ class ClassNamedItem(_TorchItemValidator, _ClassNamedFields[str, torch.Tensor, M
 
 @dataclass
 class ClassNamedBatch(_TorchBatchValidator, _ClassNamedFields[list[str], torch.Tensor, Mask], ImageBatch):
-    """A batch of :class:`ClassNamedItem`.
+    """A batch of `ClassNamedItem`.
 
     Attributes:
         class_name: Names of the categories, one an image, or None where the data carries none.
-        score_std: Standard deviations of ``pred_score``, (n,), or None.
-        map_std: Standard deviations of ``anomaly_map``, (n, h, w), or None.
-        p_value: Conformal p-values of ``pred_score``, (n,), or None.
+        score_std: Standard deviations of `pred_score`, (n,), or None.
+        map_std: Standard deviations of `anomaly_map`, (n, h, w), or None.
+        p_value: Conformal p-values of `pred_score`, (n,), or None.
 
     Example:
         >>> items = [ClassNamedItem(image=torch.rand(3, 8, 8), class_name=name) for name in ("hazelnut", "tile")]
@@ -258,7 +258,7 @@ class ClassNamedBatch(_TorchBatchValidator, _ClassNamedFields[list[str], torch.T
         """Return any image batch as a class-named one that shares its tensors.
 
         A class-named batch comes back as the same object. Models call this before anything else sees the batch (in
-        ``on_before_batch_transfer``), so that the standard deviations have a place whatever dataset made the batch.
+        `on_before_batch_transfer`), so that the standard deviations have a place whatever dataset made the batch.
 
         Args:
             batch: Any batch of images.
@@ -282,11 +282,11 @@ class ClassNamedBatch(_TorchBatchValidator, _ClassNamedFields[list[str], torch.T
             items: Items of one dataset, at least one.
 
         Raises:
-            ValueError: If there are no items, or if some items have a field of numbers (such as ``gt_mask``) and
+            ValueError: If there are no items, or if some items have a field of numbers (such as `gt_mask`) and
                 others do not: a batch cannot tell which.
         """
         if not items:
-            raise ValueError("A batch needs at least one item, got none.")
+            raise ValueError("a batch needs at least one item, got none")
         shape = _largest_shape(items)
         values = {field.name: [getattr(item, field.name, None) for item in items] for field in fields(cls)}
         return cls(**{name: _collate_field(name, column, items, shape) for name, column in values.items()})
@@ -308,7 +308,7 @@ def _collate_field(name: str, column: list[Any], items: Sequence[ImageItem], sha
     if any(value is None for value in column):
         lacking = next(item.image_path for item, value in zip(items, column, strict=True) if value is None)
         raise ValueError(
-            f"Only some images of a batch have {name!r}; {lacking or 'one image'} has none. "
+            f"only some images of a batch have {name!r}; {lacking or 'one image'} has none. "
             "Give it for all images of a dataset or for none."
         )
     if name == "class_name":

@@ -5,7 +5,7 @@ some, and some sets hold only normal or only abnormal images.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from anomalib.data.utils import LabelName, Split
@@ -13,60 +13,42 @@ from pandas import DataFrame
 from torchvision.transforms.v2 import Transform
 
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
+from anomalib_zsad.data.labelled_image import LabelledImage
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One image of a set.
-
-    Attributes:
-        image_path: File of the image.
-        abnormal: Whether the image shows an anomaly.
-        class_name: What the image shows, for the prompts.
-        mask_path: File of the mask, or none: for a normal image that is an empty mask, for an abnormal one an unknown.
-        kind: Kind of anomaly ("scratch"), or "good".
-    """
-
-    image_path: Path
-    abnormal: bool
-    class_name: str
-    mask_path: Path | None = None
-    kind: str = ""
-
-
-class SampleDataset(ClassNamedDataset):
-    """A dataset of samples, as class-named items.
+class ListedImages(ClassNamedDataset):
+    """A dataset of images from a list, as class-named items.
 
     Items have masks if every abnormal image has one; else the dataset is one for classification.
 
     Args:
-        samples: The images, at least one.
+        images: The images, at least one.
         augmentations: Transform of image and mask.
 
     Raises:
-        ValueError: There are no samples.
+        ValueError: There are no images.
         FileNotFoundError: An image is absent, or some masks are; the message names the first.
     """
 
-    def __init__(self, samples: Iterable[Sample], augmentations: Transform | None = None) -> None:
-        table = without_absent_masks(list(samples))
+    def __init__(self, images: Iterable[LabelledImage], augmentations: Transform | None = None) -> None:
+        table = without_absent_masks(list(images))
         if not table:
-            raise ValueError("A dataset needs at least one sample, got none.")
-        _check_files("image", [sample.image_path for sample in table])
+            raise ValueError("a dataset needs at least one image, got none")
+        _check_files("image", [image.image_path for image in table])
         frame = DataFrame(
             {
-                "image_path": [str(sample.image_path) for sample in table],
-                "mask_path": [str(sample.mask_path) if sample.mask_path else None for sample in table],
-                "label": [sample.kind or ("abnormal" if sample.abnormal else "normal") for sample in table],
-                "label_index": [int(LabelName.ABNORMAL if sample.abnormal else LabelName.NORMAL) for sample in table],
+                "image_path": [str(image.image_path) for image in table],
+                "mask_path": [str(image.mask_path) if image.mask_path else None for image in table],
+                "label": [image.kind or ("abnormal" if image.abnormal else "normal") for image in table],
+                "label_index": [int(LabelName.ABNORMAL if image.abnormal else LabelName.NORMAL) for image in table],
                 "split": Split.TEST.value,
-                "class_name": [sample.class_name for sample in table],
+                "class_name": [image.class_name for image in table],
             }
         )
         super().__init__(frame, augmentations)
 
 
-def without_absent_masks(samples: Sequence[Sample]) -> list[Sample]:
+def without_absent_masks(images: Sequence[LabelledImage]) -> list[LabelledImage]:
     """Forget masks that a set names but does not have.
 
     Prepared sets without masks (HeadCT, BrainMRI, Br35H) name a file for every abnormal image all the same. If not one
@@ -75,20 +57,16 @@ def without_absent_masks(samples: Sequence[Sample]) -> list[Sample]:
     Raises:
         FileNotFoundError: Some masks exist and others do not.
     """
-    named = [sample.mask_path for sample in samples if sample.abnormal and sample.mask_path]
+    named = [image.mask_path for image in images if image.abnormal and image.mask_path]
     if any(path.is_file() for path in named):
         _check_files("mask", named)
         keep = True
     else:
         keep = False
-    return [
-        Sample(s.image_path, s.abnormal, s.class_name, s.mask_path if keep and s.abnormal else None, s.kind)
-        for s in samples
-    ]
+    return [image if keep and image.abnormal else replace(image, mask_path=None) for image in images]
 
 
 def _check_files(what: str, paths: Sequence[Path]) -> None:
     absent = [path for path in paths if not path.is_file()]
     if absent:
-        msg = f"{len(absent)} of {len(paths)} {what} files do not exist, the first is {absent[0]}."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"{len(absent)} of {len(paths)} {what} files do not exist, the first is {absent[0]}")

@@ -1,7 +1,7 @@
-"""The ``meta.json`` trees that AnomalyCLIP, AdaCLIP, Bayes-PFL and CoPS prepare.
+"""The `meta.json` trees that AnomalyCLIP, AdaCLIP, Bayes-PFL and CoPS prepare.
 
-The file maps ``{"train" or "test": {class: [entry]}}``, where an entry has ``img_path`` and ``mask_path`` (relative to
-the folder of the file), ``cls_name``, ``specie_name`` and ``anomaly`` (0 or 1). ``mask_path`` may be empty, a
+The file maps `{"train" or "test": {class: [entry]}}`, where an entry has `img_path` and `mask_path` (relative to
+the folder of the file), `cls_name`, `specie_name` and `anomaly` (0 or 1). `mask_path` may be empty, a
 directory, or a file; the first two say that there is no mask.
 """
 
@@ -14,7 +14,8 @@ from typing import Any
 from anomalib.data import AnomalibDataModule
 from torchvision.transforms.v2 import Transform
 
-from anomalib_zsad.data.listed_images import Sample, SampleDataset
+from anomalib_zsad.data.labelled_image import LabelledImage
+from anomalib_zsad.data.listed_images import ListedImages
 
 FILE_NAME = "meta.json"
 
@@ -24,7 +25,7 @@ class MetaJsonError(ValueError):
 
 
 def find_meta_json(path: Path | str) -> Path:
-    """The file itself, or ``meta.json`` in a folder.
+    """The file itself, or `meta.json` in a folder.
 
     Raises:
         FileNotFoundError: There is none.
@@ -32,13 +33,12 @@ def find_meta_json(path: Path | str) -> Path:
     path = Path(path)
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():
-        msg = f"There is no {file}. Give a meta.json file, or a folder that holds one."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"there is no {file}. Give a meta.json file, or a folder that holds one.")
     return file
 
 
-def read_meta_json(path: Path | str, split: str = "test") -> dict[str, list[Sample]]:
-    """Read one split of a ``meta.json`` tree.
+def read_meta_json(path: Path | str, split: str = "test") -> dict[str, list[LabelledImage]]:
+    """Read one split of a `meta.json` tree.
 
     Args:
         path: The file, or its folder.
@@ -55,16 +55,13 @@ def read_meta_json(path: Path | str, split: str = "test") -> dict[str, list[Samp
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        msg = f"{file} is no JSON file: {error}."
-        raise MetaJsonError(msg) from error
+        raise MetaJsonError(f"{file} is no JSON file: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get(split), dict):
-        msg = f'{file} has no split "{split}"; expected {{"{split}": {{class: [entries]}}}}.'
-        raise MetaJsonError(msg)
+        raise MetaJsonError(f'{file} has no split "{split}"; expected {{"{split}": {{class: [entries]}}}}')
     classes = {}
     for name, entries in content[split].items():
         if not isinstance(entries, list):
-            msg = f'"{name}" in {file} must hold a list of entries, got {type(entries).__name__}.'
-            raise MetaJsonError(msg)
+            raise MetaJsonError(f'"{name}" in {file} must hold a list of entries, got {type(entries).__name__}')
         # Prepared files may fill an absent split with one entry that has no image.
         samples = [_read_entry(entry, name, file) for entry in entries if _names_an_image(entry)]
         if samples:
@@ -76,17 +73,16 @@ def _names_an_image(entry: Any) -> bool:
     return not isinstance(entry, Mapping) or entry.get("img_path") != ""
 
 
-def _read_entry(entry: Any, name: str, file: Path) -> Sample:
+def _read_entry(entry: Any, name: str, file: Path) -> LabelledImage:
     if (
         not isinstance(entry, Mapping)
         or not isinstance(entry.get("img_path"), str)
         or entry.get("anomaly") not in {0, 1}
     ):
-        msg = f'An entry of "{name}" in {file} needs img_path and anomaly (0 or 1), got {entry!r}.'
-        raise MetaJsonError(msg)
+        raise MetaJsonError(f'an entry of "{name}" in {file} needs img_path and anomaly (0 or 1), got {entry!r}')
     abnormal = bool(entry["anomaly"])
     mask = _resolve(file, entry.get("mask_path") or "") if abnormal and entry.get("mask_path") else None
-    return Sample(
+    return LabelledImage(
         image_path=_resolve(file, entry["img_path"]),
         abnormal=abnormal,
         class_name=str(entry.get("cls_name") or name),
@@ -99,16 +95,17 @@ def _resolve(file: Path, relative: str) -> Path:
     """A path below the folder of the file; the file may come from anywhere, so it must not point elsewhere."""
     normal = os.path.normpath(relative.replace("\\", "/"))
     if Path(normal).is_absolute() or normal.split("/")[0] == "..":
-        msg = f"{file} names {relative!r}, which lies outside its folder; paths must be relative to {file.parent}."
-        raise MetaJsonError(msg)
+        raise MetaJsonError(
+            f"{file} names {relative!r}, which lies outside its folder; paths must be relative to {file.parent}"
+        )
     return file.parent / normal
 
 
-class MetaJsonDataset(SampleDataset):
-    """Images of one or several classes of a ``meta.json`` tree.
+class MetaJsonDataset(ListedImages):
+    """Images of one or several classes of a `meta.json` tree.
 
     Args:
-        path: The file, or the folder that holds ``meta.json``.
+        path: The file, or the folder that holds `meta.json`.
         categories: Classes to take; none means all.
         split: "test" or "train".
         augmentations: Transform of image and mask.
@@ -128,19 +125,20 @@ class MetaJsonDataset(SampleDataset):
         classes = read_meta_json(path, split)
         for category in categories or ():
             if category not in classes:
-                msg = f"{path} has no class {category!r} in its split {split!r}; it has {', '.join(classes)}."
-                raise ValueError(msg)
+                raise ValueError(
+                    f"{path} has no class {category!r} in its split {split!r}; it has {', '.join(classes)}"
+                )
         chosen = list(classes) if categories is None else categories
         super().__init__([sample for name in chosen for sample in classes[name]], augmentations)
 
 
 class MetaJson(AnomalibDataModule):
-    """A ``meta.json`` tree as a datamodule.
+    """A `meta.json` tree as a datamodule.
 
     Args:
-        root: The file, or the folder that holds ``meta.json``.
+        root: The file, or the folder that holds `meta.json`.
         categories: Classes to take; none means all.
-        train_split: Split that ``fit`` sees. "test" is the papers' way: an auxiliary set is trained on with its
+        train_split: Split that `fit` sees. "test" is the papers' way: an auxiliary set is trained on with its
             anomalies, which only its test split has.
         train_batch_size: Batch size of the train dataloader.
         eval_batch_size: Batch size of the other dataloaders.
@@ -152,7 +150,7 @@ class MetaJson(AnomalibDataModule):
         seed: Seed of random splits.
 
     Example:
-        >>> datamodule = MetaJson(root="data/meta_mvtec.json", categories=["bottle"])
+        >>> datamodule = MetaJson(root="data/meta_mvtec.json", categories=["bottle"])  # doctest: +SKIP
     """
 
     def __init__(

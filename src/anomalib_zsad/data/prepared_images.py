@@ -1,6 +1,5 @@
 """From the items of any dataset to what a model takes, one image at a time."""
 
-import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,9 +7,6 @@ import torch
 from anomalib.data import AnomalibDataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-
-from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
-from anomalib_zsad.data.pillow_resize import bicubic_side, resize_picture, to_picture
 
 
 class UnreadableImageError(ValueError):
@@ -22,7 +18,7 @@ class PreparedBatch(NamedTuple):
 
     Attributes:
         images: Transformed images (n, 3, side, side).
-        masks: Boolean masks (n, side, side); meaningless where ``mask_known`` is false.
+        masks: Boolean masks (n, side, side); meaningless where `mask_known` is false.
         mask_known: Whether an image has a mask, (n,).
         abnormal: Boolean labels (n,).
         class_names: Name of each image's class.
@@ -46,8 +42,6 @@ class PreparedImages(Dataset):
         transform: The model's transform of an image (3, h, w) in [0, 1].
         resize_mask: Brings a boolean mask (h, w) to a side length.
         class_name: Class name of items that bring none.
-        as_published: Whether Pillow resizes images before the transform, on 8-bit levels, where the transform squeezes
-            to a square bicubically, as those of this package's models do.
     """
 
     def __init__(
@@ -56,12 +50,7 @@ class PreparedImages(Dataset):
         transform: Callable[[Tensor], Tensor],
         resize_mask: Callable[[Tensor, int], Tensor],
         class_name: str,
-        as_published: bool = False,
     ) -> None:
-        self.side = bicubic_side(transform) if as_published else None
-        if self.side is not None and isinstance(dataset, ClassNamedDataset):
-            dataset = copy.copy(dataset)
-            dataset.resize_side = self.side
         self.dataset, self.transform, self.resize_mask, self.class_name = dataset, transform, resize_mask, class_name
 
     def __len__(self) -> int:
@@ -76,12 +65,8 @@ class PreparedImages(Dataset):
         """
         item = self._read(index)
         if item.gt_label is None:
-            msg = f"{item.image_path} has no label; evaluation needs to know which images are normal."
-            raise ValueError(msg)
-        image = torch.as_tensor(item.image)
-        if self.side is not None and tuple(image.shape[-2:]) != (self.side, self.side):
-            image = torch.as_tensor(resize_picture(to_picture(image), self.side))
-        image = self.transform(image)
+            raise ValueError(f"{item.image_path} has no label; evaluation needs to know which images are normal")
+        image = self.transform(torch.as_tensor(item.image))
         side = image.shape[-1]
         known = item.gt_mask is not None
         mask = (
@@ -101,8 +86,7 @@ class PreparedImages(Dataset):
         try:
             return self.dataset[index]
         except (ValueError, TypeError, OSError) as error:
-            msg = f"an image cannot be read: {error}"
-            raise UnreadableImageError(msg) from error
+            raise UnreadableImageError(f"an image cannot be read: {error}") from error
 
 
 def join(parts: list[PreparedBatch]) -> PreparedBatch:

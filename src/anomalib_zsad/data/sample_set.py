@@ -10,14 +10,14 @@ from anomalib_zsad.data.folder_tree import FolderTree
 __all__ = ["AUXILIARY_CATEGORIES", "UNSEEN_CATEGORIES", "SampleDataModule", "sample_data_folder"]
 
 AUXILIARY_CATEGORIES = ("fabric", "metal_plate", "tablet", "tile", "washer", "wood")
-"""Categories of ``sample_data/industrial`` to train on."""
+"""Categories of `sample_data/industrial` to train on."""
 
 UNSEEN_CATEGORIES = ("biscuit", "circuit_board", "knitwear", "leather")
-"""Categories of ``sample_data/industrial`` that neither pretraining nor auxiliary training has drawn."""
+"""Categories of `sample_data/industrial` that neither pretraining nor auxiliary training has drawn."""
 
 
 def sample_data_folder() -> Path:
-    """The folder ``sample_data``: in the installed package, or beside ``src`` in a checkout.
+    """The folder `sample_data`: in the installed package, or beside `src` in a checkout.
 
     Raises:
         FileNotFoundError: If it is in neither place.
@@ -28,7 +28,7 @@ def sample_data_folder() -> Path:
         if (place / "industrial").is_dir():
             return place
     raise FileNotFoundError(
-        f"The bundled sample set is in neither {places[0]} nor {places[1]}. Reinstall with "
+        f"the bundled sample set is in neither {places[0]} nor {places[1]}. Reinstall with "
         "`pip install --force-reinstall anomalib-zsad`, or give data of your own with --data."
     )
 

@@ -23,18 +23,16 @@ class DrawnIndex(NamedTuple):
 class SeededSampler(DistributedSampler[DrawnIndex]):
     """Shuffle a dataset's indices, each with a seed for its augmentation.
 
-    Where several processes train together, each gets every ``num_replicas``-th index, so that their batches together
+    Where several processes train together, each gets every `num_replicas`-th index, so that their batches together
     are those that one process with a batch as large would have. All get the same number: some of the first indices come
     twice if need be, at the end.
 
     Args:
         size: Number of items.
         seed: Seed of the whole run.
-        epoch: What tells the current epoch; by default :meth:`set_epoch` does, which Lightning calls, and each
+        epoch: What tells the current epoch; by default `set_epoch` does, which Lightning calls, and each
             iteration without it counts as one more.
         shuffle: Whether to shuffle, or keep the dataset's order.
-        views: Number of epochs after which the items' seeds, and with them the augmented views of the data, come again;
-            the order is new in every epoch all the same. None for new seeds in every epoch.
         num_replicas: Number of processes.
         rank: This process.
 
@@ -49,7 +47,6 @@ class SeededSampler(DistributedSampler[DrawnIndex]):
         seed: int,
         epoch: Callable[[], int] | None = None,
         shuffle: bool = True,
-        views: int | None = None,
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
@@ -57,23 +54,16 @@ class SeededSampler(DistributedSampler[DrawnIndex]):
         super().__init__(range(size), num_replicas, rank, shuffle, seed)  # type: ignore[arg-type]
         self.size = size
         self.current_epoch = epoch
-        self.views = views
 
     def __iter__(self) -> Iterator[DrawnIndex]:
         epoch = self.epoch if self.current_epoch is None else self.current_epoch()
         self.epoch = epoch + 1
-        order, item_seeds = self._draws(epoch)
-        if self.views is not None:
-            item_seeds = self._draws(epoch % self.views)[1]
-        for index in range(self.rank, self.total_size, self.num_replicas):
-            position = int(order[index % self.size])
-            yield DrawnIndex(position, int(item_seeds[position]))
-
-    def _draws(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Order and seeds of the items in an epoch."""
         # The two numbers are mixed by drawing one generator's seed from another's.
         seeds = torch.Generator().manual_seed(self.seed)
         epoch_seed = torch.randint(2**62, (epoch + 1,), generator=seeds)[-1]
         generator = torch.Generator().manual_seed(int(epoch_seed))
         order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
-        return order, torch.randint(2**62, (self.size,), generator=generator)
+        item_seeds = torch.randint(2**62, (self.size,), generator=generator)
+        for index in range(self.rank, self.total_size, self.num_replicas):
+            position = int(order[index % self.size])
+            yield DrawnIndex(position, int(item_seeds[position]))

@@ -54,7 +54,7 @@ class AuxiliarySet:
     categories: tuple[str, ...] | None = None
 
     def overlap(self, target: str, categories: Sequence[str]) -> list[str]:
-        """Those ``categories`` of ``target`` that the model was trained on.
+        """Those `categories` of `target` that the model was trained on.
 
         Where the set is unknown, categories of the same name are taken to be the same.
         """

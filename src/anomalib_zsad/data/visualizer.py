@@ -16,11 +16,11 @@ class CategoryVisualizer(ImageVisualizer):
     """Write overviews of answers so that no image's overview overwrites another's.
 
     anomalib keeps the folders below the datamodule's name in the paths it writes; without a datamodule (a model's own
-    sample data, or ``predict --data folder`` on nested folders) it keeps the last folder only, and
-    ``gear/good/000.png`` and ``lens/good/000.png`` both become ``images/good/000.png``. Here such images go to a folder
+    sample data, or `predict --data folder` on nested folders) it keeps the last folder only, and
+    `gear/good/000.png` and `lens/good/000.png` both become `images/good/000.png`. Here such images go to a folder
     of their class name, and any path that is still taken gets more of the image's own folders.
 
-    Takes the arguments of :class:`anomalib.visualization.ImageVisualizer`.
+    Takes the arguments of `anomalib.visualization.ImageVisualizer`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

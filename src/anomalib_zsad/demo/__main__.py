@@ -1,4 +1,4 @@
-"""``python -m anomalib_zsad.demo``: train on drawings, test on categories never seen, calibrate, screen, look at it.
+"""`python -m anomalib_zsad.demo`: train on drawings, test on categories never seen, calibrate, screen, look at it.
 
 It is a demonstration, not a product: the backbone has seen nothing but drawings.
 """
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _calibrated(method: str, output: Path) -> list[Path]:
     from anomalib_zsad.demo.calibrate_and_screen import calibrated
 
-    return calibrated(console, method, next((output / method).rglob("model.ckpt")), output)
+    return calibrated(console, next((output / method).rglob("model.ckpt")), output)
 
 
 def _quieten() -> None:
@@ -109,12 +109,13 @@ def _train(method: str, folder: Path) -> Path:
 def _test(method: str, model: Any, transform: Any, folder: Path) -> dict[str, float]:
     """Mean of each metric over the unseen categories, each tested by itself."""
     from anomalib_zsad.data.sample_set import sample_data_folder
-    from anomalib_zsad.evaluation.evaluate import Settings, Subject, evaluate
+    from anomalib_zsad.evaluation.evaluate import Subject, evaluate
+    from anomalib_zsad.evaluation.settings import Settings
     from anomalib_zsad.evaluation.targets import parse_target
 
     target = parse_target(f"sample={sample_data_folder() / 'industrial'}").restricted_to(UNSEEN_CATEGORIES)
     subject = Subject(model, transform, method)
-    results = evaluate([subject], [target], folder, Settings(batch_size=8))
+    results = evaluate([subject], [target], folder, Settings(batch_size=8)).results
     return {name: sum(float(result.metrics[name] or 0) for result in results) / len(results) for name in SHOWN}
 
 

@@ -21,19 +21,18 @@ FIRST_NEW, NORMAL_IMAGES, NORMAL_VOLUMES = 1000, 40, 20
 RATE = "0.05"
 
 
-def calibrated(console: Console, method: str, checkpoint: Path, output: Path) -> list[Path]:
+def calibrated(console: Console, checkpoint: Path, output: Path) -> list[Path]:
     """Run the second half.
 
     Args:
         console: Where to tell about it.
-        method: Name of the model.
         checkpoint: Its checkpoint.
         output: Folder for everything it writes.
 
     Returns:
         What there is to look at, first things first.
     """
-    model = ("--model", method, "--checkpoint", str(checkpoint), "--backbone", "demo")
+    model = ("--checkpoint", str(checkpoint))
     images = _images(console, model, output)
     volumes = [_volumes(console, kind, model, output) for kind in KINDS]
     console.rule("One patient, however many slices, cannot calibrate")
@@ -71,5 +70,5 @@ def _volumes(console: Console, kind: Kind, model: tuple[str, ...], output: Path)
     command_line(["screen", "--input", str(samples / "images"), "--output", str(screened), *use, *named])
     evaluated = output / "evaluation" / kind
     target = f"phantom_{kind}=VolumeDataModule:{samples}?class_name=brain"
-    command_line(["evaluate", "--target", target, "--output", str(evaluated), *use, *model])
+    command_line(["evaluate", "--input", target, "--output", str(evaluated), *use, *model])
     return [screened / "index.html", evaluated / "readers.md"]

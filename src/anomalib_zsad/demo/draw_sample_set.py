@@ -1,6 +1,6 @@
-"""Draw the industrial sample set: ``python -m anomalib_zsad.demo.draw_sample_set``.
+"""Draw the industrial sample set: `python -m anomalib_zsad.demo.draw_sample_set`.
 
-Ten categories in the layout of MVTec AD. A category is one product (one ``style``), each picture another piece of it.
+Ten categories in the layout of MVTec AD. A category is one product (one `style`), each picture another piece of it.
 The pieces depend on the seed, the category and their number alone.
 """
 
@@ -71,7 +71,7 @@ CATEGORIES: dict[str, Category] = {
     "knitwear": Category(unseen.knitwear, ("hole", "fibre", "stain", "distortion"), style=7),
     "leather": Category(unseen.leather, ("cut", "fold", "discolouration", "hole"), style=3),
 }
-"""The ten categories; the last four are drawn from :mod:`~anomalib_zsad.demo.drawing.unseen`."""
+"""The ten categories; the last four are drawn from `unseen`."""
 
 
 def flawless_scene(category: Category, style: np.random.Generator, instance: np.random.Generator, size: int) -> Scene:
@@ -85,7 +85,7 @@ def draw_piece(name: str, number: int, kind: str | None = None, size: int = SIZE
     """Draw one piece of a category.
 
     Args:
-        name: a key of :data:`CATEGORIES`.
+        name: a key of `CATEGORIES`.
         number: which piece; every number is another.
         kind: kind of defect, None for a good piece.
         size: width and height in pixels.
@@ -115,7 +115,7 @@ def plan(name: str) -> Iterator[tuple[str, str | None, int]]:
 
 
 def write_category(root: Path, name: str) -> None:
-    """Draw one category into ``root/name``."""
+    """Draw one category into `root/name`."""
     for folder, kind, number in plan(name):
         piece = draw_piece(name, number, kind)
         target = root / name / folder / f"{number:03d}.jpg"
@@ -128,14 +128,13 @@ def write_category(root: Path, name: str) -> None:
 
 
 def write(root: Path) -> None:
-    """Draw the whole set into the new folder ``root``; it appears whole or not at all.
+    """Draw the whole set into the new folder `root`; it appears whole or not at all.
 
     Raises:
-        FileExistsError: if ``root`` exists.
+        FileExistsError: if `root` exists.
     """
     if root.exists():
-        msg = f"{root} exists already; name a new folder, or move the old one away"
-        raise FileExistsError(msg)
+        raise FileExistsError(f"{root} exists already; name a new folder, or move the old one away")
     root.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".sample_data_", dir=root.parent))
     try:

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from anomalib_zsad.models.components.examination import Finding
+from anomalib_zsad.models.components.examination import Examination
 
 
 class Shown(NamedTuple):
     """One image of the sheet: its caption, what the model found, and the true mask (h, w), where there is one."""
 
     caption: str
-    finding: Finding
+    finding: Examination
     mask: np.ndarray | None
 
 
@@ -54,7 +54,7 @@ def _draw_image(axis: Any, item: Shown) -> None:
     axis.set_title(item.caption, fontsize=8)
 
 
-def _draw_overlay(axis: Any, finding: Finding, limits: tuple[float, float]) -> None:
+def _draw_overlay(axis: Any, finding: Examination, limits: tuple[float, float]) -> None:
     axis.imshow(finding.overlay(0.8, limits))
     axis.set_title(f"score {finding.score:.2f} ± {finding.score_std:.2f}", fontsize=8)
 

@@ -1,4 +1,4 @@
-"""``python -m anomalib_zsad.demo.measure_phantom_rates``: false alarms and uncertainty on phantoms.
+"""`python -m anomalib_zsad.demo.measure_phantom_rates`: false alarms and uncertainty on phantoms.
 
 New normal phantoms are drawn to calibrate on, other normal ones and ones with a lesion to judge.
 """
@@ -21,11 +21,8 @@ from anomalib_zsad.demo.measure_uncertainty import certainty_cells
 from anomalib_zsad.demo.phantoms import Kind, make_phantom, write_nifti
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.scored_batches import score_stack
-from anomalib_zsad.screening.screen_volume import mean_of_top
+from anomalib_zsad.screening.volume_pass import cut_slices, pass_over
 from anomalib_zsad.volumes.reading.nifti_reader import read_nifti
-from anomalib_zsad.volumes.slice_stack import SliceStack
-from anomalib_zsad.volumes.windowing import choose_window
 
 KINDS: dict[Kind, tuple[str, str]] = {"head_ct": ("CT", "brain"), "brain_mr": ("MR", "auto")}
 # Seeds, far from those of the sample set.
@@ -37,21 +34,18 @@ class ScoredPhantom:
     """Answers for the slices of a phantom that are not blank, n of them.
 
     Attributes:
+        score: The volume's score.
         scores: Shape (n,).
         deviations: Shape (n,).
         highest: Highest pixel of the map of all slices.
         lesion: Whether a slice shows a lesion, shape (n,).
     """
 
+    score: float
     scores: NDArray[np.float32]
     deviations: NDArray[np.float32]
     highest: float
     lesion: NDArray[np.bool_]
-
-    @property
-    def score(self) -> float:
-        """The volume's score."""
-        return mean_of_top(self.scores.tolist(), VolumeOptions.top_k)
 
 
 @dataclass(frozen=True)
@@ -72,15 +66,12 @@ def score_phantom(scorer: SliceScorer, kind: Kind, seed: int, *, lesion: bool) -
     with tempfile.TemporaryDirectory() as folder:
         path = write_nifti(Path(folder) / "phantom.nii.gz", phantom.voxels, phantom.affine)
         volume = read_nifti(path, modality=modality)
-    window, _ = choose_window(volume, name)
-    parts = []
-    for batch in score_stack(SliceStack(volume, window), scorer, VolumeOptions.batch_size):
-        if (answer := batch.answer) is not None:
-            spread = np.zeros(len(batch.indices)) if answer.score_std is None else answer.score_std.numpy()
-            marked = phantom.mask[:, :, batch.indices].any(axis=(0, 1))
-            parts.append((answer.score.numpy(), spread, float(answer.anomaly_map.max()), marked))
-    scores, deviations, highest, marked = zip(*parts, strict=True)
-    return ScoredPhantom(np.concatenate(scores), np.concatenate(deviations), max(highest), np.concatenate(marked))
+    options = VolumeOptions(window=name)
+    scores = pass_over(cut_slices(volume, options), scorer, options)
+    seen = ~scores.blank
+    marked: NDArray[np.bool_] = np.asarray(phantom.mask[:, :, scores.index[seen]].any(axis=(0, 1)))
+    deviations = np.nan_to_num(scores.std[seen])
+    return ScoredPhantom(scores.volume_score, scores.score[seen], deviations, scores.map_max, marked)
 
 
 def rates_of(
@@ -111,7 +102,7 @@ def _share(flags: Iterable[bool] | NDArray[np.bool_]) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge both kinds of phantoms and print the table."""
-    from anomalib_zsad.scoring.model_scorer import build_scorer
+    from anomalib_zsad.scoring.build import build_scorer
 
     parser = argparse.ArgumentParser(prog="python -m anomalib_zsad.demo.measure_phantom_rates", description=__doc__)
     parser.add_argument("--model", choices=["BayesPFL", "CoPS"], default="BayesPFL")
@@ -120,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--judged", type=int, default=20, help="normal phantoms to judge, and as many with a lesion")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.05, 0.1], help="false-alarm rates")
     options = parser.parse_args(arguments)
-    scorer = build_scorer(options.model, options.checkpoint, {"backbone": "demo"}, "auto", "brain")
+    scorer = build_scorer(options.checkpoint, class_name="brain")
     headings = ("phantoms", "rate", "volumes", "volumes with any marked pixel", "slices", "volumes with flagged slice")
     table = Table(*headings, "errors, certain", "errors, uncertain", "errors, nearest")
     for kind in KINDS:

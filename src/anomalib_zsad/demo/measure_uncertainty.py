@@ -1,4 +1,4 @@
-"""``python -m anomalib_zsad.demo.measure_uncertainty``: whether the spread over prompts tells where a model errs.
+"""`python -m anomalib_zsad.demo.measure_uncertainty`: whether the spread over prompts tells where a model errs.
 
 New pieces of the sample set's unseen categories are drawn: normal ones to calibrate on, others to judge.
 """

@@ -1,4 +1,4 @@
-"""Pretrain the demo backbone on drawings: ``python -m anomalib_zsad.demo.pretrain --output folder``.
+"""Pretrain the demo backbone on drawings: `python -m anomalib_zsad.demo.pretrain --output folder`.
 
 A small CLIP learns from drawn twins, a flawless picture and its damaged copy, and their captions:
 
@@ -112,7 +112,7 @@ class Sampler:
         self.deviation = torch.tensor(OPENAI_DATASET_STD)[:, None, None]
 
     def batch(self, window: int) -> Batch:
-        """A batch of pictures of ``window`` patches a side."""
+        """A batch of pictures of `window` patches a side."""
         rng, half, side = self.rng, self.settings.batch_size // 2, window * self.patch
         chosen = rng.choice(len(self.pool), half + half // 2, replace=False)
         damaged, flawless = chosen[:half], np.concatenate([chosen[half:], chosen[: half - half // 2]])
@@ -247,7 +247,7 @@ WEIGHTS = {"caption": 0.5, "state": 1.0, "patch": 2.0, "kind": 0.25, "layers": 1
 def pretrain(
     settings: Settings, pool: Pool, each_50: Callable[[DemoCLIP], None] | None = None
 ) -> tuple[DemoCLIP, list[dict[str, float]]]:
-    """Train on a pool; returns the model and the losses of every step. ``each_50`` is called every 50 steps."""
+    """Train on a pool; returns the model and the losses of every step. `each_50` is called every 50 steps."""
     torch.manual_seed(settings.seed)
     config = settings.config or CONFIG
     model = DemoCLIP(config, captions.vocabulary())

@@ -74,8 +74,7 @@ def damage_somehow(clean: scene.Scene, rng: Random, kinds: list[str]) -> Damage:
             return scene.damage(clean, str(kind), rng, rng.uniform(0.7, 1.6))
         except InvisibleDefectError:  # noqa: PERF203 - rare
             continue
-    msg = f"none of {', '.join(kinds)} can be seen on this scene"
-    raise InvisibleDefectError(msg)
+    raise InvisibleDefectError(f"none of {', '.join(kinds)} can be seen on this scene")
 
 
 def _draw_chunk(start: int, count: int, size: int, seed: int) -> Pool:
@@ -85,7 +84,7 @@ def _draw_chunk(start: int, count: int, size: int, seed: int) -> Pool:
 
 
 def draw_pool(count: int, size: int, seed: int, workers: int = 2) -> Pool:
-    """Draw ``count`` twins of ``size`` pixels; the same seed gives the same pool with any number of workers."""
+    """Draw `count` twins of `size` pixels; the same seed gives the same pool with any number of workers."""
     starts = list(range(0, count, CHUNK))
     pictures = (np.empty((count, size, size, 3), dtype=np.uint8), np.empty((count, size, size, 3), dtype=np.uint8))
     pool = Pool(*pictures, np.empty((count, size, size), dtype=bool), [], [])

@@ -115,7 +115,7 @@ class Vision(nn.Module):
         return torch.cat([self.positional_embedding[:1], window])
 
     def forward(self, images: Tensor, corner: tuple[int, int] = (0, 0), value_path: bool = False) -> VisionTokens:
-        """Read images (n, 3, side, side), normalised, whose upper left patch has the grid position ``corner``."""
+        """Read images (n, 3, side, side), normalised, whose upper left patch has the grid position `corner`."""
         patches = self.conv1(images)
         positions = self._positions(patches.shape[-1], corner)
         tokens = torch.cat([self.class_embedding.expand(len(images), 1, -1), patches.flatten(2).mT], dim=1)
@@ -174,7 +174,7 @@ class DemoCLIP(nn.Module):
         return halves
 
     def load(self, path: Path) -> None:
-        """Take over weights that :meth:`save` wrote; words that they lack start as the unknown word."""
+        """Take over weights that `save` wrote; words that they lack start as the unknown word."""
         saved = {name: value.float() for name, value in load_file(path).items()}
         values = dict(
             zip(saved.pop("token_embedding.rows").int().tolist(), saved.pop("token_embedding.values"), strict=True)
@@ -184,7 +184,7 @@ class DemoCLIP(nn.Module):
         self.load_state_dict({**saved, "token_rows.weight": torch.stack([*rows, unknown])})
 
     def save(self, folder: Path) -> None:
-        """Write ``open_clip_config.json`` and ``weights.safetensors`` into a folder, each whole or not at all."""
+        """Write `open_clip_config.json` and `weights.safetensors` into a folder, each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         config, weights = folder / "open_clip_config.json", folder / "weights.safetensors"
         draft = folder / ".draft"

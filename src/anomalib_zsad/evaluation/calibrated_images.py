@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from anomalib.data import AnomalibDataset
 from torch import Tensor
 
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, image_fingerprint
+from anomalib_zsad.calibration.decision_rule import reaches
 from anomalib_zsad.evaluation.figure import Figure, not_defined, share
 
 NO_MODULE = "a calibration is checked against the Lightning module, which the subject does not bring"
@@ -61,7 +61,7 @@ def image_figures(
     figures = {}
     for level, values, how in (("image", scores, "flagged by their score"), ("mask", peaks, "with any marked pixel")):
         threshold = calibration.threshold(level, rate)
-        flagged = values.float().numpy() >= np.float32(threshold)
+        flagged = reaches(values.float().numpy(), threshold)
         for kind, chosen in (("normal", ~truth), ("abnormal", truth)):
             total = int(chosen.sum())
             count = int((flagged & chosen).sum())

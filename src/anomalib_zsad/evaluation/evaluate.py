@@ -12,13 +12,14 @@ from anomalib.data import AnomalibDataset
 from torch import nn
 
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.data.prepared_images import UnreadableImageError
 from anomalib_zsad.data.set_names import AuxiliarySet
 from anomalib_zsad.evaluation.calibrated_images import NO_MODULE, check_images, class_names_of
-from anomalib_zsad.evaluation.progress import Progress, SilentProgress
 from anomalib_zsad.evaluation.protocols import DEPLOYABLE, Protocol, make_protocol
 from anomalib_zsad.evaluation.results import CategoryResult, ResultStore, Run, fingerprint
 from anomalib_zsad.evaluation.score_category import SeededNoise, evaluate_category
+from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.targets import Category, Target
 from anomalib_zsad.evaluation.volumes.cases import Inventory, VolumeSource
 from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
@@ -30,7 +31,9 @@ from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
 )
 from anomalib_zsad.evaluation.volumes.score_case import Setup
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
-from anomalib_zsad.screening.decisions import DecisionRule
+from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME
+from anomalib_zsad.outputs.output_folder import RunFolder
+from anomalib_zsad.outputs.progress import Bar, Progress
 from anomalib_zsad.screening.options import volume_fingerprint
 
 TRAINED_ON = "the model was trained on this category: not a zero-shot result"
@@ -67,29 +70,19 @@ class Subject:
     module: Any = None
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to evaluate.
+@dataclass
+class Evaluation:
+    """What came of an evaluation.
 
     Attributes:
-        protocols: Names of the protocols.
-        seeds: Seeds of the model's noise.
-        batch_size: Images at a time.
-        num_workers: Processes that read images.
-        allow_overlap: Evaluate on categories that the model was trained on, with a note in the table.
-        overwrite: Compute again what another run left in the output folder.
-        calibration: Scores of normal cases that scores are judged by, under the protocol `deployable`.
-        false_alarm_rate: Share of normal cases that may be flagged with a calibration.
+        results: One for each model, seed, protocol and category.
+        volume_sets: The scored volumes of targets that are volumes, for their figures for readers.
+        subjects: What was evaluated, without the models themselves.
     """
 
-    protocols: Sequence[str] = ("deployable",)
-    seeds: Sequence[int] = (0,)
-    batch_size: int = 1
-    num_workers: int = 0
-    allow_overlap: bool = False
-    overwrite: bool = False
-    calibration: Calibration | None = None
-    false_alarm_rate: float = 0.05
+    results: list[CategoryResult] = field(default_factory=list)
+    volume_sets: list[VolumeSet] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
 
 
 def evaluate(
@@ -98,11 +91,10 @@ def evaluate(
     output: Path,
     settings: Settings | None = None,
     progress: Progress | None = None,
-    volume_sets: list[VolumeSet] | None = None,
-) -> list[CategoryResult]:
+) -> Evaluation:
     """Evaluate models on all categories of all targets.
 
-    A category, or a volume, that an interrupted run has finished is not computed again.
+    With `resume`, a category, or a volume, that an earlier run has finished is not computed again.
 
     Args:
         subjects: The models; several checkpoints of one method give mean and deviation.
@@ -110,10 +102,9 @@ def evaluate(
         output: Folder for the results of the categories.
         settings: How to evaluate.
         progress: Who is told how far it is.
-        volume_sets: Receives the scored volumes of targets that are volumes, for their figures for readers.
 
     Returns:
-        One result for each model, seed, protocol and category.
+        One result for each model, seed, protocol and category; and the scored volumes of targets that are volumes.
 
     Raises:
         OverlapError: A target holds categories that a model was trained on.
@@ -123,31 +114,47 @@ def evaluate(
         OSError: The output folder cannot be written.
         ValueError: A protocol or seed makes no sense for a model.
     """
-    settings, progress = settings or Settings(), progress or SilentProgress()
-    store = ResultStore(output, settings.overwrite)
-    store.prepare()
-    results = []
-    for subject in subjects:
-        overlaps = _check_overlap(subject, targets, settings.allow_overlap)
-        noise = SeededNoise(subject.model)
-        with _evaluation_mode(subject.model):
-            for seed in settings.seeds:
-                noise.use(seed)
-                identity = model_fingerprint(subject.model)
-                _check_calibration(subject, targets, settings)
-                for target, category, protocol in _combinations(subject, targets, settings.protocols):
-                    run = Run(protocol.name, subject.checkpoint, seed)
-                    work = _Work(subject, target, category, protocol, run, overlaps, identity)
-                    results.append(work.result(store, settings, progress, volume_sets))
-            noise.use(0)
-    return results
+    settings, progress = settings or Settings(), progress or Progress(enabled=False)
+    evaluation = Evaluation()
+    resume = settings.resume or settings.overwrite
+    # No settings of the whole: each result knows what decided it.
+    with RunFolder(output, "evaluate", {}, source=None, resume=resume):
+        for subject in subjects:
+            _evaluate_subject(subject, targets, ResultStore(output, settings.overwrite), settings, progress, evaluation)
+            evaluation.subjects.append(replace(subject, model=None, module=None))
+    return evaluation
+
+
+def _evaluate_subject(
+    subject: Subject,
+    targets: Sequence[Target],
+    store: ResultStore,
+    settings: Settings,
+    progress: Progress,
+    evaluation: Evaluation,
+) -> None:
+    """Add all results of one model."""
+    overlaps = _check_overlap(subject, targets, settings.allow_overlap)
+    noise = SeededNoise(subject.model)
+    with _evaluation_mode(subject.model):
+        for seed in dict.fromkeys(settings.seeds):
+            noise.use(seed)
+            identity = model_fingerprint(subject.model)
+            _check_calibration(subject, targets, settings)
+            for target, category, protocol in _combinations(subject, targets, settings.protocols):
+                run = Run(protocol.name, subject.checkpoint, seed)
+                work = _Work(subject, target, category, protocol, run, overlaps, identity)
+                result, volumes = work.result(store, settings, progress)
+                evaluation.results.append(result)
+                evaluation.volume_sets += [] if volumes is None else [volumes]
+        noise.use(0)
 
 
 def _combinations(
     subject: Subject, targets: Sequence[Target], protocols: Sequence[str]
 ) -> Iterator[tuple[Target, Category, Protocol]]:
     for target in targets:
-        made = [make_protocol(name, subject.method, target.name) for name in protocols]
+        made = [make_protocol(name, subject.method, target.name) for name in dict.fromkeys(protocols)]
         for category in target.categories:
             for protocol in made:
                 yield target, category, protocol
@@ -166,19 +173,31 @@ class _Work:
     identity: str = ""
 
     def result(
-        self, store: ResultStore, settings: Settings, progress: Progress, volume_sets: list[VolumeSet] | None
-    ) -> CategoryResult:
-        """The stored result, or a new one, which is stored."""
+        self, store: ResultStore, settings: Settings, progress: Progress
+    ) -> tuple[CategoryResult, VolumeSet | None]:
+        """The stored result, or a new one, which is stored; and the volumes that it is of, where they are."""
+        volumes = None
         if self._for_readers:
-            result, resumed = self._of_volumes(store, settings, progress, volume_sets)
+            volumes, resumed = self._of_volumes(store, settings, progress)
+            result = table_row(volumes)
         else:
             result, resumed = self._of_images(store, settings, progress)
-        progress.end(result, resumed)
+        state = "found done" if resumed else f"{result.images} images in {result.seconds:.0f} s"
+        progress.line(f"{self._label} ({self.run.protocol}, seed {self.run.seed}): {state}")
         if self.category.volumes is not None and not self._for_readers:
             result = replace(result, notes=(*result.notes, SLICES_ONLY))
         if (self.target.name, self.category.name) not in self.overlaps:
-            return result
-        return replace(result, notes=(TRAINED_ON, *result.notes))
+            return result, volumes
+        return replace(result, notes=(TRAINED_ON, *result.notes)), volumes
+
+    def _class_name(self, settings: Settings) -> str:
+        """What is said of images that bring no name: the set's, else the one that was given, else the model's."""
+        own = getattr(self.subject.module, "class_name", None)
+        return self.category.class_name or settings.class_name or own or DEFAULT_CLASS_NAME
+
+    @property
+    def _label(self) -> str:
+        return f"{self.target.name} / {self.category.name}"
 
     @property
     def _for_readers(self) -> bool:
@@ -188,18 +207,25 @@ class _Work:
 
     def _of_images(self, store: ResultStore, settings: Settings, progress: Progress) -> tuple[CategoryResult, bool]:
         dataset = self._load()
-        decisive = [self.identity, self.protocol.describe(), _files_of(dataset), self.subject.method]
+        decisive: list[Any] = [
+            self._class_name(settings),
+            self.identity,
+            self.protocol.describe(),
+            _files_of(dataset),
+            self.subject.method,
+        ]
         calibration = self._calibration(settings)
         if calibration is not None:
-            names = class_names_of(dataset, self.category.class_name)
+            names = class_names_of(dataset, self._class_name(settings))
             check_images(calibration, self.subject.module, names, settings.false_alarm_rate)
             decisive += self._decided_by_calibration(settings)
         decided_by = fingerprint(decisive)
         result = store.load(self.target.name, self.category.name, self.run, decided_by)
         if result is not None:
             return result, True
-        progress.begin(f"{self.target.name} / {self.category.name} ({self.protocol.name})", len(dataset))
-        result = self._compute(dataset, settings, progress)
+        bar = progress.bar(f"{self._label} ({self.protocol.name})", len(dataset))
+        result = self._compute(dataset, settings, bar)
+        bar.remove()
         store.save(result, decided_by)
         return result, False
 
@@ -210,30 +236,27 @@ class _Work:
     def _decided_by_calibration(settings: Settings) -> list[Any]:
         return [settings.calibration.sha256 if settings.calibration else None, settings.false_alarm_rate]
 
-    def _of_volumes(
-        self, store: ResultStore, settings: Settings, progress: Progress, volume_sets: list[VolumeSet] | None
-    ) -> tuple[CategoryResult, bool]:
+    def _of_volumes(self, store: ResultStore, settings: Settings, progress: Progress) -> tuple[VolumeSet, bool]:
         inventory = self._inventory()
         setup = _volume_setup(self.subject, self.target, self.category, settings)
         decided_by = [self.identity, self.protocol.describe(), self.subject.method, setup.decided_by()]
         folder = store.path(self.target.name, self.category.name, self.run).with_suffix("")
         records = RecordStore(folder, decided_by + self._decided_by_calibration(settings), settings.overwrite)
-        progress.begin(f"{self.target.name} / {self.category.name} (volumes)", len(inventory.cases))
+        bar = progress.bar(f"{self._label} (volumes)", len(inventory.cases))
         try:
-            found, resumed = evaluate_volumes(
+            return evaluate_volumes(
                 inventory,
                 setup,
                 records,
                 target=self.target.name,
                 category=self.category.name,
                 run=self.run,
-                progress=progress.advance,
+                progress=bar.advance,
             )
         except NoVolumeError as error:
             raise self._unreadable(error) from error
-        if volume_sets is not None:
-            volume_sets.append(found)
-        return table_row(found), resumed
+        finally:
+            bar.remove()
 
     def _inventory(self) -> Inventory:
         try:
@@ -247,19 +270,20 @@ class _Work:
         except (ValueError, TypeError, KeyError, RuntimeError, OSError) as error:  # datamodules have errors of any kind
             raise self._unreadable(error) from error
 
-    def _compute(self, dataset: AnomalibDataset, settings: Settings, progress: Progress) -> CategoryResult:
+    def _compute(self, dataset: AnomalibDataset, settings: Settings, bar: Bar) -> CategoryResult:
         try:
             return evaluate_category(
                 self.subject.model,
                 self.subject.transform,
                 dataset,
-                self.category,
                 target=self.target.name,
+                category=self.category.name,
+                class_name=self._class_name(settings),
                 protocol=self.protocol,
                 run=self.run,
                 batch_size=settings.batch_size,
                 num_workers=settings.num_workers,
-                progress=progress.advance,
+                progress=bar.advance,
                 calibration=self._calibration(settings),
                 false_alarm_rate=settings.false_alarm_rate,
             )
@@ -269,7 +293,7 @@ class _Work:
     def _unreadable(self, error: Exception) -> UnreadableTargetError:
         # A worker process sends its traceback as text; the error itself comes last.
         reason = str(error).strip().rpartition(f"{UnreadableImageError.__name__}: ")[2]
-        return UnreadableTargetError(f"{self.target.name} / {self.category.name}, from {self.target.source}: {reason}")
+        return UnreadableTargetError(f"{self._label}, from {self.target.source}: {reason}")
 
 
 def _volumes_of(category: Category) -> VolumeSource:
@@ -279,10 +303,11 @@ def _volumes_of(category: Category) -> VolumeSource:
 
 
 def _volume_setup(subject: Subject, target: Target, category: Category, settings: Settings) -> Setup:
-    rule = DecisionRule(settings.calibration, settings.false_alarm_rate)
+    rule = DecisionRule("volumes", settings.calibration, settings.false_alarm_rate)
     resize_mask = make_protocol(DEPLOYABLE, subject.method, target.name).resize_mask
     try:
-        return make_setup(_volumes_of(category), subject.module, settings.batch_size, rule, resize_mask)
+        source, name = _volumes_of(category), settings.class_name
+        return make_setup(source, subject.module, settings.batch_size, rule, resize_mask, name)
     except (ValueError, TypeError) as error:  # an argument of the datamodule makes no sense
         raise UnreadableTargetError(f"{target.name} / {category.name}, from {target.source}: {error}") from error
 
@@ -322,12 +347,11 @@ def _check_overlap(subject: Subject, targets: Sequence[Target], allow: bool) -> 
     }
     if overlaps and not allow:
         listed = ", ".join(sorted({f"{target} / {category}" for target, category in overlaps})[:5])
-        msg = (
-            f"The model was trained on {len(overlaps)} of the categories asked for ({listed}"
+        raise OverlapError(
+            f"the model was trained on {len(overlaps)} of the categories asked for ({listed}"
             f"{' ...' * (len(overlaps) > 5)}); its figures there are not zero-shot. Leave them out, or give "
             "--allow-overlap to have them marked in the table."
         )
-        raise OverlapError(msg)
     return overlaps
 
 

@@ -1,6 +1,6 @@
 """How scores are made of what a model sees: the two named protocols.
 
-``deployable``: the score of an image depends on that image alone, as in use. ``paper``: the published evaluation, which
+`deployable`: the score of an image depends on that image alone, as in use. `paper`: the published evaluation, which
 looks at the whole test set (docs/protocol.md says where the two differ).
 """
 
@@ -14,13 +14,11 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from anomalib_zsad.data import pillow_resize
 from anomalib_zsad.data.set_names import canonical_name
 from anomalib_zsad.models.components.prediction import top_mean
 from anomalib_zsad.models.components.smoothing import GaussianSmoothing
 
 DEPLOYABLE, PAPER = "deployable", "paper"
-RESIZE = "Pillow, 8 bits"
 PROTOCOLS = (DEPLOYABLE, PAPER)
 
 
@@ -37,16 +35,9 @@ class Answer(NamedTuple):
 
 
 class Protocol(ABC):
-    """A way from a model's torch module to maps and image scores.
-
-    Attributes:
-        name: Name of the protocol.
-        resizes_as_published: Whether Pillow resizes the images, on 8-bit levels and before they are converted to RGB;
-            else the model's own transform does.
-    """
+    """A way from a model's torch module to maps and image scores."""
 
     name: str
-    resizes_as_published: bool = False
 
     @abstractmethod
     def answer(self, model: Any, images: Tensor, class_names: Sequence[str]) -> Answer:
@@ -99,11 +90,11 @@ class Published(Protocol):
     """What the published evaluations of both methods have in common."""
 
     name = PAPER
-    resizes_as_published = True
 
     def resize_mask(self, mask: Tensor, side: int) -> Tensor:
-        """Resize masks with Pillow, bilinearly, and cut at one half, as both published implementations do."""
-        return torch.as_tensor(pillow_resize.resize_mask(mask, side)).bool()
+        """Resize 8-bit masks bilinearly with antialiasing and cut at one half, as both published implementations do."""
+        levels = resize(mask[None].byte() * 255, [side, side], InterpolationMode.BILINEAR, antialias=True)
+        return levels[0] > 127
 
 
 @dataclass(frozen=True)
@@ -166,7 +157,6 @@ class BayesPFLPublished(Published):
         constants = self.constants
         return {
             "protocol": self.name,
-            "resize": RESIZE,
             "min_max_within_category": True,
             "sigma": constants.sigma,
             "map_weight": constants.map_weight,
@@ -245,7 +235,7 @@ class CoPSPublished(Published):
 
     def describe(self) -> dict[str, Any]:
         """The constants of this set."""
-        return {"protocol": self.name, "resize": RESIZE, **asdict(self.constants)}
+        return {"protocol": self.name, **asdict(self.constants)}
 
 
 def make_protocol(name: str, method: str, target: str) -> Protocol:
@@ -257,11 +247,9 @@ def make_protocol(name: str, method: str, target: str) -> Protocol:
     if name == DEPLOYABLE:
         return Deployable()
     if name != PAPER:
-        msg = f"There is no protocol {name!r}; give {' or '.join(PROTOCOLS)}."
-        raise ValueError(msg)
+        raise ValueError(f"there is no protocol {name!r}; give {' or '.join(PROTOCOLS)}")
     if method == "BayesPFL":
         return BayesPFLPublished()
     if method == "CoPS":
         return CoPSPublished(target)
-    msg = f"The protocol {PAPER!r} is defined for BayesPFL and CoPS, not for {method}; use {DEPLOYABLE!r}."
-    raise ValueError(msg)
+    raise ValueError(f"the protocol {PAPER!r} is defined for BayesPFL and CoPS, not for {method}; use {DEPLOYABLE!r}")

@@ -39,7 +39,7 @@ _FIGURES: dict[str, dict[str, tuple[tuple[str, ...], tuple[float | None, ...]]]]
 
 
 def published_auxiliary_set(target: str) -> str:
-    """The set that the published model for ``target`` was trained on."""
+    """The set that the published model for `target` was trained on."""
     return "MVTecAD" if canonical_name(target) == "VisA" else "VisA"
 
 

@@ -1,7 +1,5 @@
 """Tables of results: rows for categories and means, several runs condensed to mean and deviation, published figures."""
 
-import csv
-import io
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +14,7 @@ from anomalib_zsad.evaluation.published_figures import published_figures
 from anomalib_zsad.evaluation.results import CategoryResult
 from anomalib_zsad.metrics import METRICS
 from anomalib_zsad.outputs.atomic import write_text
+from anomalib_zsad.outputs.csv_tables import table_text
 
 MEAN = "mean"
 HEADINGS = {
@@ -167,21 +166,18 @@ def _markdown_row(texts: Sequence[str]) -> str:
 
 def csv_text(results: Sequence[CategoryResult], rows: Sequence[Row]) -> str:
     """Every result by itself, values in [0, 1], then the means over categories; what is not defined is empty."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["set", "category", "protocol", "checkpoint", "seed", "images", "abnormal", "masked", *METRICS])
+    columns = ["set", "category", "protocol", "checkpoint", "seed", "images", "abnormal", "masked", *METRICS]
+    lines: list[list[object]] = []
     for one in results:
         counts = [one.images, one.abnormal, one.masked]
         values = [_number(one.metrics.get(metric)) for metric in METRICS]
-        writer.writerow(
-            [one.target, one.category, one.run.protocol, one.run.checkpoint, one.run.seed, *counts, *values]
-        )
+        lines.append([one.target, one.category, one.run.protocol, one.run.checkpoint, one.run.seed, *counts, *values])
     for row in rows:
         if row.runs and row.category != MEAN:
             continue
         values = [_number(row.cells[metric].mean) for metric in METRICS]
-        writer.writerow([row.target, row.category, row.protocol, "", "", row.images or "", "", "", *values])
-    return buffer.getvalue()
+        lines.append([row.target, row.category, row.protocol, "", "", row.images or "", "", "", *values])
+    return table_text(columns, lines)
 
 
 def _number(value: float | None) -> str:
@@ -191,7 +187,7 @@ def _number(value: float | None) -> str:
 def write_reports(
     folder: Path, results: Sequence[CategoryResult], rows: Sequence[Row], title: str, provenance: Mapping[str, Any]
 ) -> list[Path]:
-    """Write ``results.json``, ``results.csv`` and ``results.md``; each appears whole or not at all.
+    """Write `results.json`, `results.csv` and `results.md`; each appears whole or not at all.
 
     Returns:
         The files.

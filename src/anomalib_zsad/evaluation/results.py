@@ -4,17 +4,23 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from anomalib_zsad.evaluation.figure import Figure
 from anomalib_zsad.outputs.atomic import write_text
 
+Stored = TypeVar("Stored")
+
 
 class ForeignResultsError(ValueError):
     """A folder of results belongs to another run, or cannot be taken up."""
+
+
+class DamagedRecordError(ValueError):
+    """A file of results cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class CategoryResult:
         masked: How many of the abnormal ones have a mask.
         seconds: Time spent.
         notes: Why a metric is not defined, or what else a reader must know.
+        class_names: The words that were spoken of the images, in prompts.
         calibrated: Shares flagged at the thresholds of a calibration of images, by name; empty without one.
     """
 
@@ -57,7 +64,8 @@ class CategoryResult:
     abnormal: int
     masked: int
     seconds: float
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     calibrated: Mapping[str, Figure] = field(default_factory=dict)
 
 
@@ -82,16 +90,6 @@ class ResultStore:
     def __init__(self, folder: Path, overwrite: bool = False) -> None:
         self.folder, self.overwrite = folder / "categories", overwrite
 
-    def prepare(self) -> None:
-        """Make the folder: what cannot be written is told before anything is computed.
-
-        Raises:
-            OSError: It cannot be made or written.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / ".writable", "")
-        (self.folder / ".writable").unlink()
-
     def path(self, target: str, category: str, run: Run) -> Path:
         """File of one result; names come from files of others, so they are reduced to plain characters."""
         # Different names may reduce to the same one: a digest keeps them apart.
@@ -112,21 +110,7 @@ class ResultStore:
             ForeignResultsError: The file was made by another model, of other images, or with other settings; or it is
                 damaged.
         """
-        path = self.path(target, category, run)
-        if not path.is_file():
-            return None
-        try:
-            stored_by, result = _read_result(path)
-        except (ValueError, KeyError, TypeError):
-            reason = "is damaged"
-        else:
-            if stored_by == decided_by:
-                return result
-            reason = "was made by another model, of other images or with other settings"
-        if self.overwrite:
-            return None
-        msg = f"{path} {reason}. Give another output folder, or --overwrite to compute it again."
-        raise ForeignResultsError(msg)
+        return take_stored(self.path(target, category, run), decided_by, _read_result, overwrite=self.overwrite)
 
     def save(self, result: CategoryResult, decided_by: str) -> None:
         """Keep a result; the file appears whole or not at all."""
@@ -136,13 +120,47 @@ class ResultStore:
         write_text(path, json.dumps(content, indent=1, default=dict) + "\n")
 
 
+def take_stored(
+    path: Path, decided_by: str, read: Callable[[Path], tuple[str, Stored]], *, overwrite: bool
+) -> Stored | None:
+    """What an earlier run left in a file, or none.
+
+    Args:
+        path: The file.
+        decided_by: Fingerprint of everything that decides its content now.
+        read: From the file to what decided its content, and the content.
+        overwrite: Answer none, instead of refusing, where the file is of another run.
+
+    Raises:
+        ForeignResultsError: The file was made by something else, or is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        stored_by, content = read(path)
+    except DamagedRecordError as error:
+        reason = str(error)
+    else:
+        if stored_by == decided_by:
+            return content
+        reason = f"{path} was made by another model, of other images or with other settings"
+    if overwrite:
+        return None
+    raise ForeignResultsError(f"{reason}. Give another output folder, or --overwrite to compute it again.")
+
+
 def _read_result(path: Path) -> tuple[str, CategoryResult]:
     """What decided a stored result, and the result."""
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    result = stored["result"]
-    run, notes = Run(**result["run"]), tuple(result["notes"])
-    calibrated = {name: Figure(**figure) for name, figure in result.get("calibrated", {}).items()}
-    return stored["decided_by"], CategoryResult(**{**result, "run": run, "notes": notes, "calibrated": calibrated})
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        result = stored["result"]
+        run, notes, spoken = Run(**result["run"]), tuple(result["notes"]), tuple(result["class_names"])
+        calibrated = {name: Figure(**figure) for name, figure in result.get("calibrated", {}).items()}
+        return stored["decided_by"], CategoryResult(
+            **{**result, "run": run, "notes": notes, "class_names": spoken, "calibrated": calibrated}
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedRecordError(f"{path} is damaged") from error
 
 
 def _plain(name: str) -> str:

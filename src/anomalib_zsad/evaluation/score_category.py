@@ -14,7 +14,6 @@ from anomalib_zsad.evaluation.calibrated_images import describe_figures, image_f
 from anomalib_zsad.evaluation.figure import Figure
 from anomalib_zsad.evaluation.protocols import Protocol
 from anomalib_zsad.evaluation.results import CategoryResult, Run, defined
-from anomalib_zsad.evaluation.targets import Category
 from anomalib_zsad.metrics import PIXEL_METRICS, ImageMetrics, PixelMetrics
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.scoring.device import device_of
@@ -29,11 +28,13 @@ class _Tally:
         self.abnormal: list[Tensor] = []
         self.peaks: list[Tensor] = []
         self.masked = 0
+        self.class_names: set[str] = set()
 
     def add(self, batch: PreparedBatch, maps: Tensor, parts: dict[str, Tensor]) -> None:
         for name, values in parts.items():
             self.parts.setdefault(name, []).append(values.float().cpu())
         self.abnormal.append(batch.abnormal)
+        self.class_names.update(batch.class_names)
         self.peaks.append(maps.flatten(1).amax(1).cpu())
         self.masked += int((batch.mask_known & batch.abnormal).sum())
         if batch.mask_known.any():
@@ -52,9 +53,10 @@ def evaluate_category(
     model: Any,
     transform: Callable[[Tensor], Tensor],
     dataset: AnomalibDataset,
-    category: Category,
     *,
     target: str,
+    category: str,
+    class_name: str,
     protocol: Protocol,
     run: Run,
     batch_size: int = 1,
@@ -70,7 +72,8 @@ def evaluate_category(
         transform: The model's transform of an image (3, h, w) in [0, 1].
         dataset: The test images.
         target: Name of the set, for the record.
-        category: The category, whose class name serves images that bring none.
+        category: Name of the category, for the record.
+        class_name: What is said of images that bring no name.
         protocol: How scores are made.
         run: The run, for the record.
         batch_size: Images at a time; it does not change the answers.
@@ -85,9 +88,7 @@ def evaluate_category(
     start = time.perf_counter()
     device = device_of(model)
     tally = _Tally()
-    images = PreparedImages(
-        dataset, transform, protocol.resize_mask, category.class_name, as_published=protocol.resizes_as_published
-    )
+    images = PreparedImages(dataset, transform, protocol.resize_mask, class_name)
     for batch in make_loader(images, batch_size, num_workers):
         answer = protocol.answer(model, batch.images.to(device), batch.class_names)
         tally.add(batch, answer.maps.float(), answer.parts)
@@ -97,13 +98,14 @@ def evaluate_category(
     calibrated = {} if calibration is None else tally.judged(calibration, false_alarm_rate)
     return CategoryResult(
         target=target,
-        category=category.name,
+        category=category,
         run=run,
         metrics=metrics,
         images=len(labels),
         abnormal=int(labels.sum()),
         masked=tally.masked,
         seconds=round(time.perf_counter() - start, 3),
+        class_names=tuple(sorted(tally.class_names)),
         notes=(*notes, *describe_figures(calibrated, false_alarm_rate)),
         calibrated=calibrated,
     )
@@ -132,7 +134,7 @@ def _metrics(tally: _Tally, protocol: Protocol) -> tuple[dict[str, float | None]
 class SeededNoise:
     """The noise of a torch model, exchanged for that of another seed.
 
-    Every model of this package keeps its standard normal draws in buffers whose name begins with ``noise``.
+    Every model of this package keeps its standard normal draws in buffers whose name begins with `noise`.
 
     Args:
         model: The torch model.
@@ -153,8 +155,9 @@ class SeededNoise:
             ValueError: The model has no noise, so that seeds would all give the same.
         """
         if seed and not self._own:
-            msg = f"{type(self._model).__name__} draws no noise: seed {seed} would change nothing. Give seed 0 alone."
-            raise ValueError(msg)
+            raise ValueError(
+                f"{type(self._model).__name__} draws no noise: seed {seed} would change nothing. Give seed 0 alone."
+            )
         buffers = dict(self._model.named_buffers())
         for name, own in self._own.items():
             draws = own if seed == 0 else seeded_normal(f"evaluation.{name}", tuple(own.shape), seed)

@@ -1,61 +1,50 @@
 """Build the model to be evaluated, and find out what it was trained on."""
 
 import importlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from anomalib_zsad.data.set_names import AuxiliarySet, canonical_name
 from anomalib_zsad.evaluation.evaluate import Subject
 from anomalib_zsad.models.components.checkpoint import read_checkpoint
 from anomalib_zsad.models.known_weights import recognise
-from anomalib_zsad.models.methods import find_method
-from anomalib_zsad.scoring.device import resolve_device
+from anomalib_zsad.models.methods import published_key
+from anomalib_zsad.scoring.build import build_model
 
 # Sets whose categories anomalib lists, for checkpoints that name categories and no set.
 _LISTED_SETS = {"MVTecAD": "mvtecad", "VisA": "visa", "BTAD": "btech", "MPDD": "mpdd"}
 
 
 def build_subject(
-    method: str,
     checkpoint: Path | None,
-    arguments: Mapping[str, Any],
+    method: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
     auxiliary_set: str | None = None,
     device: str = "auto",
 ) -> Subject:
     """Build a model for evaluation.
 
     Args:
-        method: Name of the method.
-        checkpoint: A checkpoint of it, or none for an untrained model.
-        arguments: Further arguments of the method's class, such as ``backbone``.
-        auxiliary_set: Name of the set it was trained on; none to find out.
-        device: Where it shall run, see `resolve_device`.
+        checkpoint: See `anomalib_zsad.scoring.build.build_model`.
+        method: See there.
+        arguments: See there.
+        auxiliary_set: Name of the set it was trained on; `None` to find out.
+        device: See there.
 
     Raises:
-        ValueError: There is no such method or device, or an argument does not fit.
-        FileNotFoundError: There is no such checkpoint.
+        ValueError: As `build_model`.
+        FileNotFoundError: As `build_model`.
     """
-    cls, place = find_method(method), resolve_device(device)
-    given = dict(arguments) if checkpoint is None else {**arguments, "checkpoint": str(checkpoint)}
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # an untrained model has random weights: let them be the same when a run goes on
-            module = cls(**given)
-    except TypeError as error:
-        msg = f"{cls.__name__} cannot be built with {', '.join(given)}: {error}."
-        raise ValueError(msg) from error
-    auxiliary = AuxiliarySet(canonical_name(auxiliary_set)) if auxiliary_set else find_auxiliary(cls, checkpoint)
+    built = build_model(checkpoint, method, arguments, device)
+    named = AuxiliarySet(canonical_name(auxiliary_set)) if auxiliary_set else None
     return Subject(
-        model=module.model.to(place),
-        transform=module.pre_processor.transform,
-        method=cls.__name__,
+        model=built.module.model,
+        transform=built.module.pre_processor.transform,
+        method=built.method,
         checkpoint="" if checkpoint is None else checkpoint.name,
-        auxiliary=auxiliary,
-        module=module,
+        auxiliary=named or find_auxiliary(type(built.module), checkpoint),
+        module=built.module,
     )
 
 
@@ -63,7 +52,7 @@ def find_auxiliary(cls: type, checkpoint: Path | None) -> AuxiliarySet | None:
     """What a checkpoint was trained on: as stamped on it, or as known of published files; none if unknown."""
     if checkpoint is None:
         return None
-    stamp = read_checkpoint(checkpoint, cls.__name__, sys.modules[cls.__module__].PUBLISHED_KEY).stamp  # type: ignore[attr-defined]
+    stamp = read_checkpoint(checkpoint, cls.__name__, published_key(cls)).stamp
     categories = tuple(stamp.get("auxiliary") or ())
     if categories:
         return AuxiliarySet(stamp.get("auxiliary_set") or listed_set(categories), categories)

@@ -1,7 +1,6 @@
-"""What can be evaluated on: anomalib's datamodules by name, ``meta.json`` trees and folders, by categories."""
+"""What can be evaluated on: anomalib's datamodules by name, `meta.json` trees and folders, by categories."""
 
 import inspect
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from anomalib_zsad.data.category_set import CategorySet
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
 from anomalib_zsad.data.folder_layout import find_categories
 from anomalib_zsad.data.folder_tree import FolderTreeDataset
-from anomalib_zsad.data.listed_images import SampleDataset
+from anomalib_zsad.data.listed_images import ListedImages
 from anomalib_zsad.data.meta_json import FILE_NAME, read_meta_json
 from anomalib_zsad.data.set_names import canonical_name
+from anomalib_zsad.evaluation.target_names import split_datamodule
 from anomalib_zsad.evaluation.volumes.cases import VolumeSource
 from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
-
-DEFAULT_CLASS_NAME = "object"
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,13 @@ class Category:
     Attributes:
         name: Its name.
         load: Makes the dataset of its test images.
-        class_name: Class name of images that bring none.
+        class_name: Class name of images that bring none; `None` if the set does not say.
         volumes: Where its images are slices, the volumes they are of.
     """
 
     name: str
     load: Callable[[], AnomalibDataset]
-    class_name: str = DEFAULT_CLASS_NAME
+    class_name: str | None = None
     volumes: VolumeSource | None = None
 
 
@@ -65,8 +63,7 @@ class Target:
         known = {category.name: category for category in self.categories}
         unknown = [name for name in categories if name not in known]
         if unknown:
-            msg = f"{self.name} has no category {', '.join(unknown)}; it has {', '.join(known)}."
-            raise ValueError(msg)
+            raise ValueError(f"{self.name} has no category {', '.join(unknown)}; it has {', '.join(known)}")
         return Target(self.name, self.source, tuple(known[name] for name in categories))
 
 
@@ -74,9 +71,9 @@ def parse_target(specification: str) -> Target:
     """Read a target as the command line writes it.
 
     Args:
-        specification: ``[NAME=]DATAMODULE:ROOT[?KEY=VALUE&...]`` for a datamodule that `anomalib.data` knows, or one by
-            its class path, with further arguments of it; or ``[NAME=]PATH`` for a ``meta.json`` file, a folder that
-            holds one, or a folder of images. ``NAME`` says which set it is, for the published figures and for the
+        specification: `[NAME=]DATAMODULE:ROOT[?KEY=VALUE&...]` for a datamodule that `anomalib.data` knows, or one by
+            its class path, with further arguments of it; or `[NAME=]PATH` for a `meta.json` file, a folder that
+            holds one, or a folder of images. `NAME` says which set it is, for the published figures and for the
             check against the auxiliary set.
 
     Raises:
@@ -84,9 +81,9 @@ def parse_target(specification: str) -> Target:
         ValueError: There is no such datamodule.
 
     Example:
-        >>> parse_target("MVTecAD:datasets/MVTecAD")
-        >>> parse_target("VisA=data/meta_visa.json")
-        >>> parse_target("FolderTree:data/steel?mask_threshold=0")
+        >>> parse_target("MVTecAD:datasets/MVTecAD")  # doctest: +SKIP
+        >>> parse_target("VisA=data/meta_visa.json")  # doctest: +SKIP
+        >>> parse_target("FolderTree:data/steel?mask_threshold=0")  # doctest: +SKIP
     """
     given, rest = None, specification
     named = re.match(r"([\w -]+)=(.+)", specification)
@@ -99,57 +96,27 @@ def parse_target(specification: str) -> Target:
     return datamodule_target(datamodule, root, given, arguments)
 
 
-def split_datamodule(specification: str) -> tuple[str, Path, dict[str, Any]] | None:
-    """Class, root and further arguments of ``DATAMODULE:ROOT[?KEY=VALUE&...]``; none if it is not of this form.
-
-    Raises:
-        ValueError: An argument is no ``KEY=VALUE``.
-    """
-    module = re.fullmatch(r"([A-Za-z][\w.]+):(.+)", specification)  # one letter would be a drive
-    if not module or Path(specification).exists():
-        return None
-    root, _, query = module[2].partition("?")
-    return module[1], Path(root), _parse_arguments(query)
-
-
-def _parse_arguments(query: str) -> dict[str, Any]:
-    """``a=1&b=x`` as arguments; values are JSON where they can be, else text."""
-    arguments: dict[str, Any] = {}
-    for pair in filter(None, query.split("&")):
-        key, equals, value = pair.partition("=")
-        if not equals:
-            msg = f"{pair!r} in a target is no KEY=VALUE."
-            raise ValueError(msg)
-        try:
-            arguments[key] = json.loads(value)
-        except json.JSONDecodeError:
-            arguments[key] = value
-    return arguments
-
-
 def path_target(path: Path, name: str | None = None) -> Target:
-    """A ``meta.json`` tree or a folder of images (`anomalib_zsad.data.folder_layout`) as a target.
+    """A `meta.json` tree or a folder of images (`anomalib_zsad.data.folder_layout`) as a target.
 
     Raises:
         FileNotFoundError: The path does not exist.
         ValueError: It holds no images in a layout that is understood.
     """
     if not path.exists():
-        msg = f"There is no {path}. Give a folder, a meta.json file, or DATAMODULE:ROOT (MVTecAD:datasets/MVTecAD)."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(
+            f"there is no {path}. Give a folder, a meta.json file, or DATAMODULE:ROOT (MVTecAD:datasets/MVTecAD)."
+        )
     if path.is_file() or (path / FILE_NAME).is_file():
         classes = read_meta_json(path)
-        categories = tuple(
-            Category(label, partial(SampleDataset, samples), label) for label, samples in classes.items()
-        )
+        categories = tuple(Category(label, partial(ListedImages, samples), label) for label, samples in classes.items())
     else:
         categories = tuple(
             Category(path.resolve().name if label == "." else label, partial(FolderTreeDataset, path, label, "test"))
             for label in find_categories(path)
         )
     if not categories:
-        msg = f"{path} holds no test images."
-        raise ValueError(msg)
+        raise ValueError(f"{path} holds no test images")
     return Target(canonical_name(name or _name_of_path(path)), str(path), categories)
 
 
@@ -179,8 +146,7 @@ def datamodule_target(
     source = CategorySet(datamodule, root, arguments=arguments)
     cls = source.resolve_class()
     if not root.exists():
-        msg = f"There is no {root}, where {datamodule} should be; nothing is downloaded here."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"there is no {root}, where {datamodule} should be; nothing is downloaded here")
     takes_category = _check_arguments(cls, datamodule, arguments)
     given = {"root": root, **arguments}
     if takes_category:
@@ -205,33 +171,34 @@ def _check_arguments(cls: Any, datamodule: str, arguments: Mapping[str, Any]) ->
     parameters = inspect.signature(cls).parameters
     unknown = [key for key in arguments if key not in parameters]
     if unknown:
-        msg = f"{datamodule} has no argument {', '.join(unknown)}; it has {', '.join(parameters)}."
-        raise ValueError(msg)
+        raise ValueError(f"{datamodule} has no argument {', '.join(unknown)}; it has {', '.join(parameters)}")
     required = inspect.Parameter.empty
     needed = [key for key, value in parameters.items() if value.default is required and value.kind != value.VAR_KEYWORD]
     lacking = set(needed) - {"root", "category", *arguments}
     if "root" not in parameters or lacking:
-        msg = f"{datamodule} needs more than a root ({', '.join(needed)}); give its folder or a meta.json file instead."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{datamodule} needs more than a root ({', '.join(needed)}); give its folder or a meta.json file instead"
+        )
     return "category" in parameters
 
 
 def _load(cls: Any, arguments: dict[str, Any], category: str | None) -> AnomalibDataset:
     """All test images of one category.
 
-    Of a datamodule, ``_setup``, where it makes its datasets, is called and ``setup`` is not: the latter may drop normal
+    Of a datamodule, `_setup`, where it makes its datasets, is called and `setup` is not: the latter may drop normal
     images, or hold back half of the test set for validation.
     """
     given = dict(arguments) if category is None else {**arguments, "category": category}
     if cls.__name__ == "BMAD" and category is not None:
-        return SampleDataset(read_bmad_category(Path(given["root"]) / category, category))
+        return ListedImages(read_bmad_category(Path(given["root"]) / category, category))
     if issubclass(cls, AnomalibDataset):
         return _with_class_name(cls(**{"split": "test", **given}), category)
     datamodule = cls(**given)
     split_root = getattr(datamodule, "split_root", None)  # VisA alone, whose raw form anomalib cannot read
     if split_root is not None and not split_root.is_dir():
-        msg = f"There is no {split_root}; anomalib makes it of the raw VisA set by Visa(root=...).prepare_data()."
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(
+            f"there is no {split_root}; anomalib makes it of the raw VisA set by Visa(root=...).prepare_data()"
+        )
     datamodule._setup()
     dataset = _with_class_name(datamodule.test_data, category)
     dataset.made_by = datamodule  # type: ignore[attr-defined] # temporary files may go when their datamodule goes

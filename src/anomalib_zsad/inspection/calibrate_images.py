@@ -16,9 +16,10 @@ from anomalib_zsad.calibration.conformal import TooFewNormalsError
 from anomalib_zsad.calibration.fingerprint import image_fingerprint
 from anomalib_zsad.data.category_set import CategorySet
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
-from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find_samples
+from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find_labelled_images
 from anomalib_zsad.data.folder_tree import FolderTreeDataset
-from anomalib_zsad.data.listed_images import Sample, SampleDataset
+from anomalib_zsad.data.labelled_image import LabelledImage
+from anomalib_zsad.data.listed_images import ListedImages
 from anomalib_zsad.data.prepared_images import PreparedImages, make_loader
 from anomalib_zsad.scoring.device import device_of
 from anomalib_zsad.volumes.input_files import DiskFile
@@ -62,19 +63,19 @@ def find_images(folder: Path, class_name: str) -> NormalImages:
             f"{folder} holds several categories ({', '.join(categories[:5])}); calibrate each by itself: normal images "
             "of one thing say nothing about another"
         )
-    samples = find_samples(folder)
-    normal = [sample for sample in samples if not sample.is_anomalous]
+    samples = find_labelled_images(folder)
+    normal = [sample for sample in samples if not sample.abnormal]
     if not normal:
         raise ValueError(
             f"nothing says which images in {folder} are normal: put normal ones directly into a folder, or into one "
             f"that is called {' or '.join(NORMAL_NAMES)}"
         )
     left_out = Counter({"abnormal": len(samples) - len(normal)} if len(samples) > len(normal) else {})
-    return NormalImages(_as_normal([sample.image for sample in normal], class_name), class_name, left_out)
+    return NormalImages(_as_normal([sample.image_path for sample in normal], class_name), class_name, left_out)
 
 
-def _as_normal(paths: Sequence[Path], class_name: str) -> SampleDataset:
-    return SampleDataset([Sample(path, abnormal=False, class_name=class_name) for path in paths])
+def _as_normal(paths: Sequence[Path], class_name: str) -> ListedImages:
+    return ListedImages([LabelledImage(path, abnormal=False, class_name=class_name) for path in paths])
 
 
 def images_of_datamodule(

@@ -1,11 +1,9 @@
 """Inspect images: read ahead, score in batches, encode pictures beside, and write everything once all is done."""
 
 import json
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,46 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from anomalib_zsad.calibration.decision_rule import Judgement
 from anomalib_zsad.data.image_files import read_image
 from anomalib_zsad.inspection import journal as journals
 from anomalib_zsad.inspection.find_images import find_images
 from anomalib_zsad.inspection.journal import Journal, file_state
-from anomalib_zsad.inspection.rule import ImageRule
-from anomalib_zsad.outputs.atomic import is_partial_file, remove_partial, write_text
+from anomalib_zsad.inspection.options import InspectionOptions
+from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.disk_errors import disk_errors
-from anomalib_zsad.outputs.output_folder import OutputInUseError
-from anomalib_zsad.outputs.versions import versions
+from anomalib_zsad.outputs.output_folder import RunFolder
+from anomalib_zsad.outputs.progress import Progress
 from anomalib_zsad.pages import gallery
 from anomalib_zsad.records.image_records import ImageRecord, by_score, records_csv
+from anomalib_zsad.records.inspection_report import ImageThresholds, InspectionReport
 from anomalib_zsad.scoring.image_scorer import ImageScorer
 from anomalib_zsad.scoring.scores import SliceScores
 
 _READERS = 2
-
-
-@dataclass(frozen=True)
-class InspectionOptions:
-    """An inspection.
-
-    Attributes:
-        rule: How scores become decisions.
-        batch_size: Images scored at a time.
-        pages: Write report.html.
-        pictures: How many images get pictures there, those with the highest scores.
-        resume: Go on with an interrupted run in the same output folder.
-        advance: Told about progress: how many images are done since the last call.
-    """
-
-    rule: ImageRule = field(default_factory=ImageRule)
-    batch_size: int = 8
-    pages: bool = True
-    pictures: int = gallery.MOST_PICTURES
-    resume: bool = False
-    advance: Callable[[int], None] = lambda _: None
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.pictures < 1:
-            raise ValueError("batch size and number of pictures are at least 1")
 
 
 class _Read(NamedTuple):
@@ -84,28 +59,27 @@ def inspect_images(
     Raises:
         FileNotFoundError: If there is nothing at `location`.
         OutputInUseError: If `output` cannot be used; says what to do.
-        JournalError: If `output` holds an interrupted run with other settings.
         CalibrationMismatchError: If the calibration was made with another model or other settings.
         DiskError: If `output` cannot be written.
     """
     options = options or InspectionOptions()
     if options.rule.calibration is not None:
         options.rule.calibration.check(scorer.fingerprint())
-    images = find_images(Path(location))
-    output = Path(output)
-    _prepare_output(Path(location), output, resume=options.resume)
-    settings = _settings(scorer, options)
-    with disk_errors():
-        journal = Journal(output / journals.NAME, settings)
-    finished = False
-    try:
+    location, output = Path(location), Path(output)
+    images, settings = find_images(location), _settings(scorer, options)
+    with RunFolder(output, "inspect", settings, source=location, resume=options.resume):
         with disk_errors():
-            run = _Run(scorer, options, journal, len(images))
-            records = run.score(images)
-            _write(output, records, run, settings)
-        finished = True
-    finally:
-        journal.close(remove=finished)
+            journal = Journal(output / journals.NAME)
+        finished = False
+        try:
+            with disk_errors():
+                run = _Run(scorer, options, journal, len(images))
+                with Progress(enabled=options.progress) as progress:
+                    records = run.score(images, progress.bar("images", len(images)).advance)
+                _write(output, records, run, settings)
+            finished = True
+        finally:
+            journal.close(remove=finished)
     return records
 
 
@@ -116,20 +90,26 @@ class _Run:
         self.scorer, self.options, self.journal = scorer, options, journal
         self.rule = options.rule
         self.shown = gallery.Shown(options.pictures if options.pages else 0)
-        self.encoder = gallery.Encoder.for_images(images, options.pictures, self.rule.thresholds["mask"])
+        self.encoder = gallery.Encoder.for_images(images, options.pictures, self.rule.mask_threshold)
         self.records: list[ImageRecord] = []
 
-    def score(self, images: Sequence[tuple[str, Path]]) -> list[ImageRecord]:
+    @property
+    def image_threshold(self) -> float:
+        """From which score on an image is flagged."""
+        threshold = self.rule.thresholds["image"]
+        return self.rule.threshold if threshold is None else threshold
+
+    def score(self, images: Sequence[tuple[str, Path]], advance: Callable[[int], None]) -> list[ImageRecord]:
         """Score all images; those that an earlier run had done are taken from the journal."""
         left = [pair for pair in images if not self._known(*pair)]
-        self.options.advance(len(images) - len(left))
+        advance(len(images) - len(left))
         with ThreadPoolExecutor(1, thread_name_prefix="pages") as thread:
             pending: deque[Future[None]] = deque()
             for batch in self._batches(left):
                 pending.append(thread.submit(self._keep, batch, self._answer(batch)))
                 while len(pending) > 2 or (pending and pending[0].done()):
                     pending.popleft().result()
-                self.options.advance(len(batch))
+                advance(len(batch))
             for future in pending:
                 future.result()
         self.journal.flush()
@@ -191,14 +171,14 @@ class _Run:
 
     def _keep(self, batch: Sequence[_Read], answer: SliceScores | None) -> None:
         """Note the images of a batch, with pictures where they will be shown."""
-        p_values = iter([] if answer is None else self.rule.p_values(answer.score.numpy()))
+        judged = iter([] if answer is None else self.rule.judge("image", answer.score.numpy(), _deviations(answer)))
         place = 0
         for item in batch:
             if item.picture is None or answer is None:
                 record = ImageRecord(item.name, reason=item.reason)
                 self.journal.add(record, item.state)
             else:
-                record = self._record(item.name, item.picture, answer, place, next(p_values))
+                record = self._record(item.name, item.picture, answer, place, next(judged))
                 pictures = self._pictures(record, item.picture, answer, place)
                 entry = self.journal.add(record, item.state, pictures)
                 if pictures is not None:
@@ -215,48 +195,29 @@ class _Run:
         return self.encoder(picture, answer.anomaly_map[place].numpy(), deviation)
 
     def _record(
-        self, name: str, picture: NDArray[np.uint8], answer: SliceScores, place: int, p_value: float | None
+        self, name: str, picture: NDArray[np.uint8], answer: SliceScores, place: int, judged: Judgement
     ) -> ImageRecord:
         heat = answer.anomaly_map[place].numpy()
         height, width = picture.shape[:2]
         row, column = (int(number) for number in np.unravel_index(int(heat.argmax()), heat.shape))
-        score = float(answer.score[place])
-        deviation = None if answer.score_std is None else float(answer.score_std[place])
-        flagged, decision = self.rule.decide(score, deviation)
         return ImageRecord(
             image=name,
             width=width,
             height=height,
-            score=score,
-            score_std=deviation,
-            p_value=p_value,
-            flagged=flagged,
-            decision=decision,
+            score=float(answer.score[place]),
+            score_std=None if answer.score_std is None else float(answer.score_std[place]),
+            p_value=judged.p_value,
+            flagged=judged.flagged,
+            decision=judged.decision,
             map_max=float(heat.max()),
             peak_x=(column + 0.5) / heat.shape[1] * width,
             peak_y=(row + 0.5) / heat.shape[0] * height,
-            area_share=float(np.mean(heat >= self.rule.thresholds["mask"])),
+            area_share=float(np.mean(heat >= self.rule.mask_threshold)),
         )
 
 
-def _prepare_output(location: Path, output: Path, *, resume: bool) -> None:
-    """Make the output folder, or take up an interrupted run's.
-
-    Raises:
-        OutputInUseError: If it holds something else, or lies inside the input.
-    """
-    if location.is_dir() and Path(os.path.realpath(output)).is_relative_to(location.resolve()):
-        raise OutputInUseError("the output folder lies inside the input folder; choose another place")
-    with disk_errors():
-        output.mkdir(parents=True, exist_ok=True)
-        remove_partial(output)
-        held = [path.name for path in output.iterdir() if not is_partial_file(path)]
-    if not held:
-        return
-    if held != [journals.NAME]:
-        raise OutputInUseError(f"{output} is not empty and holds no interrupted run; choose a new folder")
-    if not resume:
-        raise OutputInUseError(f"{output} holds an interrupted run; give --resume to go on, or choose a new folder")
+def _deviations(answer: SliceScores) -> NDArray[np.float32] | None:
+    return None if answer.score_std is None else answer.score_std.numpy()
 
 
 def _settings(scorer: ImageScorer, options: InspectionOptions) -> dict[str, Any]:
@@ -268,26 +229,28 @@ def _settings(scorer: ImageScorer, options: InspectionOptions) -> dict[str, Any]
 
 def _write(output: Path, records: Sequence[ImageRecord], run: _Run, settings: Mapping[str, Any]) -> None:
     """Write all outputs, each whole; the report last."""
-    rule = run.rule
+    rule, options = run.rule, run.options
     decisions: Counter[str] = Counter(record.decision for record in records)
     names = ("abnormal", "uncertain", "normal", "unreadable")
-    report: dict[str, Any] = {
-        "format": 1,
-        "statement": rule.statement,
-        "calibrated": rule.calibration is not None,
-        "thresholds": rule.thresholds,
-        **settings,
-        "device": run.scorer.describe().get("device"),
-        "images": len(records),
-        "flagged": sum(bool(record.flagged) for record in records),
-        "counts": {name: decisions.get(name, 0) for name in names},
-        "versions": versions(),
-        "files": ["images.csv", *([gallery.NAME] if run.options.pages else [])],
-    }
+    report = InspectionReport(
+        statement=rule.statement,
+        calibrated=rule.calibration is not None,
+        thresholds=ImageThresholds(run.image_threshold, rule.mask_threshold),
+        model=settings["model"],
+        decisions=settings["decisions"],
+        uncertainty=rule.uncertainty,
+        pages=options.pages,
+        pictures=options.pictures,
+        device=run.scorer.describe().get("device"),
+        images=len(records),
+        flagged=sum(bool(record.flagged) for record in records),
+        counts={name: decisions.get(name, 0) for name in names},
+        files=("images.csv", *([gallery.NAME] if options.pages else [])),
+    )
     write_text(output / "images.csv", records_csv(records))
-    if run.options.pages:
+    if options.pages:
         partial = output / f".partial-{gallery.NAME}"
         partial.unlink(missing_ok=True)
         gallery.write_gallery(partial, records, run.shown, report, run.journal.pictures)
         partial.replace(output / gallery.NAME)
-    write_text(output / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    write_text(output / "report.json", report.text())

@@ -11,39 +11,22 @@ from anomalib_zsad.records.image_records import ImageRecord
 NAME = ".inspection-journal"
 
 
-class JournalError(ValueError):
-    """A journal belongs to another run."""
-
-
 class Journal:
-    """A file with the run's settings in its first line and an image in each further one.
+    """A file with an image in each line.
 
     Args:
-        path: Of the file.
-        settings: What decides results, in JSON's types.
-
-    Raises:
-        JournalError: If there is a journal of a run with other settings.
+        path: Of the file; taken up if there is one.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.done: dict[str, tuple[ImageRecord, int, bool]] = {}
-        exists = path.is_file()
-        self._stream = path.open("r+b" if exists else "x+b")
-        if not exists or not self._take_up(settings):
-            self._stream.seek(0)
-            self._stream.truncate()
-            self._write(dict(settings))
+        self._stream = path.open("r+b" if path.is_file() else "x+b")
+        self._take_up()
 
-    def _take_up(self, settings: Mapping[str, Any]) -> bool:
-        """Read what an earlier run left; whether there was anything. A line that was cut off is dropped."""
-        first = self._stream.readline()
-        if not first.endswith(b"\n"):
-            return False
-        if json.loads(first) != json.loads(json.dumps(settings)):
-            raise JournalError("the output holds an interrupted run with other settings; choose a new folder")
-        place = len(first)
+    def _take_up(self) -> None:
+        """Read what an earlier run left. A line that was cut off is dropped."""
+        place = 0
         for line in iter(self._stream.readline, b""):
             if not line.endswith(b"\n"):
                 break
@@ -53,7 +36,6 @@ class Journal:
             place += len(line)
         self._stream.seek(place)
         self._stream.truncate()
-        return True
 
     def add(self, record: ImageRecord, state: str, pictures: Mapping[str, Any] | None = None) -> int:
         """Note an image.

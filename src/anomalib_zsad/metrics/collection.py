@@ -70,7 +70,7 @@ def _reached(summary: ScoreSummary) -> Tensor:
 
 
 def streaming_metrics(strict: bool = False) -> list[AnomalibMetric]:
-    """The metrics of `METRICS` for anomalib's evaluator, named ``image_StreamingAUROC`` and so on.
+    """The metrics of `METRICS` for anomalib's evaluator, named `image_StreamingAUROC` and so on.
 
     Args:
         strict: whether a batch without masks is an error; if not, it is passed over.

@@ -32,7 +32,7 @@ def _both_classes(reached: Tensor) -> bool:
 
 
 def auroc(reached: Tensor) -> float:
-    """Area under the receiver operating characteristic curve, in [0, 1]; ``reached`` (n, 3) from `running_sums`."""
+    """Area under the receiver operating characteristic curve, in [0, 1]; `reached` (n, 3) from `running_sums`."""
     if not _both_classes(reached):
         return NOT_DEFINED
     false_positive_rate = reached[:, NORMAL - 1] / reached[-1, NORMAL - 1]
@@ -41,7 +41,7 @@ def auroc(reached: Tensor) -> float:
 
 
 def average_precision(reached: Tensor) -> float:
-    """Average precision (the step-wise area, not the trapezoid), in [0, 1]; ``reached`` (n, 3)."""
+    """Average precision (the step-wise area, not the trapezoid), in [0, 1]; `reached` (n, 3)."""
     if not _both_classes(reached):
         return NOT_DEFINED
     true_positives = reached[:, ABNORMAL - 1]
@@ -50,7 +50,7 @@ def average_precision(reached: Tensor) -> float:
 
 
 def f1_max(reached: Tensor) -> float:
-    """The largest F1 over all thresholds, in [0, 1]; ``reached`` (n, 3)."""
+    """The largest F1 over all thresholds, in [0, 1]; `reached` (n, 3)."""
     if not _both_classes(reached):
         return NOT_DEFINED
     true_positives = reached[:, ABNORMAL - 1]
@@ -79,7 +79,7 @@ def aupro(reached: Tensor, fpr_limit: float = 0.3) -> float:
 
 
 def _area_to_limit(rate: Tensor, overlap: Tensor, limit: float) -> float:
-    """Area of the part before ``limit`` of the segment between two points of the curve, each argument of shape (2,)."""
+    """Area of the part before `limit` of the segment between two points of the curve, each argument of shape (2,)."""
     width = limit - float(rate[0])
     slope = float(overlap[1] - overlap[0]) / float(rate[1] - rate[0])
     return width * (float(overlap[0]) + slope * width / 2)

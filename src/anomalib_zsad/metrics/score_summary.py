@@ -9,7 +9,7 @@ follow the data: rows are merged only where they hold, together, less than one c
 the abnormal samples and of the region weight, and, counted from the top, of the logarithm of the number of normal
 samples. The last one matters for precision: among pixels few are abnormal, so that the first false alarms weigh as
 much as all abnormal pixels together. Whatever the distribution, one merge therefore moves no point of any curve by
-more than ``1 / CELLS`` of its axis.
+more than `1 / CELLS` of its axis.
 """
 
 from collections.abc import Sequence
@@ -43,8 +43,9 @@ def summarise(scores: Tensor, abnormal: Tensor, region_weights: Tensor | None = 
     """
     scores = scores.float() if scores.dtype in {torch.float16, torch.bfloat16} else scores
     if torch.isnan(scores).any():
-        msg = f"{int(torch.isnan(scores).sum())} of {scores.numel()} scores are not a number; no metric is defined."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{int(torch.isnan(scores).sum())} of {scores.numel()} scores are not a number; no metric is defined"
+        )
     if scores.device.type == "mps":  # float64, which counts need, does not exist there
         scores = scores.cpu()
     points = torch.zeros(scores.numel(), 4, dtype=torch.float64, device=scores.device)
@@ -64,7 +65,7 @@ def merge(summaries: Sequence[Tensor]) -> Tensor:
 
 
 def sort(points: Tensor) -> Tensor:
-    """Rows of ``points`` (n, 4) by descending score."""
+    """Rows of `points` (n, 4) by descending score."""
     return points[_descending(points[:, SCORE])]
 
 
@@ -76,12 +77,12 @@ def _descending(values: Tensor) -> Tensor:
 
 
 def join_ties(points: Tensor) -> Tensor:
-    """One row for each distinct score; ``points`` (n, 4) are sorted."""
+    """One row for each distinct score; `points` (n, 4) are sorted."""
     return _rows_between(points, points[:, NORMAL:].cumsum(0), _ends_of_ties(points))
 
 
 def condense(points: Tensor, cells: int | None = None) -> Tensor:
-    """Merge neighbouring rows of ``points`` (n, 4), which are sorted, until about ``cells`` (`CELLS`) remain.
+    """Merge neighbouring rows of `points` (n, 4), which are sorted, until about `cells` (`CELLS`) remain.
 
     Up to that many distinct scores nothing is lost: the summary is exact.
     """
@@ -110,14 +111,14 @@ def _ends_of_runs(values: Tensor) -> Tensor:
 
 
 def _position(reached: Tensor) -> Tensor:
-    """Where each row lies on a common axis of [0, 1] that all the curves share; ``reached`` (n, 3) are running sums."""
+    """Where each row lies on a common axis of [0, 1] that all the curves share; `reached` (n, 3) are running sums."""
     totals = reached[-1].clamp(min=torch.finfo(torch.float64).tiny)
     position = torch.log1p(reached[:, 0]) / torch.log1p(totals[0]).clamp(min=1.0)
     return position.add_(reached @ totals.reciprocal()).div_(4)
 
 
 def _rows_between(points: Tensor, reached: Tensor, last: Tensor) -> Tensor:
-    """Merge runs of rows that end at the indices ``last``; a run takes the score of its middle row.
+    """Merge runs of rows that end at the indices `last`; a run takes the score of its middle row.
 
     The score is a member's and not a mean, so that equal scores stay equal and ties stay ties.
     """
@@ -136,8 +137,8 @@ def _rows_between(points: Tensor, reached: Tensor, last: Tensor) -> Tensor:
 def append(summaries: list[Tensor], new: Tensor) -> list[Tensor]:
     """Add a summary to a list of summaries, merging those of similar size.
 
-    After K additions of similar size at most ``3 log4(K) + 3`` summaries remain and no sample has passed through more
-    than ``log4(K) + 1`` merges, so that both the memory and the error grow with the logarithm of K only.
+    After K additions of similar size at most `3 log4(K) + 3` summaries remain and no sample has passed through more
+    than `log4(K) + 1` merges, so that both the memory and the error grow with the logarithm of K only.
     """
     summaries = [*summaries, new.to(summaries[0].device) if summaries else new]
     while len(summaries) >= MERGE_FACTOR and _size(summaries[-MERGE_FACTOR]) < MERGE_FACTOR * _size(summaries[-1]):

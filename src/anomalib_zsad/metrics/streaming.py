@@ -46,11 +46,10 @@ class ScoreSummary(Metric):
         """
         scores, target = _without_channel(scores.detach()), _without_channel(target)
         if scores.shape != target.shape:
-            msg = (
-                f"Scores of shape {tuple(scores.shape)} do not fit a ground truth of shape {tuple(target.shape)}; "
-                "resize the masks to the size of the maps."
+            raise ValueError(
+                f"scores of shape {tuple(scores.shape)} do not fit a ground truth of shape {tuple(target.shape)}; "
+                "resize the masks to the size of the maps"
             )
-            raise ValueError(msg)
         abnormal = target.bool()
         weights = region_weights(abnormal).flatten() if self.per_region else None
         summary = summarise(scores.flatten(), abnormal.flatten(), weights)
@@ -80,8 +79,11 @@ class _AUROC(ScoreSummary):
         return self._value(curves.auroc(super().compute()))
 
 
-class _AveragePrecision(ScoreSummary):
+class AveragePrecision(ScoreSummary):
+    """Average precision, as scikit-learn defines it, NaN without samples of both classes; fed with tensors."""
+
     def compute(self) -> Tensor:
+        """The average precision of all that was taken in."""
         return self._value(curves.average_precision(super().compute()))
 
 
@@ -95,8 +97,7 @@ class _AUPRO(ScoreSummary):
 
     def __init__(self, fpr_limit: float = 0.3, **kwargs: Any) -> None:
         if not 0 < fpr_limit <= 1:
-            msg = f"fpr_limit must lie in (0, 1], got {fpr_limit}."
-            raise ValueError(msg)
+            raise ValueError(f"fpr_limit must lie in (0, 1], got {fpr_limit}")
         super().__init__(**kwargs)
         self.fpr_limit = fpr_limit
 
@@ -111,11 +112,12 @@ class StreamingAUROC(AnomalibMetric, _AUROC):  # type: ignore[misc]
     """Area under the receiver operating characteristic curve, NaN without samples of both classes.
 
     Example:
-        >>> StreamingAUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_")
+        >>> StreamingAUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_").name
+        'pixel_StreamingAUROC'
     """
 
 
-class StreamingAveragePrecision(AnomalibMetric, _AveragePrecision):  # type: ignore[misc]
+class StreamingAveragePrecision(AnomalibMetric, AveragePrecision):  # type: ignore[misc]
     """Average precision, as scikit-learn defines it, NaN without samples of both classes."""
 
 
@@ -124,7 +126,7 @@ class StreamingF1Max(AnomalibMetric, _F1Max):  # type: ignore[misc]
 
 
 class StreamingAUPRO(AnomalibMetric, _AUPRO):  # type: ignore[misc]
-    """Area under the per-region overlap curve up to ``fpr_limit`` (default 0.3), divided by it; NaN without regions."""
+    """Area under the per-region overlap curve up to `fpr_limit` (default 0.3), divided by it; NaN without regions."""
 
     default_fields = ["anomaly_map", "gt_mask"]  # noqa: RUF012 - the type anomalib gives this attribute
 

@@ -2,16 +2,32 @@
 
 from enum import IntEnum
 
+from typing_extensions import Self
+
 
 class ExitCode(IntEnum):
     """Exit codes, of the same meaning in every command."""
 
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    NOTHING_FOUND = 3
-    SOME_REFUSED = 4
-    ALL_REFUSED = 5
-    DISK = 6
-    INTERRUPTED = 130
-    BROKEN_PIPE = 141
+    DONE = 0, "everything done"
+    FAILED = 1, "an error of the program, with a traceback"
+    USAGE = 2, "something in the command or its input does not fit"
+    NOTHING_FOUND = 3, "the input holds nothing of the kind"
+    SOME_REFUSED = 4, "some series or images were refused or unreadable"
+    ALL_REFUSED = 5, "all of them were"
+    DISK = 6, "the output cannot be written"
+    INTERRUPTED = 130, "interrupted; --resume goes on where there is one"
+    BROKEN_PIPE = 141, "whoever read the output has seen enough"
+
+    meaning: str
+
+    def __new__(cls, value: int, meaning: str) -> Self:
+        """A code with what it means."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    @classmethod
+    def table(cls) -> str:
+        """All of them, for the end of a help text."""
+        return "exit codes:\n" + "".join(f"  {code.value:3}  {code.meaning}\n" for code in cls)

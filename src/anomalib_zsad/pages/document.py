@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,15 @@ def plain(value: Any) -> str:
     return f"{round(value, 9) + 0.0:.6g}" if isinstance(value, float) else str(value)
 
 
+def named(value: Any) -> Any:
+    """A record as a mapping of its fields; anything else as it is."""
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    return value
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -102,6 +112,7 @@ def _environment() -> Environment:
         "score": score,
         "position": position,
         "plain": plain,
+        "named": named,
     }
     environment.filters["label"] = lambda name: str(name).replace("_", " ")
     return environment

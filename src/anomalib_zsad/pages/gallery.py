@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
 from anomalib_zsad.pages.document import data_address, render, safe_json
 from anomalib_zsad.pages.encoding import MAP_SIDE, Quality, jpeg, mask_address, reduced_size, store_map
 from anomalib_zsad.records.image_records import ImageRecord
+from anomalib_zsad.records.inspection_report import InspectionReport
 
 NAME = "report.html"
 SCRIPTS = ("layers.js", "strip.js", "gallery.js")
-MOST_PICTURES = 400
 _BYTES = 23_000_000
 _PLACE = "<!--images-->"
 LADDER = (Quality(1024, 85), Quality(768, 82), Quality(640, 80), Quality(512, 76), Quality(384, 70), Quality(256, 65))
@@ -74,7 +74,7 @@ class Shown:
         most: How many at most.
     """
 
-    most: int = MOST_PICTURES
+    most: int
     _best: list[tuple[float, str, int]] = field(default_factory=list)
 
     def wants(self, score: float) -> bool:
@@ -102,7 +102,7 @@ def write_gallery(
     path: Path,
     records: Sequence[ImageRecord],
     shown: Shown,
-    report: Mapping[str, Any],
+    report: InspectionReport,
     pictures: Callable[[int], Mapping[str, Any]],
 ) -> None:
     """Write the page; pictures are read and written one image at a time.
@@ -111,15 +111,15 @@ def write_gallery(
         path: A new file.
         records: Best first.
         shown: Which of them have pictures.
-        report: The content of report.json.
+        report: What report.json says.
         pictures: From a place to the pictures there.
     """
     places = shown.places()
-    scales = _scales((pictures(place) for place in places.values()), report["thresholds"]["mask"])
+    scales = _scales((pictures(place) for place in places.values()), report.thresholds.mask)
     data = {
         "images": [_line(record, shown=record.image in places) for record in records],
-        "thresholds": report["thresholds"],
-        "uncertainty": report["decisions"]["uncertainty"],
+        "thresholds": asdict(report.thresholds),
+        "uncertainty": report.uncertainty,
         "scales": scales,
     }
     context = {"report": report, "data": data, "notes": _notes(len(records), len(places), shown.most), "place": _PLACE}

@@ -1,6 +1,6 @@
 """The page of one screened series: `report.html`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,13 @@ from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
 from anomalib_zsad.pages.document import render
 from anomalib_zsad.pages.encoding import LADDER, MAP_SIDE, MAP_TOLERANCE, reduced_size
 from anomalib_zsad.pages.slice_pictures import Scale, SlicePictures
+from anomalib_zsad.records.region_rows import RegionRow, region_rows
+from anomalib_zsad.records.series_report import SeriesReport
 from anomalib_zsad.records.slice_rows import SliceRow
-from anomalib_zsad.volumes.regions import Region, Regions, region_record
+from anomalib_zsad.volumes.options import CT_PRESETS
+from anomalib_zsad.volumes.regions import Regions
 from anomalib_zsad.volumes.slice_stack import SliceStack
-from anomalib_zsad.volumes.windowing import CT_PRESETS
+from anomalib_zsad.volumes.volume import Units
 
 NAME = "report.html"
 SCRIPTS = ("layers.js", "window.js", "strip.js", "series.js")
@@ -27,15 +30,15 @@ class SeriesPage:
     Attributes:
         stack: The screened slices. Their voxels are not touched.
         rows: One for each slice, in order.
-        regions: Findings.
-        report: The content of report.json.
+        regions: Connected regions of the map.
+        report: What report.json says.
         pictures: All slices, finished.
     """
 
     stack: SliceStack
     rows: Sequence[SliceRow]
     regions: Regions
-    report: Mapping[str, Any]
+    report: SeriesReport
     pictures: SlicePictures
 
     def write(self, path: Path) -> None:
@@ -43,9 +46,9 @@ class SeriesPage:
         page = render(
             "series.html.j2",
             SCRIPTS,
-            report={"series": None, **self.report},
+            report=self.report,
             rows=self.rows,
-            findings=list(self._findings()),
+            listed=self._listed(),
             regions=self.regions,
             data=self._data(),
             notes=self._notes(),
@@ -61,34 +64,33 @@ class SeriesPage:
 
     @property
     def _is_ct(self) -> bool:
-        return self.report["units"] == "HU"
+        return self.report.units == Units.HOUNSFIELD.value
 
-    def _findings(self) -> Iterator[tuple[dict[str, Any], Region]]:
-        """Record and region of each finding that the page lists."""
-        for number, region in enumerate(self.regions.listed[:_LISTED], 1):
-            yield region_record(number, region, self.stack.axis), region
+    def _listed(self) -> list[RegionRow]:
+        """The regions that the page lists."""
+        return region_rows(self.regions.listed[:_LISTED], self.stack.axis)
 
     def _data(self) -> dict[str, Any]:
         """What the page's script works with."""
         spacing = self.stack.pixel_spacing
-        window = self.report["window"]
+        window, thresholds = self.report.window, self.report.thresholds
         return {
-            "series": self.report.get("series") or "",
+            "series": self.report.identity.series or "",
             "size": list(self.stack.shape),
             "spacing": None if spacing is None else list(spacing),
             "edges": self.stack.edges(),
             "values": [round(float(value), 4) for value in self.pictures.codes.values],
             "units": "HU" if self._is_ct else "",
-            "window": {"width": window["width"], "level": window["level"], "name": window["name"]},
-            "thresholds": {"slice": self.report["thresholds"]["slice"], "mask": self.report["thresholds"]["mask"]},
-            "uncertainty": self.report["uncertainty"],
+            "window": {"width": window.width, "level": window.level, "name": window.name},
+            "thresholds": {"slice": thresholds.slice, "mask": thresholds.mask},
+            "uncertainty": self.report.uncertainty,
             "scales": {
-                "map": _scale(self.pictures.maps, MAP, self.report["thresholds"]["mask"]),
+                "map": _scale(self.pictures.maps, MAP, thresholds.mask),
                 "deviation": _scale(self.pictures.deviations, DEVIATION, None),
             },
             "rows": [self._row(row) for row in self.rows],
-            "findings": [self._finding(region) for _, region in self._findings()],
-            "empty": self.report["result"]["slots_without_slice"],
+            "regions": [self._place(region) for region in self._listed()],
+            "empty": self.report.result.slots_without_slice,
         }
 
     def _row(self, row: SliceRow) -> dict[str, Any]:
@@ -106,9 +108,9 @@ class SeriesPage:
             "peak": round(row.map_max, 6),
         }
 
-    def _finding(self, region: Region) -> dict[str, Any]:
+    def _place(self, region: RegionRow) -> dict[str, Any]:
         place = self.stack.pixel(region.peak_voxel)
-        return {"slice": region.peak_voxel[self.stack.axis], "pixel": None if place is None else list(place)}
+        return {"slice": region.peak_slice, "pixel": None if place is None else list(place)}
 
     def _notes(self) -> list[str]:
         """What was reduced to keep the page small; said on the page."""

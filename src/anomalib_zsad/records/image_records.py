@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
-from anomalib_zsad.outputs.csv_tables import cell_text, table_text
+from anomalib_zsad.calibration.decision_rule import Decision
+from anomalib_zsad.outputs.csv_tables import table_text
 
-Verdict = Literal["abnormal", "normal", "uncertain", "unreadable"]
+ImageDecision = Decision | Literal["unreadable"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ImageRecord:
     score_std: float | None = None
     p_value: float | None = None
     flagged: bool | None = None
-    decision: Verdict = "unreadable"
+    decision: ImageDecision = "unreadable"
     map_max: float | None = None
     peak_x: float | None = None
     peak_y: float | None = None
@@ -52,11 +53,4 @@ def by_score(records: Iterable[ImageRecord]) -> list[ImageRecord]:
 
 def records_csv(records: Iterable[ImageRecord]) -> str:
     """The records as CSV with a header; nothing for `None`, `true` and `false` for booleans."""
-    return table_text([field.name for field in fields(ImageRecord)], (asdict(one).values() for one in records), _cell)
-
-
-def _cell(value: object) -> str:
-    if not isinstance(value, str):
-        return cell_text(value)
-    # A spreadsheet would compute a name that begins like a formula.
-    return f"'{value}" if value[:1] in ("=", "+", "-", "@") else value
+    return table_text([field.name for field in fields(ImageRecord)], (asdict(one).values() for one in records))

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from anomalib_zsad.calibration.decision_rule import Decision
 from anomalib_zsad.outputs.csv_tables import rounded_text, table_text
 
-Decision = Literal["abnormal", "normal", "uncertain", "blank"]
+SliceDecision = Decision | Literal["blank"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class SliceRow:
     flagged: bool
     blank: bool
     p_value: float | None
-    decision: Decision
+    decision: SliceDecision
 
 
 def rows_to_csv(rows: Iterable[SliceRow]) -> str:

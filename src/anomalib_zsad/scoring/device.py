@@ -8,7 +8,7 @@ def resolve_device(device: str) -> torch.device:
     """The device of a name.
 
     Args:
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ...
+        device: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:1`, `mps`, ...
 
     Raises:
         ValueError: If there is none of that name, or none on this machine.

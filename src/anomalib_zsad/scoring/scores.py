@@ -15,12 +15,15 @@ class SliceScores:
         anomaly_map: In [0, 1], shape (n, H, W).
         score_std: Standard deviation of the score over sampled prompts, shape (n,); `None` if the model has none.
         map_std: Standard deviation of the map, shape (n, H, W); `None` if the model has none.
+        model_map: The map at the model's own size, on its device, shape (n, side, side); `None` where that is all there
+            is to `anomaly_map`.
     """
 
     score: torch.Tensor
     anomaly_map: torch.Tensor
     score_std: torch.Tensor | None = None
     map_std: torch.Tensor | None = None
+    model_map: torch.Tensor | None = None
 
     def check(self, count: int, shape: tuple[int, int]) -> None:
         """Refuse answers of the wrong shape, or with values that are no scores.

@@ -3,24 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from anomalib_zsad.calibration.calibration import MINIMUM_UNITS, Calibration
 from anomalib_zsad.calibration.conformal import TooFewNormalsError
-from anomalib_zsad.screening.decisions import population_of
+from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.normal_volumes import Normals, NormalVolume
 from anomalib_zsad.screening.options import VolumeOptions, volume_fingerprint
-from anomalib_zsad.screening.scored_batches import score_stack
-from anomalib_zsad.screening.screen_volume import mean_of_top
+from anomalib_zsad.screening.volume_pass import cut_slices, pass_over, population_of
+from anomalib_zsad.volumes.faults import Finding
 from anomalib_zsad.volumes.guard import guarded
-from anomalib_zsad.volumes.reading.discovery import pseudonym
-from anomalib_zsad.volumes.reading.loading import MASK_REASON, ReadingOptions, is_mask
-from anomalib_zsad.volumes.slice_stack import SliceStack
+from anomalib_zsad.volumes.options import ReadingOptions
+from anomalib_zsad.volumes.reading.loading import MASK_REASON, images_of, is_mask
 from anomalib_zsad.volumes.volume import Volume
-from anomalib_zsad.volumes.windowing import choose_window
-
-if TYPE_CHECKING:
-    from anomalib_zsad.scoring.scores import SliceScorer
 
 _ALIKE = (
     "Slices, volumes and series of one patient are alike and cannot stand for other patients, so their number does not "
@@ -45,7 +39,7 @@ class Measured:
     population: Mapping[str, str]
 
 
-def measure(volume: Volume, scorer: "SliceScorer", options: VolumeOptions, only: Mapping[str, str]) -> Measured:
+def measure(volume: Volume, scorer: SliceScorer, options: VolumeOptions, only: Mapping[str, str]) -> Measured:
     """Score a volume just as screening does, without writing anything.
 
     Raises:
@@ -53,21 +47,14 @@ def measure(volume: Volume, scorer: "SliceScorer", options: VolumeOptions, only:
         SeriesRefusedError: If the plane cannot be cut from it.
         ValueError: If the scorer's answers are no scores.
     """
-    window, _ = choose_window(volume, options.window)
-    stack = SliceStack(volume, window, options.plane, options.channels, crop=options.crop)
-    population = population_of(volume, stack)
+    stack = cut_slices(volume, options)
+    population = population_of(stack)
     for name, value in only.items():
         if population[name] != value:
             raise NotAmongError(f"{name} is {population[name] or 'not known'}")
-    scores: list[float] = []
-    highest, blanks = 0.0, 0
-    for batch in score_stack(stack, scorer, options.batch_size, score_blank=options.score_blank):
-        blanks += len(batch.blank)
-        if batch.answer is not None:
-            scores += batch.answer.score.tolist()
-            highest = max(highest, float(batch.answer.anomaly_map.max()))
-    everything = [*scores, *[0.0] * blanks]
-    return Measured(mean_of_top(everything, options.top_k), highest, tuple(scores), population)
+    scores = pass_over(stack, scorer, options)
+    slices = tuple(scores.score[~scores.blank].tolist())
+    return Measured(scores.volume_score, scores.map_max, slices, population)
 
 
 class NotAmongError(Exception):
@@ -76,7 +63,7 @@ class NotAmongError(Exception):
 
 def calibrate_volumes(
     normals: Normals,
-    scorer: "SliceScorer",
+    scorer: SliceScorer,
     options: VolumeOptions,
     reading: ReadingOptions,
     *,
@@ -120,7 +107,7 @@ class _Scoring:
     """Scores of the volumes so far, by patient, and the pseudonyms of their images."""
 
     normals: Normals
-    scorer: "SliceScorer"
+    scorer: SliceScorer
     options: VolumeOptions
     only: Mapping[str, str]
     measured: dict[str, list[Measured]] = field(default_factory=dict)
@@ -129,7 +116,7 @@ class _Scoring:
     def add(self, normal: NormalVolume) -> None:
         """Score one more volume, or leave it out."""
         failure = guarded(lambda: self._use(normal))
-        if failure is not None:
+        if isinstance(failure, Finding):
             self.normals.leave_out(normal.name, failure.fault.code, failure.message)
 
     def _use(self, normal: NormalVolume) -> None:
@@ -155,12 +142,6 @@ class _Scoring:
             return
         self.cases.add(images)
         self.measured.setdefault(normal.patient, []).append(measured)
-
-
-def images_of(volume: Volume) -> str:
-    """What screening knows the images of a DICOM volume by: `Job.images`."""
-    frames = [(source.sop_instance_uid, source.frame_number) for source in volume.slices if source is not None]
-    return pseudonym("images", *sorted(f"{uid}/{None if number is None else number - 1}" for uid, number in frames))
 
 
 def _check_number(normals: Normals, patients: int, volumes: int) -> None:

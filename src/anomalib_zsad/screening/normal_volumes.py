@@ -16,9 +16,10 @@ from anomalib_zsad.volumes.datasets.slice_cache import SliceOptions, read_case
 from anomalib_zsad.volumes.faults import Finding, Outcome
 from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.input_files import DiskFile
+from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
 from anomalib_zsad.volumes.reading.discovery import NIFTI_SUFFIXES, Candidate, content_hash, discover, pseudonym
-from anomalib_zsad.volumes.reading.loading import Job, ReadingOptions, plan_jobs
+from anomalib_zsad.volumes.reading.loading import Job, plan_jobs
 from anomalib_zsad.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -126,10 +127,9 @@ def _add_candidate(
         )
         normals.leave_out(candidate.key, "no patient known", message)
         return
-    planned: list[tuple[list[Job], list[Finding]]] = []
-    failure = guarded(lambda: planned.append(plan_jobs(candidate, reading)))
-    jobs, findings = planned[0] if planned else ([], [])
-    for finding in [*findings, *([failure] if failure is not None else [])]:
+    planned = guarded(lambda: plan_jobs(candidate, reading))
+    jobs, findings = ([], [planned]) if isinstance(planned, Finding) else planned
+    for finding in findings:
         normals.leave_out(candidate.key, finding.fault.code, finding.message)
     for job in jobs:
         normals.volumes.append(NormalVolume(job.key, whose, _reader(job, reading), job.images))

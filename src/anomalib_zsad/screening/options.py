@@ -1,12 +1,12 @@
 """How a volume is screened, and which of it decides scores."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.calibration.fingerprint import compared, flatten
-from anomalib_zsad.volumes.slice_stack import Channels, Plane
-from anomalib_zsad.volumes.windowing import check_window
+from anomalib_zsad.volumes.options import Channels, Plane, ReadingOptions, check_window
 
 OutputType = Literal["nifti", "dicom_seg"]
 
@@ -19,7 +19,6 @@ class VolumeOptions:
         output_types: `nifti` and `dicom_seg`, or one of them. A SEG is written where the source is DICOM and allows it.
         plane, channels, crop: Of `SliceStack`.
         window: Of `choose_window`.
-        threshold: In [0, 1]; from it on a slice is flagged and a pixel belongs to a lesion, unless a calibration says.
         top_k: The volume's score is the mean of this many highest slice scores.
         previews: How many pictures of top slices to write.
         batch_size: Slices per batch.
@@ -33,7 +32,6 @@ class VolumeOptions:
     channels: Channels = "repeat"
     crop: bool = False
     window: str = "auto"
-    threshold: float = 0.5
     top_k: int = 5
     previews: int = 5
     batch_size: int = 8
@@ -43,13 +41,34 @@ class VolumeOptions:
 
     def __post_init__(self) -> None:
         check_window(self.window)
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"the threshold is in [0, 1] like the scores, not {self.threshold}")
         if self.batch_size < 1 or self.top_k < 1 or self.previews < 0:
             raise ValueError("batch size and top-k are at least 1, the number of previews at least 0")
         unknown = set(self.output_types) - {"nifti", "dicom_seg"}
         if unknown or not self.output_types:
             raise ValueError(f"output types are nifti and dicom_seg, not {', '.join(sorted(unknown)) or 'nothing'}")
+
+
+@dataclass(frozen=True)
+class ScreeningOptions:
+    """A screening run.
+
+    Attributes:
+        reading: How inputs are read.
+        volume: How volumes are screened.
+        rule: How scores become decisions.
+        series: Pseudonyms of the series or volumes to screen; empty for all.
+        resume: Go on with an interrupted run in the same output folder.
+        source_names: Put file names (which may hold patient data) into the summary.
+        progress: Show progress bars where standard error is a terminal.
+    """
+
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
+    volume: VolumeOptions = field(default_factory=VolumeOptions)
+    rule: DecisionRule = field(default_factory=lambda: DecisionRule("volumes"))
+    series: tuple[str, ...] = ()
+    resume: bool = False
+    source_names: bool = False
+    progress: bool = True
 
 
 def volume_fingerprint(

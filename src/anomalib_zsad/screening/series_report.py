@@ -1,104 +1,129 @@
-"""The machine-readable report of one series."""
+"""What is reported of a screened series: facts of the volume, its slices and the outcome, put together."""
 
-import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from anomalib_zsad.outputs.versions import versions
+from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.records.series_report import (
+    GeometryReport,
+    PlaneReport,
+    RegionTotals,
+    SeriesIdentity,
+    SeriesReport,
+    SeriesResult,
+    Thresholds,
+)
+from anomalib_zsad.records.slice_rows import SliceRow
+from anomalib_zsad.scoring.scores import SliceScorer
+from anomalib_zsad.screening.options import VolumeOptions
+from anomalib_zsad.volumes.regions import Regions
+from anomalib_zsad.volumes.slice_stack import SliceStack
+from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.writing.dicom_seg import PATIENT_MODULE
 
-if TYPE_CHECKING:
-    from anomalib_zsad.screening.decisions import DecisionRule
-    from anomalib_zsad.screening.options import VolumeOptions
-    from anomalib_zsad.screening.screen_volume import VolumeResult
-    from anomalib_zsad.volumes.slice_stack import SliceStack
-    from anomalib_zsad.volumes.volume import Volume
+SEGMENTATION = "lesions_seg.dcm"
 
 
-def volume_report(
-    volume: "Volume",
-    stack: "SliceStack",
-    result: "VolumeResult",
-    options: "VolumeOptions",
-    rule: "DecisionRule",
-    model: dict[str, Any],
-    facts: dict[str, Any],
-) -> dict[str, Any]:
-    """Everything that is needed to understand and repeat the screening of one series; no patient data."""
-    return {
-        "format": 1,
-        "statement": rule.statement,
-        "calibrated": rule.calibration is not None,
-        "calibration": rule.report(result.thresholds),
-        **facts,
-        "series_instance_uid": volume.series_instance_uid or None,
-        "study_instance_uid": volume.study_instance_uid or None,
-        "modality": volume.modality or None,
-        "units": volume.units.value,
-        "geometry": _geometry(volume),
-        "plane": {"asked": options.plane, "nearest": stack.plane, "voxel_axis": stack.axis},
-        "channels": options.channels,
-        "crop": _crop(stack) if options.crop else None,
-        "window": result.window.as_dict(),
-        "thresholds": asdict(result.thresholds),
-        "uncertainty": rule.uncertainty,
-        "model": model,
-        "result": {
-            "volume_score": result.score,
-            "volume_score_std": result.score_std,
-            "volume_p_value": result.p_value,
-            "volume_decision": result.decision,
-            "volume_score_is": f"mean of the {len(result.top_slices)} highest slice scores",
-            "top_slices": result.top_slices,
-            "slices": len(result.rows),
-            "flagged_slices": result.flagged,
-            "uncertain_slices": result.uncertain,
-            "blank_slices": sum(row.blank for row in result.rows),
-            "findings": _findings(result),
-            "slots_without_slice": [index for index, source in enumerate(volume.slices) if source is None],
-        },
-        "warnings": [finding.as_dict() for finding in volume.findings],
-        "files": result.files,
-        "privacy": _privacy(result),
-        "versions": versions(),
-        "seconds": {name: round(value, 3) for name, value in {**facts.get("seconds", {}), **result.seconds}.items()},
-    }
+@dataclass(frozen=True)
+class VolumeJudgement:
+    """What was found in a volume.
+
+    Attributes:
+        score: Mean of the highest slice scores.
+        score_std: Mean of these slices' standard deviations; `None` if the model has none.
+        p_value: Conformal p-value of the score; `None` without a calibration.
+        decision: About the volume; `None` without a calibration.
+        rows: One for each slice, in order.
+        top_slices: Slices behind the score, best first.
+        thresholds: In use.
+    """
+
+    score: float
+    score_std: float | None
+    p_value: float | None
+    decision: str | None
+    rows: Sequence[SliceRow]
+    top_slices: tuple[int, ...]
+    thresholds: Thresholds
 
 
-def report_text(report: dict[str, Any]) -> str:
-    """The report as JSON text."""
-    return json.dumps(report, indent=2, allow_nan=False) + "\n"
+def series_report(
+    stack: SliceStack,
+    found: VolumeJudgement,
+    regions: Regions,
+    options: VolumeOptions,
+    rule: DecisionRule,
+    scorer: SliceScorer,
+    identity: SeriesIdentity,
+    files: Sequence[str],
+    seconds: Mapping[str, float],
+) -> SeriesReport:
+    """The report of a series."""
+    volume = stack.volume
+    return SeriesReport(
+        statement=rule.statement,
+        calibrated=rule.calibration is not None,
+        calibration=rule.report(slice=found.thresholds.slice),
+        identity=identity,
+        series_instance_uid=volume.series_instance_uid or None,
+        study_instance_uid=volume.study_instance_uid or None,
+        modality=volume.modality or None,
+        units=volume.units.value,
+        geometry=_geometry(volume),
+        plane=PlaneReport(options.plane, stack.plane, stack.axis),
+        channels=options.channels,
+        crop=_crop(stack) if options.crop else None,
+        window=stack.window,
+        thresholds=found.thresholds,
+        uncertainty=rule.uncertainty,
+        model=scorer.describe(),
+        result=_result(found, regions, volume),
+        warnings=tuple(volume.findings),
+        files=tuple(files),
+        privacy=_privacy(files),
+        seconds=dict(seconds),
+    )
 
 
-def _geometry(volume: "Volume") -> dict[str, Any]:
-    return {
-        "shape": list(volume.shape),
-        "known": volume.geometry_known,
-        "spacing_mm": list(volume.spacing) if volume.spacing else None,
-        "affine_ras_mm": volume.affine.tolist() if volume.geometry_known else None,
-        "evenly_spaced": volume.regular,
-        "slice_axis": volume.native_axis,
-    }
+def _result(found: VolumeJudgement, regions: Regions, volume: Volume) -> SeriesResult:
+    rows = found.rows
+    return SeriesResult(
+        volume_score=found.score,
+        volume_score_std=found.score_std,
+        volume_p_value=found.p_value,
+        volume_decision=found.decision,
+        volume_score_is=f"mean of the {len(found.top_slices)} highest slice scores",
+        top_slices=list(found.top_slices),
+        slices=len(rows),
+        flagged_slices=sum(row.flagged for row in rows),
+        uncertain_slices=sum(row.decision == "uncertain" for row in rows),
+        blank_slices=sum(row.blank for row in rows),
+        regions=RegionTotals(regions.count, len(regions.listed), regions.voxels, regions.volume_mm3),
+        slots_without_slice=[index for index, source in enumerate(volume.slices) if source is None],
+    )
 
 
-def _findings(result: "VolumeResult") -> dict[str, Any] | None:
-    """Connected regions of the lesion map, all of them together; each is in findings.csv."""
-    if result.regions is None:
-        return None
-    regions = result.regions
-    together = {"voxels": regions.voxels, "volume_mm3": regions.volume_mm3}
-    return {"count": regions.count, "listed": len(regions.listed), **together}
+def _geometry(volume: Volume) -> GeometryReport:
+    return GeometryReport(
+        shape=list(volume.shape),
+        known=volume.geometry_known,
+        spacing_mm=list(volume.spacing) if volume.spacing else None,
+        affine_ras_mm=volume.affine.tolist() if volume.geometry_known else None,
+        evenly_spaced=volume.regular,
+        slice_axis=volume.native_axis,
+    )
 
 
-def _crop(stack: "SliceStack") -> dict[str, list[int]]:
+def _crop(stack: SliceStack) -> dict[str, list[int]]:
     rows, columns = stack.box.rows, stack.box.columns
     return {"rows": [rows.start, rows.stop], "columns": [columns.start, columns.stop]}
 
 
-def _privacy(result: "VolumeResult") -> str:
-    if "lesions_seg.dcm" in result.files:
-        return (
-            f"lesions_seg.dcm carries the source's patient module ({', '.join(PATIENT_MODULE)}), as a DICOM SEG must. "
-            "The other files carry UIDs but no names, IDs or dates. Text burned into pictures is not removed."
-        )
-    return "The files carry UIDs but no names, IDs or dates. Text burned into pictures is not removed."
+def _privacy(files: Sequence[str]) -> str:
+    others = "The files carry UIDs but no names, IDs or dates. Text burned into pictures is not removed."
+    if SEGMENTATION not in files:
+        return others
+    return (
+        f"{SEGMENTATION} carries the source's patient module ({', '.join(PATIENT_MODULE)}), as a DICOM SEG must. "
+        f"{others.replace('The files', 'The other files')}"
+    )

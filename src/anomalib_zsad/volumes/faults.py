@@ -4,6 +4,7 @@ Every message is made of this package's own words, numbers and UIDs. File names 
 (`Finding.files`), because they may hold a patient's name; a caller shows them only where the user asked for names.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NoReturn
@@ -101,6 +102,17 @@ class Finding:
         if with_files and self.files:
             record["files"] = list(self.files)
         return record
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "Finding":
+        """A finding from a report.
+
+        Raises:
+            KeyError: If there is no such fault, or the record is no finding.
+        """
+        fault = {known.code: known for known in Fault}[record["code"]]
+        instances, files = tuple(record.get("sop_instance_uids", ())), tuple(record.get("files", ()))
+        return cls(fault, Outcome(record["outcome"]), record["message"], instances, files)
 
 
 class SeriesRefusedError(Exception):

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -12,16 +13,19 @@ from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedE
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def guarded(work: Callable[[], None]) -> Finding | None:
-    """Do something for one series; whatever goes wrong becomes the finding that is returned, except what ends the run.
+Value = TypeVar("Value")
+
+
+def guarded(work: Callable[[], Value]) -> Value | Finding:
+    """Do something for one series: what it gives, or the finding that whatever went wrong becomes.
 
     Messages of unknown exceptions may quote patient data, so only their type and place are told.
 
     Raises:
-        DiskError: If the output cannot be written.
+        DiskError: If the output cannot be written: that ends the run.
     """
     try:
-        work()
+        return work()
     except SeriesRefusedError as error:
         return error.finding
     except DiskError:
@@ -35,4 +39,3 @@ def guarded(work: Callable[[], None]) -> Finding | None:
         place = next((step for step in reversed(steps) if _PACKAGE in Path(step.filename).parents), steps[-1])
         message = f"unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
         return Finding(Fault.FAILED, Outcome.REFUSE, message)
-    return None

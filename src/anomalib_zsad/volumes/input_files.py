@@ -16,40 +16,6 @@ from anomalib_zsad.volumes.faults import Fault, refuse
 
 
 @dataclass(frozen=True)
-class SizeBudget:
-    """What an untrusted header or archive may make this program allocate.
-
-    Attributes:
-        volume_bytes: Largest volume, as float32 voxels in memory, in bytes.
-        archive_bytes: Largest sum of unpacked members of one archive, in bytes.
-        archive_members: Largest number of members of one archive.
-        expansion: Largest ratio of unpacked to packed bytes of one archive member over 10 MB.
-    """
-
-    volume_bytes: int = 4 << 30
-    archive_bytes: int = 32 << 30
-    archive_members: int = 200_000
-    expansion: int = 500
-
-    def check_volume(self, voxels: int, what: str) -> None:
-        """Refuse a volume that is larger than the budget.
-
-        Args:
-            voxels: Number of voxels that the header claims.
-            what: What claims it, for the message.
-
-        Raises:
-            SeriesRefusedError: If float32 voxels would take more than `volume_bytes`.
-        """
-        if voxels * 4 > self.volume_bytes:
-            refuse(
-                Fault.TOO_LARGE,
-                f"{what} claims {voxels:,} voxels, {voxels * 4 / 2**30:.1f} GiB in memory; the budget is "
-                f"{self.volume_bytes / 2**30:.1f} GiB. Raise --max-volume-gib if the claim is true.",
-            )
-
-
-@dataclass(frozen=True)
 class DiskFile:
     """A regular file.
 

@@ -6,8 +6,7 @@ plane), which is `scipy.ndimage.label` with a structure of ones.
 """
 
 import heapq
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from anomalib_zsad.outputs.csv_tables import rounded_text, table_text
 from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.volume import Volume
 
@@ -293,32 +291,6 @@ class _Search:
                 heapq.heappush(self._kept, entry)
             elif entry[:3] > self._kept[0][:3]:
                 heapq.heapreplace(self._kept, entry)
-
-
-def regions_csv(regions: Iterable[Region], axis: int) -> str:
-    """The regions as CSV with a header, best first; nothing for what is not known.
-
-    Args:
-        regions: Numbered from 1 in this order.
-        axis: Voxel axis that the screened slices follow.
-    """
-    rows = (region_record(number, region, axis).values() for number, region in enumerate(regions, 1))
-    return table_text(list(region_record(1, _EXAMPLE, 0)), rows, rounded_text)
-
-
-def region_record(number: int, region: Region, axis: int) -> dict[str, float | int | None]:
-    """One row for CSV and pages."""
-    values = asdict(region)
-    first, last = region.slices(axis)
-    record: dict[str, float | int | None] = {"finding": number, "voxels": region.voxels}
-    record |= {"volume_mm3": region.volume_mm3, "peak": region.peak, "peak_slice": region.peak_voxel[axis]}
-    record |= {"first_slice": first, "last_slice": last}
-    record |= dict(zip(("peak_i", "peak_j", "peak_k"), region.peak_voxel, strict=True))
-    position = values["peak_position"] or (None, None, None)
-    return record | dict(zip(("peak_x_mm", "peak_y_mm", "peak_z_mm"), position, strict=True))
-
-
-_EXAMPLE = Region(1, None, 0.0, (0, 0, 0), None, (0, 0, 0), (0, 0, 0))
 
 
 def _triple(values: NDArray[np.int64]) -> tuple[int, int, int]:

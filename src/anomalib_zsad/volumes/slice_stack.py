@@ -6,18 +6,15 @@ up, the patient's right on the left; coronal and sagittal: head up), by flips an
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.geometry import anatomical_axes
+from anomalib_zsad.volumes.options import Channels, Plane
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.windowing import Window, background_threshold
-
-Plane = Literal["native", "axial", "coronal", "sagittal"]
-Channels = Literal["repeat", "neighbours"]
 
 # For each normal (0 sagittal, 1 coronal, 2 axial): the world axes that run along image rows (down) and columns (to the
 # right). Both run against the RAS axis: down is to the back or to the feet, right is to the patient's left or back.

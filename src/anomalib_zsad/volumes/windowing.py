@@ -1,7 +1,6 @@
 """From voxel values to grey levels in [0, 1]: presets for CT, percentiles of the foreground for everything else."""
 
 import math
-import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,17 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.faults import Fault, Finding, warn
+from anomalib_zsad.volumes.options import CT_PRESETS, check_window, custom_window
 from anomalib_zsad.volumes.volume import Units, Volume
 
-# Width and level in HU.
-CT_PRESETS: dict[str, tuple[float, float]] = {
-    "brain": (80, 40),
-    "subdural": (200, 75),
-    "liver": (150, 30),
-    "lung": (1500, -600),
-    "bone": (2000, 300),
-    "mediastinum": (350, 50),
-}
 _BODY_PARTS = {"HEAD": "brain", "BRAIN": "brain", "SKULL": "brain", "LIVER": "liver", "CHEST": "mediastinum"}
 _PERCENTILES = (0.5, 99.5)
 # Percentiles of larger volumes are taken from an even sample of about this many voxels.
@@ -68,21 +59,6 @@ class Window:
         return {**asdict(self), "width": self.width, "level": self.level}
 
 
-def check_window(window: str) -> str:
-    """The argument itself, if it names a window.
-
-    Args:
-        window: `auto`, `percentile`, a CT preset, or `WIDTH/LEVEL`, such as `80/40`.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    if window not in ("auto", "percentile", *CT_PRESETS) and _custom(window) is None:
-        presets = ", ".join(CT_PRESETS)
-        raise ValueError(f"unknown window {window!r}; choose auto, percentile, {presets}, or WIDTH/LEVEL such as 80/40")
-    return window
-
-
 def choose_window(volume: Volume, window: str = "auto") -> tuple[Window, list[Finding]]:
     """The window for a whole volume.
 
@@ -104,7 +80,7 @@ def choose_window(volume: Volume, window: str = "auto") -> tuple[Window, list[Fi
             message = "modality unknown: percentiles of the foreground are used; give --modality or --window"
             findings.append(warn(Fault.WINDOW_GUESSED, message))
         return percentile_window(volume.voxels), findings
-    custom = _custom(window)
+    custom = custom_window(window)
     if custom is not None:
         return _from_width_level(*custom, "custom", "given by the user"), []
     if window != "auto":
@@ -179,14 +155,6 @@ def background_threshold(volume: Volume) -> float:
         return -math.inf
     background = sample[~foreground_mask(sample)]
     return float(background.max()) if len(background) else -math.inf
-
-
-def _custom(window: str) -> tuple[float, float] | None:
-    number = r"-?\d+(?:\.\d+)?"
-    match = re.fullmatch(rf"({number})/({number})", window)
-    if match is None or float(match[1]) <= 0:
-        return None
-    return float(match[1]), float(match[2])
 
 
 def _from_width_level(width: float, level: float, name: str, origin: str) -> Window:

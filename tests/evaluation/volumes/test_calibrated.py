@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from anomalib_zsad.calibration import Calibration
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.evaluation.calibrated_images import describe_figures, image_figures
 from anomalib_zsad.evaluation.figure import share
 from anomalib_zsad.evaluation.results import Run
@@ -11,7 +12,6 @@ from anomalib_zsad.evaluation.volumes.calibrated_figures import calibrated_figur
 from anomalib_zsad.evaluation.volumes.figures import figures, recall_by_size
 from anomalib_zsad.evaluation.volumes.rows import volumes_csv
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
-from anomalib_zsad.screening.decisions import DecisionRule
 from tests.evaluation.volumes.volume_samples import flat_calibration, record, simulated_set
 
 torch = pytest.importorskip("torch")
@@ -19,8 +19,8 @@ torch = pytest.importorskip("torch")
 
 def small_set(calibration: Calibration, patients: tuple[str, ...] = ("p0", "p1", "p2", "p3")) -> VolumeSet:
     """Three normal volumes with highest values 0.2, 0.45 and 0.9, and one with a lesion of 0.8."""
-    rule = DecisionRule(calibration, 0.05)
-    threshold = rule.thresholds(0.5).mask
+    rule = DecisionRule("volumes", calibration, 0.05)
+    threshold = rule.mask_threshold
     records = []
     for number, height in enumerate((0.2, 0.45, 0.9, 0.8)):
         heat = np.full((10, 10, 4), 0.1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from anomalib_zsad.demo.phantoms import make_phantom, write_phantom
-from anomalib_zsad.evaluation.results import ForeignResultsError, Run
+from anomalib_zsad.evaluation.results import DamagedRecordError, ForeignResultsError, Run
 from anomalib_zsad.evaluation.volumes.cases import VolumeSource
 from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
     NoVolumeError,
@@ -19,15 +19,16 @@ from anomalib_zsad.evaluation.volumes.evaluate_volumes import (
 )
 from anomalib_zsad.evaluation.volumes.figures import counts
 from anomalib_zsad.evaluation.volumes.score_case import score_case
-from anomalib_zsad.evaluation.volumes.volume_record import DamagedRecordError, VolumeRecord
+from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.metrics import ImageMetrics, PixelMetrics
 from anomalib_zsad.outputs.atomic import write_bytes
-from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen import ScreeningOptions, screen
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
 from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
+from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.discovery import discover
-from anomalib_zsad.volumes.reading.loading import ReadingOptions, plan_jobs
+from anomalib_zsad.volumes.reading.loading import plan_jobs
 from tests.evaluation.volumes.volume_samples import BrightScorer, bright_setup, flat_calibration, write_case
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import write_series
@@ -84,8 +85,7 @@ def test_scores_names_and_window_are_those_of_screening(tmp_path: Path) -> None:
 
     class AsScreened(BrightSpotScorer):
         def __call__(self, images: torch.Tensor) -> Any:
-            scorer = BrightScorer()
-            return scorer.on_slices(scorer.predict(images), images.shape[-2:])
+            return BrightScorer()(images)
 
     _, entries = screen(data / "images", tmp_path / "screened", AsScreened(), options)
     found, _ = run(data, tmp_path / "out")
@@ -188,7 +188,7 @@ def test_failures_are_counted_with_reasons_and_without_names(tmp_path: Path) -> 
     assert "truncated or damaged" in reasons["SECRET0"]
     assert "the mask ... (shape (8, 10, 5)) does not cover the image's grid" in reasons["SECRET1"]
     assert (
-        reasons["SECRET3"] == "unexpected RuntimeError in score_case.py, line " + reasons["SECRET3"].rpartition(" ")[2]
+        reasons["SECRET3"] == "unexpected RuntimeError in volume_pass.py, line " + reasons["SECRET3"].rpartition(" ")[2]
     )
     assert not any("SECRET" in failure.reason + failure.volume for failure in found.failures)
     assert table_row(found).notes[0] == "3 of 6 volumes failed and are not in the figures"

@@ -1,6 +1,5 @@
-"""``anomalib-zsad evaluate`` on volumes, and with calibrations, with real models on the demo backbone."""
+"""`anomalib-zsad evaluate` on volumes, and with calibrations, with real models on the demo backbone."""
 
-import argparse
 import csv
 import json
 from pathlib import Path
@@ -9,9 +8,10 @@ import numpy as np
 import pytest
 
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, image_fingerprint
-from anomalib_zsad.cli import evaluate as command
+from anomalib_zsad.cli import main
 from anomalib_zsad.evaluation import subject
-from anomalib_zsad.evaluation.evaluate import Settings, Subject, evaluate
+from anomalib_zsad.evaluation.evaluate import Subject, evaluate
+from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.subject import build_subject
 from anomalib_zsad.evaluation.targets import parse_target
 from anomalib_zsad.scoring.model_scorer import ModelScorer
@@ -20,19 +20,16 @@ from tests.evaluation.evaluation_samples import write_tree
 from tests.evaluation.volumes.volume_samples import write_phantoms
 
 MODEL = {"backbone": "demo", "num_samples": 2}
-ARGUMENTS = ("--model", "BayesPFL", "--backbone", "demo", "--set", "num_samples=2", "--device", "cpu")
+ARGUMENTS = ("--allow-untrained", "--model.backbone", "demo", "--model.num_samples", "2", "--device", "cpu")
 
 
 def call(*arguments: object) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers(dest="command"))
-    args = parser.parse_args(["evaluate", *ARGUMENTS, *(str(argument) for argument in arguments)])
-    return command.run(args)
+    return main(["evaluate", *ARGUMENTS, *(str(argument) for argument in arguments)])
 
 
 @pytest.fixture(scope="module")
 def built() -> Subject:
-    return build_subject("BayesPFL", None, MODEL, device="cpu")
+    return build_subject(None, "BayesPFL", MODEL, device="cpu")
 
 
 @pytest.fixture
@@ -65,7 +62,7 @@ def test_phantoms_from_files_to_reports(
 ) -> None:
     volume_calibration(ready, 0.3).save(tmp_path / "normal.json")
     target = f"phantoms=VolumeDataModule:{phantoms}?class_name=brain&modality=MR"
-    options = ("--target", target, "--output", tmp_path / "out", "--batch-size", 8)
+    options = ("-i", target, "--output", tmp_path / "out", "--batch-size", 8)
     options += ("--calibration", tmp_path / "normal.json", "--false-alarm-rate", 0.1)
     assert call(*options) == 0
     printed = capsys.readouterr()
@@ -88,13 +85,13 @@ def test_phantoms_from_files_to_reports(
     table = json.loads((tmp_path / "out" / "results.json").read_text())["results"][0]
     assert table["images"] == 4 * 28
     assert table["metrics"]["image_AUROC"] == pytest.approx(figures["slices"]["AUROC"]["value"])
-    assert call(*options) == 0
+    assert call(*options, "--resume") == 0
     assert (
         "phantoms / brain (deployable, seed 0): found done" not in capsys.readouterr().err
     )  # a failure is tried again
     again = json.loads((tmp_path / "out" / "readers.json").read_text())
     assert again == content
-    assert call(*options[:-4]) == 2
+    assert call(*options[:-4], "--resume") == 2
     assert "was made by another model, of other images or with other settings" in capsys.readouterr().err
 
 
@@ -105,9 +102,7 @@ def test_published_protocol_has_no_figures_for_readers(ready: Subject, phantoms:
         for path in (phantoms / folder).glob("*_100.nii.gz"):
             (good / folder / path.name).write_bytes(path.read_bytes())
     assert (
-        call(
-            "--target", f"VolumeDataModule:{good}?class_name=brain", "--protocol", "paper", "--output", tmp_path / "out"
-        )
+        call("-i", f"VolumeDataModule:{good}?class_name=brain", "--protocol", "paper", "--output", tmp_path / "out")
         == 0
     )
     assert not (tmp_path / "out" / "readers.json").exists()
@@ -123,22 +118,22 @@ def test_calibration_that_does_not_fit_is_refused_before_anything_is_scored(
     volume_calibration(ready, 0.3, "liver").save(tmp_path / "liver.json")
     volume_calibration(ready, 0.3).save(tmp_path / "brain.json")
     cases: list[tuple[tuple[object, ...], str]] = [
-        (("--target", target, "--calibration", tmp_path / "liver.json"), "class_name was 'liver' and is 'brain' now"),
-        (("--target", f"{target}&window=80/40", "--calibration", tmp_path / "brain.json"), "window was 'auto' and is"),
+        (("-i", target, "--calibration", tmp_path / "liver.json"), "class_name was 'liver' and is 'brain' now"),
+        (("-i", f"{target}&window=80/40", "--calibration", tmp_path / "brain.json"), "window was 'auto' and is"),
         (
-            ("--target", tree, "--calibration", tmp_path / "brain.json"),
+            ("-i", tree, "--calibration", tmp_path / "brain.json"),
             "the calibration is of volumes, and parts / bolt",
         ),
-        (("--target", target, "--calibration", tmp_path / "none.json"), "there is no calibration at"),
-        (("--target", target, "--false-alarm-rate", 0.1), "--false-alarm-rate needs a --calibration"),
-        (("--target", target, "--calibration", tmp_path / "brain.json", "--false-alarm-rate", 0.01), "at least 99"),
-        (("--target", target, "--calibration", tmp_path / "brain.json", "--seed", 0, 1), "goes with one checkpoint"),
-        (("--target", target, "--calibration", tmp_path / "brain.json", "--protocol", "paper"), "goes with --protocol"),
+        (("-i", target, "--calibration", tmp_path / "none.json"), "there is no calibration at"),
+        (("-i", target, "--false-alarm-rate", 0.1), "--false-alarm-rate needs a --calibration"),
+        (("-i", target, "--calibration", tmp_path / "brain.json", "--false-alarm-rate", 0.01), "at least 99"),
+        (("-i", target, "--calibration", tmp_path / "brain.json", "--seed", 0, 1), "goes with one checkpoint"),
+        (("-i", target, "--calibration", tmp_path / "brain.json", "--protocol", "paper"), "goes with --protocol"),
     ]
-    cases.append((("--target", f"{target}&window=foggy"), "unknown window 'foggy'"))
-    cases.append((("--target", f"{target}&train_share=2"), "shares of patients"))
-    cases.append((("--target", f"{target}&plane=oblique"), "unknown plane 'oblique'"))
-    cases.append((("--target", f"{target}&images=scans/*"), "no layout fits"))
+    cases.append((("-i", f"{target}&window=foggy"), "unknown window 'foggy'"))
+    cases.append((("-i", f"{target}&train_share=2"), "shares of patients"))
+    cases.append((("-i", f"{target}&plane=oblique"), "unknown plane 'oblique'"))
+    cases.append((("-i", f"{target}&images=scans/*"), "no layout fits"))
     for arguments, message in cases:
         assert call(*arguments, "--output", tmp_path / "out") == 2, message
         assert message in capsys.readouterr().err
@@ -153,14 +148,14 @@ def test_images_are_judged_by_a_calibration_of_images(
     levels = {"image": scores, "mask": scores}
     Calibration("images", levels, image_fingerprint(ready.module, "bolt")).save(tmp_path / "bolt.json")
     Calibration("images", levels, image_fingerprint(ready.module, "nut")).save(tmp_path / "nut.json")
-    options = ("--target", tree, "--output", tmp_path / "out")
+    options = ("-i", tree, "--output", tmp_path / "out")
     assert call(*options, "--calibration", tmp_path / "nut.json") == 2
     assert "class_name was 'nut' and is 'bolt' now" in capsys.readouterr().err
     assert call(*options, "--calibration", tmp_path / "bolt.json") == 0
     assert "normal images flagged by their score: 100.0 % (29.2 to 100.0) [3 of 3]" in capsys.readouterr().out
     result = json.loads((tmp_path / "out" / "results.json").read_text())["results"][0]
     assert result["calibrated"]["normal images with any marked pixel"]["of"] == 3
-    assert call(*options, "--calibration", tmp_path / "bolt.json") == 0
+    assert call(*options, "--calibration", tmp_path / "bolt.json", "--resume") == 0
     assert "found done" in capsys.readouterr().err
     assert "[3 of 3]" in (tmp_path / "out" / "results.md").read_text()
 
@@ -171,15 +166,16 @@ def test_subject_without_its_module_is_evaluated_slice_by_slice(built: Subject, 
     target = parse_target(
         f"VolumeDataModule:{phantoms}?class_name=brain&images=images/*_100.nii.gz&masks=masks/*_100.nii.gz"
     )
-    sets: list = []
-    (slices,) = evaluate([replace(built, module=None)], [target], tmp_path / "a", Settings(batch_size=8), None, sets)
-    assert sets == []
+    without = evaluate([replace(built, module=None)], [target], tmp_path / "a", Settings(batch_size=8))
+    (slices,) = without.results
+    assert without.volume_sets == []
     assert "no figures for readers" in slices.notes[0]
     settings = Settings(calibration=volume_calibration(built, 0.3))
     with pytest.raises(CalibrationMismatchError, match="the Lightning module, which the subject does not bring"):
         evaluate([replace(built, module=None)], [target], tmp_path / "c", settings)
-    (volumes,) = evaluate([built], [target], tmp_path / "b", Settings(batch_size=8), None, sets)
-    assert len(sets) == 1
+    evaluation = evaluate([built], [target], tmp_path / "b", Settings(batch_size=8))
+    (volumes,) = evaluation.results
+    assert len(evaluation.volume_sets) == 1
     assert volumes.images == slices.images
     for name, value in slices.metrics.items():
         assert volumes.metrics[name] == pytest.approx(value, abs=0.02), name  # the images are rounded to 8 bits
@@ -190,9 +186,7 @@ def test_real_volumes_of_one_class(ready: Subject, shared_data: Path, tmp_path: 
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent")
     query = "images=*_flair.nii.gz&masks=*_lesions.nii.gz&class_name=brain&modality=MR"
-    assert (
-        call("--target", f"ms=VolumeDataModule:{folder}?{query}", "--output", tmp_path / "out", "--batch-size", 8) == 0
-    )
+    assert call("-i", f"ms=VolumeDataModule:{folder}?{query}", "--output", tmp_path / "out", "--batch-size", 8) == 0
     (one,) = json.loads((tmp_path / "out" / "readers.json").read_text())["sets"]
     assert (one["counts"]["volumes scored"], one["counts"]["slices with a lesion"]) == (2, 74 + 87)
     assert one["figures"]["volumes"]["AUROC"]["note"] == "only abnormal ones"

@@ -2,33 +2,27 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from anomalib_zsad.calibration import Calibration
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.demo.phantoms import make_phantom, write_nifti, write_phantom
 from anomalib_zsad.evaluation.results import Run
 from anomalib_zsad.evaluation.volumes.candidates import find_candidates
 from anomalib_zsad.evaluation.volumes.dice import dice_curve
 from anomalib_zsad.evaluation.volumes.lesions import match_lesions
-from anomalib_zsad.evaluation.volumes.score_case import Setup, volume_score
+from anomalib_zsad.evaluation.volumes.score_case import Setup
 from anomalib_zsad.evaluation.volumes.volume_record import Marks, Slices, VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.scoring.scores import SliceScores
-from anomalib_zsad.screening.decisions import DecisionRule
 from anomalib_zsad.screening.options import VolumeOptions
+from anomalib_zsad.screening.volume_pass import VolumeScores
 from anomalib_zsad.volumes.datasets.slice_cache import SliceOptions
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
-
-
-class BrightAnswer(NamedTuple):
-    """What `BrightScorer.predict` gives."""
-
-    pred_score: torch.Tensor
-    anomaly_map: torch.Tensor
 
 
 class BrightScorer:
@@ -38,16 +32,13 @@ class BrightScorer:
         self.calls = 0
         self.fail_on, self.error = fail_on, error
 
-    def predict(self, images: torch.Tensor) -> BrightAnswer:
+    def __call__(self, images: torch.Tensor) -> SliceScores:
         self.calls += 1
         if self.fail_on is not None and self.calls == self.fail_on:
             raise self.error or RuntimeError("SECRET^NAME is quoted by this error")
-        maps = images[:, 1:2].clone()
-        return BrightAnswer(maps.flatten(1).amax(1), maps)
-
-    def on_slices(self, answer: BrightAnswer, shape: torch.Size) -> SliceScores:
-        assert answer.anomaly_map.shape[-2:] == shape
-        return SliceScores(answer.pred_score, answer.anomaly_map.squeeze(1), 0.1 * answer.pred_score)
+        maps = images[:, 1].clone()
+        scores = maps.flatten(1).amax(1)
+        return SliceScores(scores, maps, 0.1 * scores, model_map=maps)
 
     def describe(self) -> dict[str, Any]:
         return {"model": "Bright", "class_name": "thing", "device": "cpu"}
@@ -63,7 +54,7 @@ def bright_setup(scorer: BrightScorer | None = None, calibration: Calibration | 
     """Setup with a window that leaves values 0 to 1000 as they are, divided by 1000."""
     options = SliceOptions(**{"window": "1000/500", **slices})
     volumes = VolumeOptions(window=options.window, plane=options.plane, crop=options.crop, batch_size=4)
-    return Setup(scorer or BrightScorer(), options, volumes, DecisionRule(calibration, 0.05), same)
+    return Setup(scorer or BrightScorer(), options, volumes, DecisionRule("volumes", calibration, 0.05), same)
 
 
 def write_case(root: Path, name: str, voxels: np.ndarray, mask: np.ndarray | None, affine: np.ndarray = AFFINE) -> None:
@@ -109,7 +100,8 @@ def record(
     )
     candidates = find_candidates(heat)
     lesions, hits = match_lesions(mask, heat, candidates)
-    score, deviation = volume_score(slices, 1)
+    top = (int(slices.score.argmax()),)
+    scores = VolumeScores(slices.index, slices.score, slices.std, slices.blank, float(heat.max()), top)
     shown = heat >= np.float32(2.0 if threshold is None else threshold)
     marks = None if threshold is None else Marks(threshold, int(shown.sum()), int((shown & mask).sum()), 0, 0)
     return VolumeRecord(
@@ -118,8 +110,8 @@ def record(
         images=name,
         modality="MR",
         window="custom",
-        score=score,
-        score_std=deviation,
+        score=scores.volume_score,
+        score_std=scores.volume_std,
         map_max=float(heat.max()),
         slices=slices,
         lesions=lesions,
@@ -138,8 +130,8 @@ def simulated_set(count: int, seed: int, calibration: Calibration | None = None,
     from scipy.ndimage import gaussian_filter
 
     random = np.random.default_rng(seed)
-    rule = DecisionRule(calibration, 0.05)
-    threshold = rule.thresholds(0.5).mask if calibration is not None else None
+    rule = DecisionRule("volumes", calibration, 0.05)
+    threshold = rule.mask_threshold if calibration is not None else None
     records = []
     for number in range(count):
         heat = gaussian_filter(random.standard_normal((24, 24, 8)), (2, 2, 0.5))

@@ -1,52 +1,14 @@
 """Bayes-PFL passes what every model passes, and does what is its own."""
 
 import math
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Callback
-from sklearn.metrics import average_precision_score
 
 from anomalib_zsad.models.bayes_pfl import BayesPFL
 from anomalib_zsad.models.bayes_pfl.prompts import spoken_name
-from anomalib_zsad.models.bayes_pfl.validation import IMAGE_AP, PIXEL_AP, validation_noise
 from tests.models.tester import SIDE, ModelTester, engine, images, squares
 from tests.models.training_run import Record
-
-
-class Validations(Callback):
-    """Keeps what each validation logged, and the weights it looked at."""
-
-    def __init__(self) -> None:
-        self.values: list[dict[str, float]] = []
-        self.states: list[dict[str, Any]] = []
-
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        self.values.append({name: float(trainer.callback_metrics[name]) for name in (PIXEL_AP, IMAGE_AP)})
-        self.states.append(
-            {name: value.clone() for name, value in pl_module.state_dict().items() if "extra" not in name}
-        )
-
-
-@torch.no_grad()
-def plain_validation(model: BayesPFL, seed: int, epoch: int) -> dict[str, float]:
-    """The published validation of the squares, image by image, with scikit-learn."""
-    found: dict[str, list[tuple[Any, ...]]] = {}
-    for batch in squares(1):
-        model.pre_processor.on_validation_batch_start(None, None, batch, 0)
-        context, normal, abnormal = validation_noise(seed, epoch, batch.image_path, 192)
-        assert context.shape[1] == len(normal) == 5
-        evidence = model.eval().model.evidence(batch.image, batch.class_name, (context[0], normal, abnormal))
-        row = (evidence.unsmoothed_map[0, 0].numpy(), evidence.image_probability.item(), batch.gt_mask[0].numpy())
-        found.setdefault(batch.class_name[0], []).append((*row, bool(batch.gt_label[0])))
-    precisions = []
-    for rows in found.values():
-        maps, scores, masks, labels = (np.array(column) for column in zip(*rows, strict=True))
-        pixels = average_precision_score(masks.ravel() > 0, maps.ravel())
-        precisions.append((pixels, average_precision_score(labels, scores)))
-    return dict(zip((PIXEL_AP, IMAGE_AP), np.mean(precisions, axis=0), strict=True))
 
 
 class TestBayesPFL(ModelTester):
@@ -114,18 +76,15 @@ class TestBayesPFL(ModelTester):
         counted = sum(len(group["params"]) for group in optimizer.param_groups)
         assert counted == len(list(model.model.parameters()))
 
-    def test_validation_takes_the_mean_over_categories_of_what_is_published(self, build, tmp_path) -> None:
-        """AP of the unsmoothed map and of the image probability alone, five samples, each category by itself."""
-        model, seen = build(), Validations()
-        run = engine(tmp_path, epochs=2, callbacks=[seen], num_sanity_val_steps=0, limit_train_batches=1)
-        run.fit(model, squares(), squares(3))
-        assert len(seen.values) == 2
-        for epoch, (values, state) in enumerate(zip(seen.values, seen.states, strict=True)):
-            again = build()
-            again.load_state_dict(state, strict=False)
-            expected = plain_validation(again, model.run_seed, epoch)
-            assert values == pytest.approx(expected, abs=1e-5)
-        assert seen.values[0] != seen.values[1]
+    def test_the_learning_rate_warms_up_and_falls_as_a_cosine(self, build) -> None:
+        model = build()
+        rates = [model._rate(step, 100) for step in range(101)]
+        assert rates[:3] == pytest.approx([0.0, 0.1, 0.2])
+        assert rates[10] == pytest.approx(1.0)
+        assert rates[55] == pytest.approx(0.5)
+        assert rates[100] == pytest.approx(0.0)
+        model.model.stage = 2
+        assert model._rate(80, 100) == 1.0
 
     @pytest.mark.parametrize(
         ("change", "message"),

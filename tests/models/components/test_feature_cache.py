@@ -112,7 +112,7 @@ class TestKeptFeatures:
 
     def test_a_full_disk_is_an_error_before_training(self, tmp_path) -> None:
         kept = KeptFeatures("disk", 1e9, tmp_path)
-        with pytest.raises(OSError, match=r"Keeping features needs .* GB .*Lower keep_features_limit"):
+        with pytest.raises(OSError, match=r"keeping features needs .* GB .*Lower keep_features_limit"):
             kept.features(*batch(0), Encoder())
 
     def test_images_without_paths_are_an_error(self, storage) -> None:

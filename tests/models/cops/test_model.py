@@ -118,7 +118,7 @@ class TestAnswer:
 
     @pytest.mark.parametrize("shape", [(10,), (10, 100), (0, 192)])
     def test_noise_of_another_shape_is_an_error(self, model, shape) -> None:
-        with pytest.raises(ValueError, match=r"Noise of shape .* \(samples, 192\) is needed"):
+        with pytest.raises(ValueError, match=r"noise of shape .* \(samples, 192\) is needed"):
             model(images(), noise=torch.zeros(shape))
 
 
@@ -187,7 +187,7 @@ class TestBackbones:
         assert len(model.prompts.deep) == CLIP["text_layers"] - 1
 
     def test_too_many_deep_prompts_are_an_error(self, build) -> None:
-        with pytest.raises(ValueError, match="Deep prompts for 4 blocks do not fit backbone"):
+        with pytest.raises(ValueError, match="deep prompts for 4 blocks do not fit backbone"):
             build(deep_depth=4)
 
     def test_deep_prompts_longer_than_the_context_are_an_error(self, build) -> None:

@@ -1,9 +1,9 @@
 """Kinds of defect: each draws where it is and what it looks like.
 
-A defect is a function ``(rng, picture, area, size)``: ``picture`` (H, W, 3) in [0, 1] is the flawless drawing, ``area``
-(H, W) says where the product is, ``size`` is about 1 for a medium defect. It returns ``alpha`` (H, W), how much of
-the paint covers each pixel, and ``paint`` (H, W, 3). :func:`apply` blends them; the mask is where alpha is at
-least :data:`COVER`, and nothing outside it changes.
+A defect is a function `(rng, picture, area, size)`: `picture` (H, W, 3) in [0, 1] is the flawless drawing, `area`
+(H, W) says where the product is, `size` is about 1 for a medium defect. It returns `alpha` (H, W), how much of
+the paint covers each pixel, and `paint` (H, W, 3). `apply` blends them; the mask is where alpha is at
+least `COVER`, and nothing outside it changes.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def blob(rng: Random, area: Mask, radius: float, rough: float = 0.35, soft: floa
 
 
 def stroke(size: int, points: Array, width: float) -> Array:
-    """Coverage of a line through ``points`` (n, 2) in picture coordinates, ``width`` in picture widths."""
+    """Coverage of a line through `points` (n, 2) in picture coordinates, `width` in picture widths."""
     scale = 2
     image = Image.new("L", (size * scale, size * scale))
     path = [(float(x), float(y)) for x, y in (points + 0.5) * size * scale]
@@ -67,7 +67,7 @@ def stroke(size: int, points: Array, width: float) -> Array:
 
 
 def wander(rng: Random, start: tuple[float, float], length: float, bend: float, angle: float, steps: int = 24) -> Array:
-    """A path of ``steps`` points whose direction performs a random walk."""
+    """A path of `steps` points whose direction performs a random walk."""
     angles = angle + np.cumsum(rng.normal(0, bend / np.sqrt(steps), steps))
     moves = np.stack([np.cos(angles), np.sin(angles)], axis=1) * length / steps
     path = np.cumsum(moves, axis=0)
@@ -75,7 +75,7 @@ def wander(rng: Random, start: tuple[float, float], length: float, bend: float, 
 
 
 def contrasting(rng: Random, picture: Array, alpha: Array, least: float = 0.25) -> Array:
-    """A colour that differs visibly from what ``alpha`` covers, (3,)."""
+    """A colour that differs visibly from what `alpha` covers, (3,)."""
     weight = alpha[..., None]
     mean = (picture * weight).sum((0, 1)) / max(float(weight.sum()), 1e-6)
     for _ in range(8):
@@ -309,7 +309,7 @@ def apply(
     """Damage a picture.
 
     Args:
-        kind: a name of :data:`KINDS`, or "chip".
+        kind: a name of `KINDS`, or "chip".
         rng: draws place, form and colours.
         picture: flawless picture (H, W, 3) in [0, 1].
         area: where the product is (H, W).
@@ -329,5 +329,6 @@ def apply(
         damaged = mix(picture, paint.astype(np.float32), cover)
         if np.abs(damaged - picture).max(-1)[mask].mean() >= 0.05:
             return Damage(damaged, mask, kind)
-    msg = f"20 tries drew no visible {kind} on an area of {int(area.sum())} pixels; choose another kind or surface"
-    raise InvisibleDefectError(msg)
+    raise InvisibleDefectError(
+        f"20 tries drew no visible {kind} on an area of {int(area.sum())} pixels; choose another kind or surface"
+    )

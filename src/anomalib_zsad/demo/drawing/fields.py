@@ -17,7 +17,7 @@ Numbers = NDArray[np.intp]
 
 
 def coordinates(size: int, angle: float = 0.0, centre: tuple[float, float] = (0.0, 0.0)) -> tuple[Array, Array]:
-    """Coordinates of pixel centres in [-0.5, 0.5], moved to ``centre`` and turned by ``angle`` radians: (x, y)."""
+    """Coordinates of pixel centres in [-0.5, 0.5], moved to `centre` and turned by `angle` radians: (x, y)."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     x, y = axis[None, :] - np.float32(centre[0]), axis[:, None] - np.float32(centre[1])
     cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -25,13 +25,13 @@ def coordinates(size: int, angle: float = 0.0, centre: tuple[float, float] = (0.
 
 
 def resize(field: Array, size: int, box: tuple[float, float, float, float] | None = None) -> Array:
-    """Resample a field (or the part ``box`` = left, top, right, bottom of it) to (size, size), bicubic."""
+    """Resample a field (or the part `box` = left, top, right, bottom of it) to (size, size), bicubic."""
     image = Image.fromarray(np.asarray(field, dtype=np.float32))
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
 def smooth_noise(rng: np.random.Generator, size: int, cells: float | tuple[float, float]) -> Array:
-    """Random field that varies over ``cells`` (down, across) bumps, about unit variance, with a random phase."""
+    """Random field that varies over `cells` (down, across) bumps, about unit variance, with a random phase."""
     down, across = cells if isinstance(cells, tuple) else (cells, cells)
     down, across = min(down, size), min(across, size)
     grid = rng.standard_normal((int(down) + 5, int(across) + 5), dtype=np.float32)
@@ -48,7 +48,7 @@ def fractal_noise(rng: np.random.Generator, size: int, cells: float, octaves: in
 
 
 def streaks(rng: np.random.Generator, size: int, angle: float, fineness: float, length: float) -> Array:
-    """Noise drawn out along ``angle``: ``fineness`` streaks across the picture, each ``length`` of it long."""
+    """Noise drawn out along `angle`: `fineness` streaks across the picture, each `length` of it long."""
     larger = int(size * 1.45)
     field = smooth_noise(rng, larger, (fineness * 1.45, 1.45 / length))
     turned = np.asarray(Image.fromarray(field).rotate(-np.degrees(angle), Image.Resampling.BILINEAR))
@@ -57,7 +57,7 @@ def streaks(rng: np.random.Generator, size: int, angle: float, fineness: float, 
 
 
 def cells(rng: np.random.Generator, size: int, count: float, jitter: float = 1.0) -> tuple[Array, Array, Numbers]:
-    """Voronoi cells of a jittered grid of ``count`` x ``count`` points.
+    """Voronoi cells of a jittered grid of `count` x `count` points.
 
     Returns:
         Distance to the nearest point, distance to the border (both in cell widths), and the number of the cell.
@@ -74,7 +74,7 @@ def cells(rng: np.random.Generator, size: int, count: float, jitter: float = 1.0
 
 
 def relief(height: Array, angle: float, strength: float) -> Array:
-    """Brightness (about 1) of a height field, in picture widths, lit from the direction ``angle``."""
+    """Brightness (about 1) of a height field, in picture widths, lit from the direction `angle`."""
     size = height.shape[0]
     down, across = np.gradient(height)
     slope = (np.cos(angle) * across + np.sin(angle) * down) * size * strength
@@ -82,13 +82,13 @@ def relief(height: Array, angle: float, strength: float) -> Array:
 
 
 def blur(field: Array, sigma: float) -> Array:
-    """Gaussian blur over the first two axes; ``sigma`` in pixels."""
+    """Gaussian blur over the first two axes; `sigma` in pixels."""
     sigmas = (sigma, sigma, 0) if field.ndim == 3 else (sigma, sigma)
     return ndimage.gaussian_filter(field, sigmas, truncate=3)
 
 
 def step(field: Array, edge: float, width: float) -> Array:
-    """Smooth step from 0 below ``edge`` to 1 above it over ``width``."""
+    """Smooth step from 0 below `edge` to 1 above it over `width`."""
     t = np.clip((field - edge) / max(width, 1e-6) + 0.5, 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 

@@ -1,6 +1,6 @@
-"""Materials that pretraining draws, each a function ``(style, instance, size)`` to a picture (size, size, 3).
+"""Materials that pretraining draws, each a function `(style, instance, size)` to a picture (size, size, 3).
 
-``style`` draws what all pieces of one product share (colours, scale, direction); ``instance`` what differs from piece
+`style` draws what all pieces of one product share (colours, scale, direction); `instance` what differs from piece
 to piece. Lengths are relative to the picture, so a drawing looks alike at any size.
 """
 

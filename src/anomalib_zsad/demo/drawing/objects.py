@@ -1,6 +1,6 @@
 """Objects that pretraining draws: outlines as signed distances, shaded as solid bodies.
 
-An outline is a function ``(style, x, y)`` of coordinates in object radii (1 reaches the object's rim) to a signed
+An outline is a function `(style, x, y)` of coordinates in object radii (1 reaches the object's rim) to a signed
 distance in radii: negative inside.
 """
 
@@ -17,7 +17,7 @@ TAU = 2 * np.pi
 
 
 def rounded_box(x: Array, y: Array, half: tuple[float, float], radius: float) -> Array:
-    """Signed distance of a rectangle with half widths ``half`` and rounded corners."""
+    """Signed distance of a rectangle with half widths `half` and rounded corners."""
     dx, dy = np.abs(x) - half[0] + radius, np.abs(y) - half[1] + radius
     outside = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0))
     return (outside + np.minimum(np.maximum(dx, dy), 0) - radius).astype(np.float32)
@@ -123,7 +123,7 @@ OBJECTS: dict[str, Outline] = {
 
 
 def shade_body(distance: Array, bevel: float, light: float, roundness: float) -> Array:
-    """Brightness of a solid whose edge is bevelled over ``bevel``; ``distance`` as drawn, in picture widths."""
+    """Brightness of a solid whose edge is bevelled over `bevel`; `distance` as drawn, in picture widths."""
     size = distance.shape[0]
     inside = np.clip(-distance / bevel, 0, 1)
     height = np.sqrt(1 - (1 - inside) ** 2) * bevel

@@ -61,7 +61,7 @@ def body(outline: Outline, material: Draw, style: Random, instance: Random, size
         outline: the object's form.
         material: what it is made of.
         style: what all pieces share.
-        instance: how this piece lies (moved a little, turned by up to ``turn`` radians) and its grain.
+        instance: how this piece lies (moved a little, turned by up to `turn` radians) and its grain.
         size: width and height of the picture in pixels.
         turn: largest turn in radians.
     """
@@ -104,5 +104,5 @@ def panel(outline: Outline, fills: tuple[Draw, Draw], style: Random, instance: R
 
 
 def damage(scene: Scene, kind: str, rng: Random, size: float = 1.0) -> defects.Damage:
-    """Damage the product of a scene; see :func:`defects.apply`."""
+    """Damage the product of a scene; see `defects.apply`."""
     return defects.apply(kind, rng, scene.picture, scene.area, scene.behind, size)

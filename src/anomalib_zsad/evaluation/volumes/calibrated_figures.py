@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from anomalib_zsad.calibration import Calibration
+from anomalib_zsad.calibration.decision_rule import reaches
 from anomalib_zsad.evaluation.figure import Figure, not_defined, share
 from anomalib_zsad.evaluation.volumes.dice import dice
 from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
@@ -27,29 +27,22 @@ def calibrated_figures(volumes: VolumeSet) -> dict[str, Figure]:
     calibration = volumes.rule.calibration
     if calibration is None:
         raise ValueError("the set was evaluated without a calibration: there are no calibrated thresholds")
-    limits = volumes.rule.thresholds(0.5)
-    if limits.volume is None or limits.slice is None:
-        raise ValueError("the calibration gives no threshold at this rate")
+    limits = volumes.rule.thresholds
     normal = [record for record in volumes.records if not record.abnormal]
     abnormal = [record for record in volumes.records if record.abnormal]
     caution = _caution(normal, calibration)
     return {
-        "normal volumes flagged by their score": _by_score(normal, limits.volume, _NO_NORMAL, caution),
-        "normal volumes with any marked voxel": _by_mark(normal, limits.mask, _NO_NORMAL, caution),
-        "slices of normal volumes flagged": _by_slice(normal, limits.slice, _NO_NORMAL, with_lesion=False),
-        "volumes with a lesion flagged by their score": _by_score(abnormal, limits.volume, _NO_ABNORMAL, ""),
-        "volumes with a lesion with any marked voxel": _by_mark(abnormal, limits.mask, _NO_ABNORMAL, ""),
-        "slices with a lesion flagged": _by_slice(abnormal, limits.slice, _NO_ABNORMAL, with_lesion=True),
-        "Dice": _dice(abnormal, limits.mask),
+        "normal volumes flagged by their score": _by_score(normal, limits["volume"], _NO_NORMAL, caution),
+        "normal volumes with any marked voxel": _by_mark(normal, limits["mask"], _NO_NORMAL, caution),
+        "slices of normal volumes flagged": _by_slice(normal, limits["slice"], _NO_NORMAL, with_lesion=False),
+        "volumes with a lesion flagged by their score": _by_score(abnormal, limits["volume"], _NO_ABNORMAL, ""),
+        "volumes with a lesion with any marked voxel": _by_mark(abnormal, limits["mask"], _NO_ABNORMAL, ""),
+        "slices with a lesion flagged": _by_slice(abnormal, limits["slice"], _NO_ABNORMAL, with_lesion=True),
+        "Dice": _dice(abnormal, limits["mask"]),
     }
 
 
-def reaches(scores: ArrayLike, threshold: float) -> NDArray[np.bool_]:
-    """Which scores are flagged; compared as float32, like the p-values of a calibration."""
-    return np.asarray(scores, np.float32) >= np.float32(threshold)
-
-
-def _by_score(records: Sequence[VolumeRecord], threshold: float, lacking: str, note: str) -> Figure:
+def _by_score(records: Sequence[VolumeRecord], threshold: float | None, lacking: str, note: str) -> Figure:
     if not records:
         return not_defined(lacking)
     # The model has not seen a volume whose slices are all blank; screening never flags one.
@@ -57,14 +50,14 @@ def _by_score(records: Sequence[VolumeRecord], threshold: float, lacking: str, n
     return share(sum(flagged), len(records), threshold=threshold, note=note)
 
 
-def _by_mark(records: Sequence[VolumeRecord], threshold: float, lacking: str, note: str) -> Figure:
+def _by_mark(records: Sequence[VolumeRecord], threshold: float | None, lacking: str, note: str) -> Figure:
     if not records:
         return not_defined(lacking)
     marked = reaches([record.map_max for record in records], threshold)
     return share(int(marked.sum()), len(records), threshold=threshold, note=note)
 
 
-def _by_slice(records: Sequence[VolumeRecord], threshold: float, lacking: str, *, with_lesion: bool) -> Figure:
+def _by_slice(records: Sequence[VolumeRecord], threshold: float | None, lacking: str, *, with_lesion: bool) -> Figure:
     """Blank slices are no members of the calibration; one with a lesion is a missed one."""
     slices = [record.slices for record in records]
     chosen = [part.counted & (part.abnormal == with_lesion) for part in slices]
@@ -89,7 +82,7 @@ def _caution(normal: Sequence[VolumeRecord], calibration: Calibration) -> str:
     return "; ".join(notes)
 
 
-def _dice(abnormal: Sequence[VolumeRecord], threshold: float) -> Figure:
+def _dice(abnormal: Sequence[VolumeRecord], threshold: float | None) -> Figure:
     """Mean Dice at the calibrated threshold, which was fixed without these masks."""
     values = [value for record in abnormal if (value := dice_of(record)) is not None]
     if not values:

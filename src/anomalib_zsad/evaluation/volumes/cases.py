@@ -13,8 +13,9 @@ from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
 from anomalib_zsad.volumes.datasets.layouts import Case, recognise_layout
 from anomalib_zsad.volumes.datasets.slice_cache import SliceOptions
 from anomalib_zsad.volumes.faults import SeriesRefusedError
+from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.discovery import NIFTI_SUFFIXES, discover, pseudonym
-from anomalib_zsad.volumes.reading.loading import ReadingOptions, plan_jobs
+from anomalib_zsad.volumes.reading.loading import plan_jobs
 
 
 @dataclass(frozen=True)

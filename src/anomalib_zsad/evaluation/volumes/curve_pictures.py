@@ -70,13 +70,13 @@ def _name(axes: Axes, text: str, at: tuple[float, float], colour: str, **options
 
 
 def _slice_roc(axes: Axes, volumes: VolumeSet) -> None:
-    threshold = volumes.rule.thresholds(0.5).slice if volumes.rule.calibration is not None else None
+    threshold = volumes.rule.thresholds["slice"] if volumes.rule.calibration is not None else None
     interval = None if volumes.slice_curve.lacking else volumes.slice_interval[0]
     _roc(axes, "slices", volumes.slices, volumes.slice_curve, interval, threshold, band=False)
 
 
 def _volume_roc(axes: Axes, volumes: VolumeSet) -> None:
-    threshold = volumes.rule.thresholds(0.5).volume if volumes.rule.calibration is not None else None
+    threshold = volumes.rule.thresholds["volume"] if volumes.rule.calibration is not None else None
     interval = None if volumes.volume_curve.lacking else volumes.volume_interval[0]
     _roc(axes, "volumes", volumes.volumes, volumes.volume_curve, interval, threshold, band=True)
 

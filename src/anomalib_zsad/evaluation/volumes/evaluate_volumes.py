@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
-from anomalib_zsad.evaluation.results import CategoryResult, ForeignResultsError, Run, defined, fingerprint
+from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.evaluation.results import CategoryResult, Run, defined, fingerprint, take_stored
 from anomalib_zsad.evaluation.volumes.cases import Failure, Inventory, NamedCase, VolumeSource
 from anomalib_zsad.evaluation.volumes.score_case import Setup, score_case
-from anomalib_zsad.evaluation.volumes.volume_record import DamagedRecordError, VolumeRecord
+from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.metrics import IMAGE_METRICS, PIXEL_METRICS, ImageMetrics, curves
 from anomalib_zsad.metrics.score_summary import append
 from anomalib_zsad.scoring.model_scorer import ModelScorer
-from anomalib_zsad.screening.decisions import DecisionRule
-from anomalib_zsad.volumes.faults import Fault, refuse
+from anomalib_zsad.volumes.faults import Fault, Finding, refuse
 from anomalib_zsad.volumes.guard import guarded
 
 
@@ -44,20 +44,9 @@ class RecordStore:
         Raises:
             ForeignResultsError: If it was made by something else, or is damaged.
         """
-        path = self._path(named)
-        if not path.is_file():
-            return None
-        try:
-            stored_by, record = VolumeRecord.load(path)
-        except DamagedRecordError as error:
-            reason = str(error)
-        else:
-            if stored_by == self._fingerprint(named):
-                return replace(record, patient=named.patient)  # which may be told otherwise now
-            reason = f"{path} was made by another model, of other images or with other settings"
-        if self.overwrite:
-            return None
-        raise ForeignResultsError(f"{reason}. Give another output folder, or --overwrite to compute it again.")
+        path, decided_by = self._path(named), self._fingerprint(named)
+        record = take_stored(path, decided_by, VolumeRecord.load, overwrite=self.overwrite)
+        return None if record is None else replace(record, patient=named.patient)  # which may be told otherwise now
 
     def save(self, named: NamedCase, record: VolumeRecord) -> None:
         """Keep a record.
@@ -81,10 +70,11 @@ def make_setup(
     batch_size: int,
     rule: DecisionRule,
     resize_mask: Callable[[torch.Tensor, int], torch.Tensor],
+    class_name: str | None = None,
 ) -> Setup:
     """How the volumes of a source are scored by a Lightning module, as it is now (its noise included)."""
     device = next((str(tensor.device) for tensor in module.model.buffers()), "cpu")
-    scorer = ModelScorer(module, device, source.class_name())
+    scorer = ModelScorer(module, device, source.class_name() or class_name)
     return Setup(scorer, *source.options(batch_size), rule, resize_mask)
 
 
@@ -134,7 +124,17 @@ def evaluate_volumes(
     if not records:
         raise NoVolumeError(_nothing(inventory, failures))
     sources = {named.name: named.case.name for named in inventory.cases}
-    whole = VolumeSet(target, category, run, tuple(records), tuple(failures), inventory.unlabelled, setup.rule, sources)
+    whole = VolumeSet(
+        target,
+        category,
+        run,
+        tuple(records),
+        tuple(failures),
+        inventory.unlabelled,
+        setup.rule,
+        sources,
+        str(setup.scorer.describe().get("class_name") or ""),
+    )
     return whole, scored == 0
 
 
@@ -150,9 +150,8 @@ def _nothing(inventory: Inventory, failures: list[Failure]) -> str:
 
 def _attempt(named: NamedCase, setup: Setup) -> VolumeRecord | Failure:
     """The record of a case, or why there is none."""
-    made: list[VolumeRecord] = []
-    failure = guarded(lambda: made.append(_record(named, setup)))
-    return made[0] if failure is None else Failure(named.name, failure.message, named.case.name)
+    made = guarded(lambda: _record(named, setup))
+    return Failure(named.name, made.message, named.case.name) if isinstance(made, Finding) else made
 
 
 def _record(named: NamedCase, setup: Setup) -> VolumeRecord:
@@ -194,6 +193,7 @@ def table_row(volumes: VolumeSet) -> CategoryResult:
         masked=count,
         seconds=round(sum(record.seconds for record in volumes.records), 3),
         notes=tuple(_notes(volumes, metrics)),
+        class_names=(volumes.class_name,) if volumes.class_name else (),
     )
 
 

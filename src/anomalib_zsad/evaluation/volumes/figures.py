@@ -151,7 +151,7 @@ def recall_rules(volumes: VolumeSet) -> dict[str, Callable[[VolumeRecord], np.nd
     if threshold is not None:
         rules["pointed to at 1 false positive per volume"] = lambda record: record.lesions.scores >= threshold
     if volumes.rule.calibration is not None:
-        mask = np.float32(volumes.rule.thresholds(0.5).mask)
+        mask = np.float32(volumes.rule.mask_threshold)
         rules["pointed to at the calibrated threshold"] = lambda record: record.lesions.scores >= mask
         rules["touched at the calibrated threshold"] = lambda record: record.lesions.map_max >= mask
     return rules

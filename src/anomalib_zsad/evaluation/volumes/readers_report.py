@@ -98,7 +98,7 @@ def _as_json(volumes: VolumeSet, values: Figures, recall: Sequence[RecallRow], c
             "complete": curve.complete,
         },
         "calibrated": rule.calibration is not None,
-        "calibration": rule.report(rule.thresholds(0.5)),
+        "calibration": rule.report(),
         "failures": [{"volume": failure.volume, "reason": failure.reason} for failure in volumes.failures],
         "curves": list(curves),
     }

@@ -85,18 +85,17 @@ def _calibrated_cells(volumes: VolumeSet, record: VolumeRecord) -> dict[str, Any
     calibration = volumes.rule.calibration
     if calibration is None or record.marks is None:
         return {}
-    limits = volumes.rule.thresholds(0.5)
     p_value, mask_p_value = (
         float(calibration.p_values(level, [value])[0])
         for level, value in (("volume", record.score), ("mask", record.map_max))
     )
     return {
         "p_value": None if record.blank else p_value,
-        "flagged": bool(reaches(record.score, limits.volume or 0.0)) and not record.blank,
+        "flagged": bool(reaches(record.score, volumes.rule.thresholds["volume"])) and not record.blank,
         "map_p_value": mask_p_value,
-        "marked": bool(reaches(record.map_max, limits.mask)),
-        "lesions_found_calibrated": int(reaches(record.lesions.scores, limits.mask).sum()),
-        "lesions_touched_calibrated": int(reaches(record.lesions.map_max, limits.mask).sum()),
+        "marked": bool(reaches(record.map_max, volumes.rule.mask_threshold)),
+        "lesions_found_calibrated": int(reaches(record.lesions.scores, volumes.rule.mask_threshold).sum()),
+        "lesions_touched_calibrated": int(reaches(record.lesions.map_max, volumes.rule.mask_threshold).sum()),
         "marked_regions": record.marks.regions,
         "false_regions": record.marks.false_regions,
         "dice_calibrated": dice_of(record),
@@ -105,7 +104,7 @@ def _calibrated_cells(volumes: VolumeSet, record: VolumeRecord) -> dict[str, Any
 
 def _lesions(volumes: VolumeSet) -> Iterable[dict[str, Any]]:
     first, pointed = _of_set(volumes), recall_threshold(volumes)
-    limit = volumes.rule.thresholds(0.5).mask if volumes.rule.calibration is not None else None
+    limit = volumes.rule.mask_threshold if volumes.rule.calibration is not None else None
     for record in volumes.records:
         for number in range(len(record.lesions)):
             size = None if record.voxel_mm3 is None else float(record.lesions.voxels[number] * record.voxel_mm3)

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.evaluation.volumes.candidates import LIMIT, find_candidates
 from anomalib_zsad.evaluation.volumes.cases import NamedCase
 from anomalib_zsad.evaluation.volumes.dice import dice_curve
@@ -16,34 +17,16 @@ from anomalib_zsad.evaluation.volumes.lesions import match_lesions, voxel_volume
 from anomalib_zsad.evaluation.volumes.volume_record import Marks, Slices, VolumeRecord
 from anomalib_zsad.metrics.region_weights import region_weights
 from anomalib_zsad.metrics.score_summary import append, condense, merge, summarise
-from anomalib_zsad.scoring.scores import SliceScores
-from anomalib_zsad.screening.calibrate_volumes import images_of
-from anomalib_zsad.screening.decisions import DecisionRule
+from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import VolumeOptions
-from anomalib_zsad.screening.screen_volume import mean_of_top
+from anomalib_zsad.screening.volume_pass import ScoredBatch, VolumeScores, check_population, cut_slices, pass_over
 from anomalib_zsad.volumes.datasets.masks import read_masks
 from anomalib_zsad.volumes.datasets.slice_cache import SliceOptions, read_case
+from anomalib_zsad.volumes.reading.loading import images_of
 from anomalib_zsad.volumes.slice_stack import SliceStack
-from anomalib_zsad.volumes.windowing import choose_window
 
 CELLS = 1 << 12
 """Cells of the summary of a volume's pixels that is kept."""
-
-
-class VolumeScorer(Protocol):
-    """A model whose answer is needed twice: at its own size for the table, on the slices' pixels for readers."""
-
-    def predict(self, images: torch.Tensor) -> Any:
-        """The answer for images in [0, 1], shape (n, 3, H, W), with `anomaly_map` of shape (n, 1, side, side)."""
-        ...
-
-    def on_slices(self, answer: Any, shape: torch.Size) -> SliceScores:
-        """The answer on the pixels of the slices, on the CPU."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """What made the scores."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +41,7 @@ class Setup:
         resize_mask: Brings a boolean mask (h, w) to the side of the model's maps, for the table.
     """
 
-    scorer: VolumeScorer
+    scorer: SliceScorer
     slices: SliceOptions
     options: VolumeOptions
     rule: DecisionRule
@@ -78,7 +61,7 @@ class Setup:
     @property
     def mask_threshold(self) -> float | None:
         """From which value on a voxel is marked; `None` without a calibration."""
-        return None if self.rule.calibration is None else self.rule.thresholds(0.5).mask
+        return None if self.rule.calibration is None else self.rule.mask_threshold
 
 
 def score_case(named: NamedCase, setup: Setup) -> VolumeRecord:
@@ -91,25 +74,24 @@ def score_case(named: NamedCase, setup: Setup) -> VolumeRecord:
     started = time.perf_counter()
     volume = read_case(named.case, setup.slices)
     mask = read_masks(named.case.masks, volume, setup.slices.mask_labels, setup.slices.nifti_affine)
-    window, _ = choose_window(volume, setup.options.window)
-    stack = SliceStack(volume, window, setup.options.plane, setup.options.channels, crop=setup.options.crop)
-    setup.rule.check(volume, stack)
-    heat = np.zeros(volume.shape, np.float32, order="F")
-    slices, pixels = _score_slices(stack, mask, heat, setup)
+    stack = cut_slices(volume, setup.options)
+    check_population(setup.rule.calibration, stack)
+    keeper = _Keeper(stack, mask, setup.resize_mask)
+    scores = pass_over(stack, setup.scorer, setup.options, keeper.keep)
+    heat, pixels = keeper.heat, keeper.pixels()
     volume.release_voxels()
     candidates = find_candidates(heat)
     lesions, hits = match_lesions(mask, heat, candidates)
-    score, deviation = volume_score(slices, setup.options.top_k)
     return VolumeRecord(
         name=named.name,
         patient=named.patient,
         images=named.images or images_of(volume),
         modality=volume.modality,
-        window=window.name,
-        score=score,
-        score_std=deviation,
+        window=stack.window.name,
+        score=scores.volume_score,
+        score_std=scores.volume_std,
         map_max=float(heat.max()),
-        slices=slices,
+        slices=_slices(scores, keeper.with_lesion),
         lesions=lesions,
         voxel_mm3=voxel_volume(volume),
         candidates=candidates,
@@ -121,44 +103,39 @@ def score_case(named: NamedCase, setup: Setup) -> VolumeRecord:
     )
 
 
-def volume_score(slices: Slices, top_k: int) -> tuple[float, float | None]:
-    """The volume's score as screening gives it, and the mean deviation of the slices behind it."""
-    best = np.argsort(-slices.score, kind="stable")[:top_k]
-    deviations = slices.std[best].astype(np.float64)
-    deviations = deviations[~np.isnan(deviations)]
-    return mean_of_top(slices.score.tolist(), top_k), float(np.mean(deviations)) if len(deviations) else None
+def _slices(scores: VolumeScores, with_lesion: NDArray[np.bool_]) -> Slices:
+    return Slices(scores.index, scores.score, scores.std, with_lesion[scores.index], scores.blank)
 
 
-def _score_slices(
-    stack: SliceStack, mask: NDArray[np.bool_], heat: NDArray[np.float32], setup: Setup
-) -> tuple[Slices, NDArray[np.float64]]:
-    """Score all slices and fill in the map; slices, and the summary of their pixels."""
-    moved = np.moveaxis(heat, stack.axis, 0)
-    with_lesion: NDArray[np.bool_] = np.asarray(np.moveaxis(mask, stack.axis, 0).any(axis=(1, 2)))
-    rows: list[tuple[int, float, float, bool, bool]] = []
-    pixels = _PixelSummary(stack, mask, setup.resize_mask)
-    for indices, images, blank in stack.batches(setup.options.batch_size, skip_blank=not setup.options.score_blank):
-        rows += [(index, 0.0, np.nan, bool(with_lesion[index]), True) for index in blank]
-        pixels.blank += [index for index in blank if with_lesion[index]]
-        if indices:
-            answer = setup.scorer.predict(images)
-            scores = setup.scorer.on_slices(answer, images.shape[-2:])
-            scores.check(len(indices), stack.shape)
-            deviations = np.full(len(indices), np.nan) if scores.score_std is None else scores.score_std.numpy()
-            for place, index in enumerate(indices):
-                moved[index] = stack.to_plane(scores.anomaly_map[place].numpy())
-                row = (float(scores.score[place]), float(deviations[place]))
-                rows.append((index, *row, bool(with_lesion[index]), False))
-            pixels.add(indices, answer.anomaly_map.float().squeeze(1))
-    numbers, values, spreads, abnormal, blanks = zip(*sorted(rows), strict=True)
-    slices = Slices(
-        np.array(numbers, np.int64),
-        np.array(values, np.float32),
-        np.array(spreads, np.float32),
-        np.array(abnormal, bool),
-        np.array(blanks, bool),
-    )
-    return slices, pixels.condensed()
+class _Keeper:
+    """What is kept of a volume while its slices pass: its map, and the summary of their pixels.
+
+    Args:
+        stack: The slices.
+        mask: Lesions on the volume's grid.
+        resize: Brings a boolean mask (h, w) to the side of the model's maps.
+    """
+
+    def __init__(self, stack: SliceStack, mask: NDArray[np.bool_], resize: Callable[..., torch.Tensor]) -> None:
+        self.heat = np.zeros(stack.volume.shape, np.float32, order="F")
+        self._moved = np.moveaxis(self.heat, stack.axis, 0)
+        self._stack = stack
+        self._pixels = _PixelSummary(stack, mask, resize)
+        self.with_lesion: NDArray[np.bool_] = np.asarray(np.moveaxis(mask, stack.axis, 0).any(axis=(1, 2)))
+
+    def keep(self, batch: ScoredBatch) -> None:
+        """Take a batch."""
+        self._pixels.blank += [index for index in batch.blank if self.with_lesion[index]]
+        if batch.answer is None:
+            return
+        for place, index in enumerate(batch.indices):
+            self._moved[index] = self._stack.to_plane(batch.answer.anomaly_map[place].numpy())
+        own = batch.answer.model_map
+        self._pixels.add(batch.indices, batch.answer.anomaly_map if own is None else own)
+
+    def pixels(self) -> NDArray[np.float64]:
+        """The summary of all pixels, bounded, shape (rows, 4)."""
+        return self._pixels.condensed()
 
 
 class _PixelSummary:

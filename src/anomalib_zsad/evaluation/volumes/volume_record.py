@@ -10,16 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_zsad.evaluation.results import DamagedRecordError
 from anomalib_zsad.evaluation.volumes.candidates import Candidates
 from anomalib_zsad.evaluation.volumes.dice import DiceCurve
 from anomalib_zsad.evaluation.volumes.lesions import Lesions
 from anomalib_zsad.outputs.atomic import write_bytes
 
 _FORMAT = 1
-
-
-class DamagedRecordError(ValueError):
-    """A file is no record of a volume."""
 
 
 @dataclass(frozen=True)

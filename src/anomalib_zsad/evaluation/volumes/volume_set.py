@@ -5,13 +5,13 @@ from functools import cached_property
 
 import numpy as np
 
+from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.evaluation.results import Run
 from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, area_interval
 from anomalib_zsad.evaluation.volumes.cases import Failure
 from anomalib_zsad.evaluation.volumes.froc import FrocCurve, froc_curve
 from anomalib_zsad.evaluation.volumes.roc import RocCurve, roc_curve
 from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
-from anomalib_zsad.screening.decisions import DecisionRule
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class VolumeSet:
         failures: Those that could not be read or scored.
         unlabelled: How many were left out because they have no mask.
         rule: With the calibration, if there is one.
+        class_name: What was said of the slices, in prompts; empty if the scorer does not say.
         sources: Name in the data set of each volume, by pseudonym; may hold patient data.
     """
 
@@ -34,8 +35,9 @@ class VolumeSet:
     records: tuple[VolumeRecord, ...]
     failures: tuple[Failure, ...] = ()
     unlabelled: int = 0
-    rule: DecisionRule = field(default_factory=DecisionRule)
+    rule: DecisionRule = field(default_factory=lambda: DecisionRule("volumes"))
     sources: dict[str, str] = field(default_factory=dict)
+    class_name: str = ""
 
     @cached_property
     def volumes(self) -> Clusters:

@@ -52,7 +52,7 @@ class BaseDistribution(nn.Module):
         """Mean and variance, each (rows, out_width), for inputs (rows, in_width).
 
         Quirk kept for parity: the second MLP gives the logarithm of the squared variance, so the variance is
-        ``exp(s / 2)``, which elsewhere would be the standard deviation.
+        `exp(s / 2)`, which elsewhere would be the standard deviation.
         """
         return self.mean(x), torch.exp(self.spread(x) / 2)
 
@@ -99,9 +99,6 @@ class ImageSpecificFlow(nn.Module):
 class ImageAgnosticFlow(nn.Module):
     """A flow whose input and planar maps are learned and depend on no image.
 
-    Quirk kept for parity: all of them start standard normal, where everything else starts at a standard deviation of
-    0.02, so at published widths the first draws are large.
-
     Args:
         base: Encoder of the base distribution, shared by the flows of both states.
         in_width: Width of the encoder's input.
@@ -112,6 +109,7 @@ class ImageAgnosticFlow(nn.Module):
     def __init__(self, base: BaseDistribution, in_width: int, width: int, num_flows: int) -> None:
         super().__init__()
         self.base = base
+        # Quirk kept for parity: standard normal, where everything else starts fifty times smaller.
         self.state = nn.Parameter(torch.randn(1, in_width))
         self.direction = nn.Parameter(torch.randn(1, num_flows, width))
         self.normal = nn.Parameter(torch.randn(1, num_flows, width))
@@ -151,7 +149,7 @@ def divergence(sample: FlowSample) -> Tensor:
 
 
 def agnostic_divergence(sample: FlowSample, images: Tensor | int) -> Tensor:
-    """As :func:`divergence`, for an image-agnostic flow, which has one row, and a batch of ``images`` images.
+    """As `divergence`, for an image-agnostic flow, which has one row, and a batch of `images` images.
 
     Quirk kept for parity: only the log-determinant is divided by the size of the batch.
     """

@@ -23,7 +23,7 @@ def focal_loss(abnormal: Tensor, mask: Tensor) -> Tensor:
 
 
 def dice_loss(abnormal: Tensor, mask: Tensor) -> Tensor:
-    """Dice loss of the abnormal map, over the whole batch at once; arguments as in :func:`focal_loss`."""
+    """Dice loss of the abnormal map, over the whole batch at once; arguments as in `focal_loss`."""
     epsilon = 1e-5
     overlap, total = global_sum(torch.stack(((abnormal * mask).sum(), abnormal.sum() + mask.sum()))).unbind()
     return 1 - (2 * overlap + epsilon) / (total + epsilon)

@@ -24,7 +24,7 @@ def spoken_name(class_name: str) -> str:
 
 
 class PromptBank(nn.Module):
-    """Learned vectors of the prompts ``context state name``.
+    """Learned vectors of the prompts `context state name`.
 
     Args:
         num_prompts: Entries of the bank (B in the paper).

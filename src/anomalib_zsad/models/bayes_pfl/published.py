@@ -1,4 +1,4 @@
-"""Names of the published checkpoint (key ``MyModel``) and ours."""
+"""Names of the published checkpoint (key `MyModel`) and ours."""
 
 import re
 from collections.abc import Mapping
@@ -47,15 +47,14 @@ def published_name(name: str) -> str:
     for ours, theirs in _PREFIXES.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
-    msg = f"'{name}' is no parameter of Bayes-PFL."
-    raise KeyError(msg)
+    raise KeyError(f"'{name}' is no parameter of Bayes-PFL")
 
 
 def from_published(published: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a published state dict; singleton axes, which only that code needed, are dropped.
 
     Args:
-        published: The content of ``MyModel``.
+        published: The content of `MyModel`.
         ours: Parameters of the model to be loaded, by name, for their shapes.
 
     Returns:
@@ -83,6 +82,6 @@ def infer_arguments(published: Mapping[str, Tensor]) -> dict[str, int]:
 
 
 def infer_stage(path: Path) -> int:
-    """Training stage of a published checkpoint: its name says it as ``epoch_post_<n>_<stage>.pth``, else it is 2."""
+    """Training stage of a published checkpoint: its name says it as `epoch_post_<n>_<stage>.pth`, else it is 2."""
     match = re.fullmatch(r"epoch_post_\d+_(\d+)", path.stem)
     return int(match.group(1)) if match else 2

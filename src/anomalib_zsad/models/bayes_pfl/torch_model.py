@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from anomalib_zsad.backbone import FrozenCLIP, ImageTokens
 from anomalib_zsad.backbone.kernels import is_traced
 from anomalib_zsad.models.components.class_names import resolve_names
-from anomalib_zsad.models.components.initial_weights import start_linear_layers
+from anomalib_zsad.models.components.initialisation import init_linear_layers
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread, top_mean
 from anomalib_zsad.models.components.smoothing import GaussianSmoothing
@@ -104,13 +104,11 @@ class BayesPFLModel(nn.Module):
         self.image_mapping = nn.Linear(width, width)
         self.temperature_pixel = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.temperature_image = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        # Quirk kept for parity: the query projection, a convolution in the published code, keeps torch's uniform start.
-        start_linear_layers(self, leave_out=(self.cross_attention.query,))
+        # Quirk kept for parity: the query layer, a convolution in the published code, keeps torch's own distribution.
+        init_linear_layers(self, leave_out=(self.cross_attention.query,))
 
         self.smoothing = GaussianSmoothing(backbone.image_size, blur_sigma)
         for kind in ("context", "normal", "abnormal"):
-            # Quirk of the published test: context draws are fresh for every image. Here they are the same for all, so
-            # that an answer does not depend on what was looked at before.
             draws = seeded_normal(f"bayes_pfl.{kind}", (num_samples, width))
             self.register_buffer(f"noise_{kind}", draws, persistent=False)
 
@@ -123,23 +121,22 @@ class BayesPFLModel(nn.Module):
         self.stage = state["stage"]
 
     def forward(
-        self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
+        self,
+        images: Tensor,
+        class_names: Sequence[str] | str | None = None,
+        noise: Noise | None = None,
+        tokens: ImageTokens | None = None,
     ) -> ZeroShotPrediction:
         """Scores, maps and their spread over the sampled prompts.
 
         Args:
             images: Normalised images (n, 3, side, side).
-            class_names: One name, or one an image; ``None`` for the model's own.
-            noise: Standard normal draws for context, normal and abnormal state, each (samples, D), or those of the
-                context (n, samples, D), each image's own; ``None`` for seeded ones, equal for every image.
+            class_names: One name, or one an image; `None` for the model's own.
+            noise: Standard normal draws for context, normal and abnormal state, each (samples, D), that for the context
+                also (n, samples, D); `None` for seeded ones, equal for every image.
+            tokens: Tokens of the images, where they are at hand; else they are computed.
         """
-        return self.answer(self.backbone.encode_image(images, self.layers), class_names, noise)
-
-    def answer(
-        self, tokens: ImageTokens, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
-    ) -> ZeroShotPrediction:
-        """As :meth:`forward`, for the tokens of n images."""
-        evidence = self.evidence_of(tokens, class_names, noise)
+        evidence = self.evidence(images, class_names, noise, tokens)
         share = self.map_weight
         score = (1 - share) * evidence.image_probability
         sample_scores = (1 - share) * evidence.sample_probabilities
@@ -157,19 +154,22 @@ class BayesPFLModel(nn.Module):
         )
 
     def evidence(
-        self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
+        self,
+        images: Tensor,
+        class_names: Sequence[str] | str | None = None,
+        noise: Noise | None = None,
+        tokens: ImageTokens | None = None,
     ) -> Evidence:
-        """Image probabilities and unsmoothed maps, see :meth:`forward` for the arguments."""
-        return self.evidence_of(self.backbone.encode_image(images, self.layers), class_names, noise)
-
-    def evidence_of(
-        self, tokens: ImageTokens, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
-    ) -> Evidence:
-        """As :meth:`evidence`, for the tokens of n images."""
+        """Image probabilities and unsmoothed maps, see `forward` for the arguments."""
+        tokens = tokens or self.encode(images)
         sample = self.sample_prompts(tokens, class_names, noise or self._seeded_noise())
         probabilities = self.image_logits(tokens, sample.text).float().softmax(dim=-1)[..., 1].mean(dim=2)
         maps = self._sample_maps(tokens, sample.text)
         return Evidence(probabilities.mean(dim=1), maps.mean(dim=1, keepdim=True), probabilities, maps)
+
+    def encode(self, images: Tensor) -> ImageTokens:
+        """Tokens of normalised images (n, 3, side, side): all that is frozen of an answer."""
+        return self.backbone.encode_image(images, self.layers)
 
     def sample_prompts(
         self, tokens: ImageTokens, class_names: Sequence[str] | str | None, noise: Noise
@@ -268,18 +268,14 @@ def _group(example: Tensor, elements: int) -> int:
 
 def _check_arguments(backbone: FrozenCLIP, num_samples: int, map_weight: float, top_k: int) -> None:
     if num_samples < 1:
-        msg = f"num_samples is {num_samples}; at least one prompt must be sampled."
-        raise ValueError(msg)
+        raise ValueError(f"num_samples is {num_samples}; at least one prompt must be sampled")
     if not 0 <= map_weight <= 1:
-        msg = f"map_weight is {map_weight}; give the share of the map in the score, from 0 to 1."
-        raise ValueError(msg)
+        raise ValueError(f"map_weight is {map_weight}; give the share of the map in the score, from 0 to 1")
     if top_k < 1:
-        msg = f"top_k is {top_k}; give the number of pixels, at least 1, whose mean enters the score."
-        raise ValueError(msg)
+        raise ValueError(f"top_k is {top_k}; give the number of pixels, at least 1, whose mean enters the score")
     config = backbone.config
     if config.embed_dim != config.text.width:
-        msg = (
-            f"Backbone '{config.name}' embeds text of width {config.text.width} into {config.embed_dim}; "
-            "Bayes-PFL is defined for equal widths."
+        raise ValueError(
+            f"backbone '{config.name}' embeds text of width {config.text.width} into {config.embed_dim}; "
+            "Bayes-PFL is defined for equal widths"
         )
-        raise ValueError(msg)

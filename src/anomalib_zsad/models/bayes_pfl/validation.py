@@ -1,97 +1,79 @@
-"""The published validation of a training run: what its stage rule goes by."""
+"""The figures that the training stages of Bayes-PFL go by: as published, which is not what anomalib reports."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, distributed
 
-from anomalib_zsad.metrics import ScoreSummary, curves
+from anomalib_zsad.metrics.streaming import AveragePrecision
 from anomalib_zsad.models.components.global_batch import is_shared
-from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence
+from anomalib_zsad.models.components.training_noise import step_generator
 
-PIXEL_AP, IMAGE_AP = "validation_pixel_AP", "validation_image_AP"
+from .torch_model import Noise
 
-# Prompts sampled for each image and entry of the bank (R in the paper) in validation, where a test takes 10.
-VALIDATION_SAMPLES = 5
+PIXEL_FIGURE, IMAGE_FIGURE = "stage_pixel_AP", "stage_image_AP"
+"""Names of the figures: average precision of each category, over all its pixels or images, averaged over categories."""
+
+SAMPLES = 5
+"""Draws for each entry of the prompt bank in validation (R in the paper)."""
+
+# Apart from the draws of training steps.
+_STREAM = 0x56414C
 
 
-class StageValidation:
-    """Average precision of pixels and of images, taken for each category by itself and then averaged.
-
-    Pixels are ranked by the map before smoothing, at the model's image size; images by the probability from the image
-    feature alone, without the map. A category where either is not defined (no abnormal image, or no mask) does not
-    count for it; where it is defined for none, the mean is NaN.
-    """
+class StageFigures:
+    """Average precision of the unsmoothed map and of the image probability, category by category."""
 
     def __init__(self) -> None:
-        self._categories: dict[str, tuple[ScoreSummary, ScoreSummary]] = {}
-        self._device = torch.device("cpu")
-
-    def reset(self) -> None:
-        """Forget all images."""
-        self._categories = {}
+        self._pixel: dict[str, AveragePrecision] = {}
+        self._image: dict[str, AveragePrecision] = {}
 
     def update(self, evidence: Evidence, class_names: Sequence[str], labels: Tensor, masks: Tensor | None) -> None:
-        """Take a batch.
+        """Take a batch of n images.
 
         Args:
-            evidence: What the model sees in n images.
-            class_names: Category of each image.
-            labels: Whether an image is abnormal, (n,).
-            masks: Whether a pixel is, (n, side, side); `None` where there are no masks.
+            evidence: Of the images.
+            class_names: What they show, n of them.
+            labels: 1 for abnormal, (n,).
+            masks: 1 where abnormal, (n, side, side); `None` where there are none: then pixels are not counted.
         """
-        self._device = labels.device
-        for index, name in enumerate(class_names):
-            pixels, images = self._of(name)
-            images.update(evidence.image_probability[index, None].float(), labels[index, None])
+        maps = evidence.unsmoothed_map.detach()
+        for name in dict.fromkeys(class_names):
+            rows = torch.tensor([index for index, one in enumerate(class_names) if one == name], device=labels.device)
+            image = self._image.setdefault(name, AveragePrecision())
+            image.update(evidence.image_probability.detach()[rows], labels[rows])
             if masks is not None:
-                pixels.update(evidence.unsmoothed_map[index].float(), masks[index, None])
+                self._pixel.setdefault(name, AveragePrecision()).update(maps[rows], masks[rows][:, None])
 
     def compute(self) -> dict[str, float]:
-        """The means over categories, over the images of all processes, by `PIXEL_AP` and `IMAGE_AP`; NaN for none."""
-        names = set(self._categories)
-        if is_shared():
-            gathered: list[set[str]] = [set()] * distributed.get_world_size()
-            distributed.all_gather_object(gathered, names)
-            names = set().union(*gathered)
-        pairs = [self._of(name) for name in sorted(names)]
-        return {
-            key: _mean([_average_precision(pair[place]) for pair in pairs])
-            for place, key in enumerate((PIXEL_AP, IMAGE_AP))
-        }
-
-    def _of(self, name: str) -> tuple[ScoreSummary, ScoreSummary]:
-        if name not in self._categories:
-            self._categories[name] = (ScoreSummary().to(self._device), ScoreSummary().to(self._device))
-        return self._categories[name]
+        """Both figures; NaN where no category has any."""
+        return {PIXEL_FIGURE: _mean(self._pixel), IMAGE_FIGURE: _mean(self._image)}
 
 
-def _average_precision(summary: ScoreSummary) -> float:
-    """The average precision; NaN without samples of both classes."""
-    if not is_shared() and not summary.update_count:
-        return float("nan")  # torchmetrics warns of a metric without updates
-    return curves.average_precision(summary.compute())
+def _mean(metrics: dict[str, AveragePrecision]) -> float:
+    """Mean over the categories of all processes."""
+    names = set(metrics)
+    if is_shared():
+        everybodys: list[list[str]] = [[] for _ in range(distributed.get_world_size())]
+        distributed.all_gather_object(everybodys, sorted(names))
+        names = {name for own in everybodys for name in own}
+    values = [float(metrics.get(name, AveragePrecision()).compute()) for name in sorted(names)]
+    return sum(values) / len(values) if values else float("nan")
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(torch.tensor(values or [float("nan")], dtype=torch.float64).nanmean())
-
-
-def validation_noise(seed: int, epoch: int, images: Sequence[str], width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Standard normal draws of a validation batch, for the context and for the normal and the abnormal state.
-
-    As published, draws of the context are each image's own, (n, samples, D), and those of the states are made anew for
-    each validation and shared by its images, (samples, D). They depend on the seed, the epoch and the images' names
-    alone, so a run that is resumed, or shared by processes, has the same.
+def validation_noise(seed: int, epoch: int, batch_index: int, images: int, width: int, device: torch.device) -> Noise:
+    """Draws of a validation: those for the states once for all its images, those for the context an image.
 
     Args:
         seed: The run's seed.
-        epoch: The epoch that is validated.
-        images: Name of each image.
-        width: Width of the draws (D).
+        epoch: The epoch.
+        batch_index: Index of the batch in the validation.
+        images: Images in the batch.
+        width: Width of the draws.
+        device: Where they are used.
     """
-    shape, words = (VALIDATION_SAMPLES, width), seed & 0xFFFFFFFF
-    context = [seeded_normal(f"validation.{epoch}.context.{image}", shape, words) for image in images]
-    normal, abnormal = (seeded_normal(f"validation.{epoch}.{state}", shape, words) for state in ("normal", "abnormal"))
-    return torch.stack(context), normal, abnormal
+    once = step_generator(seed ^ _STREAM, epoch, 0)
+    normal, abnormal = (torch.randn(SAMPLES, width, generator=once).to(device) for _ in range(2))
+    own = step_generator(seed ^ _STREAM, epoch, batch_index + 1)
+    return torch.randn(images, SAMPLES, width, generator=own).to(device), normal, abnormal

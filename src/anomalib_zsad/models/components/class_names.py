@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def resolve_names(class_names: Sequence[str] | str | None, images: int, default: str) -> list[str]:
-    """One name for each of ``images`` images, or a single one that serves all.
+    """One name for each of `images` images, or a single one that serves all.
 
     Args:
         class_names: Nothing, one name, or as many as images.
@@ -18,6 +18,5 @@ def resolve_names(class_names: Sequence[str] | str | None, images: int, default:
         return [default]
     names = [class_names] if isinstance(class_names, str) else list(class_names)
     if len(names) not in (1, images):
-        msg = f"{len(names)} class names were given for {images} images; give one name, or one an image."
-        raise ValueError(msg)
+        raise ValueError(f"{len(names)} class names were given for {images} images; give one name, or one an image")
     return names

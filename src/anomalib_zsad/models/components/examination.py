@@ -9,9 +9,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from anomalib_zsad.data.image_files import read_image
+
 
 @dataclass(frozen=True)
-class Finding:
+class Examination:
     """What a model says of one image of h x w pixels.
 
     Attributes:
@@ -20,7 +22,7 @@ class Finding:
         anomaly_map: Map (h, w) in [0, 1], on the image's own pixels.
         map_std: Its standard deviation over the sampled prompts, (h, w).
         image: The image (h, w, 3), 8 bit.
-        p_value: Conformal p-value of the score; ``None`` without a calibration.
+        p_value: Conformal p-value of the score; `None` without a calibration.
         flagged: Whether the p-value is at most the false-alarm rate; likewise.
     """
 
@@ -37,8 +39,8 @@ class Finding:
 
         Args:
             opacity: Of the colours where the map reaches the upper limit, in [0, 1].
-            limits: Map values shown clear and in full colour; ``None`` for 0.5, where normal and abnormal are equally
-                likely, and the map's maximum, but at least 0.6, so that an image without findings stays clear.
+            limits: Map values shown clear and in full colour; `None` for 0.5, where normal and abnormal are equally
+                likely, and the map's maximum, but at least 0.6, so that an image with nothing to see stays clear.
 
         Raises:
             ValueError: The upper limit is not above the lower one.
@@ -47,8 +49,7 @@ class Finding:
 
         low, high = limits or (0.5, max(0.6, float(self.anomaly_map.max())))
         if high <= low:
-            msg = f"limits are ({low}, {high}); the second must be above the first."
-            raise ValueError(msg)
+            raise ValueError(f"limits are ({low}, {high}); the second must be above the first")
         shown = np.clip((self.anomaly_map - low) / (high - low), 0, 1)
         colours = colormaps["inferno"](0.25 + 0.75 * shown)[..., :3] * 255
         weight = opacity * shown[..., None]
@@ -56,10 +57,8 @@ class Finding:
 
 
 @torch.no_grad()
-def examine_image(model: Any, pre_processor: nn.Module | None, path: Path, class_name: str | None) -> Finding:
-    """See :meth:`ZeroShotMixin.examine`."""
-    from anomalib_zsad.data.image_files import read_image
-
+def examine_image(model: Any, pre_processor: nn.Module | None, path: Path, class_name: str | None) -> Examination:
+    """See `ZeroShotMixin.examine`."""
     image = read_image(path)
     device = model.backbone.vision.projection.device
     batch = image[None].to(device)
@@ -70,7 +69,7 @@ def examine_image(model: Any, pre_processor: nn.Module | None, path: Path, class
     maps = torch.cat((prediction.anomaly_map, prediction.map_std)).float()
     maps = nn.functional.interpolate(maps, image.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)
     anomaly_map, map_std = maps.cpu().numpy()
-    return Finding(
+    return Examination(
         score=float(prediction.pred_score),
         score_std=float(prediction.score_std),
         anomaly_map=anomaly_map,

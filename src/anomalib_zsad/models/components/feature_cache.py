@@ -47,18 +47,16 @@ class KeptFeatures:
     file under that path, augmentation, or another pre-processing is an error and not a wrong answer. One object serves
     one run of one model.
 
-    Where the number of images is known, a limit that they would exceed is an error at the first of them, which states
-    what they need.
+    Once the limit is reached, images that have no place are encoded in each epoch; the losses are the same.
 
     Args:
-        storage: ``"memory"`` or ``"disk"``.
+        storage: `"memory"` or `"disk"`.
         limit: Most gigabytes (10^9 bytes) to keep.
-        folder: Existing folder for the file of ``"disk"``; ``None`` for the system's temporary folder.
-        expected: Number of images that will come, if known: it bounds what is set aside. Where it is not, images that
-            have no place any more are encoded each time.
+        folder: Existing folder for the file of `"disk"`; `None` for the system's temporary folder.
+        expected: Number of images that will come, if known: it bounds what is set aside.
 
     Raises:
-        ValueError: The storage is unknown, the limit is not above 0, or a folder was given for ``"memory"``.
+        ValueError: The storage is unknown, the limit is not above 0, or a folder was given for `"memory"`.
         NotADirectoryError: There is no such folder.
     """
 
@@ -82,7 +80,7 @@ class KeptFeatures:
     def features(
         self, paths: Sequence[str | None] | None, images: Tensor, encode: Callable[[Tensor], FeaturesT]
     ) -> FeaturesT:
-        """Features of a batch: those kept, and those of ``encode`` for the images seen for the first time.
+        """Features of a batch: those kept, and those of `encode` for the images seen for the first time.
 
         Args:
             paths: Path of each image.
@@ -90,8 +88,7 @@ class KeptFeatures:
             encode: Gives a named tuple of tensors (n, ...) for images.
 
         Raises:
-            ValueError: An image has no path, or is not what it was when its features were kept, or the features of all
-                expected images exceed the limit.
+            ValueError: An image has no path, or is not what it was when its features were kept.
         """
         names = _check_paths(paths, images)
         probes = _probe(images)
@@ -108,7 +105,7 @@ class KeptFeatures:
         return self._assemble(names, known, missing, computed, images.device)
 
     def close(self) -> None:
-        """Drop everything; the file of ``"disk"`` is deleted."""
+        """Drop everything; the file of `"disk"` is deleted."""
         self._rows, self._probes, self._mapped, self._layout = {}, {}, None, None
         if self._remove is not None:
             self._remove()
@@ -116,11 +113,10 @@ class KeptFeatures:
 
     def _check_unchanged(self, name: str, probe: Tensor) -> None:
         if (probe - self._probes[name]).abs().max() > _PROBE_TOLERANCE:
-            msg = (
+            raise ValueError(
                 f"'{name}' is not the image it was when its features were kept. Features can be kept only where each "
                 "epoch shows the same images: remove the augmentation, or set keep_features to null."
             )
-            raise ValueError(msg)
 
     def _keep(self, names: list[str], probes: Tensor, computed: tuple[Tensor, ...]) -> None:
         if self._layout is None:
@@ -151,31 +147,35 @@ class KeptFeatures:
         row_bytes = self._layout.length * dtype.itemsize
         self._capacity = int(self.limit * GIGABYTE // row_bytes)
         if self.expected is not None:
-            self._check_budget(row_bytes, self.expected)
+            self._warn_if_short(row_bytes, self.expected)
             self._capacity = min(self._capacity, self.expected)
         if self.storage == "disk" and self._capacity:
             self._mapped = self._map_file(self._layout, row_bytes * self._capacity)
 
-    def _check_budget(self, row_bytes: int, expected: int) -> None:
+    def _warn_if_short(self, row_bytes: int, expected: int) -> None:
         needed = expected * row_bytes / GIGABYTE
         where = "in memory" if self.storage == "memory" else f"in '{self.folder}'"
-        if expected > self._capacity:
-            remedy = ", set keep_features to disk, which needs no memory for it," if self.storage == "memory" else ""
-            raise ValueError(
-                f"the frozen features of {expected} images (views counted) need {needed:.3g} GB {where} "
-                f"({row_bytes / 1e6:.3g} MB each), and keep_features_limit is {self.limit:.3g} GB; raise the limit"
-                f"{remedy} or set keep_features to null"
-            )
-        logger.info("The frozen features of %d images are kept %s: %.2f GB.", expected, where, needed)
+        if expected <= self._capacity:
+            logger.info("The frozen features of %d images are kept %s: %.2f GB.", expected, where, needed)
+            return
+        logger.warning(
+            "The frozen features of %d images need %.2f GB, and keep_features_limit is %.2f GB: those of %d images are "
+            "kept %s, the others are computed in each epoch. Raise the limit%s to keep all.",
+            expected,
+            needed,
+            self.limit,
+            self._capacity,
+            where,
+            " (keep_features='disk' needs no memory for it)" if self.storage == "memory" else "",
+        )
 
     def _map_file(self, layout: _Layout, size: int) -> Tensor:
         free = shutil.disk_usage(self.folder).free
         if free < size:
-            msg = (
-                f"Keeping features needs {size / GIGABYTE:.2f} GB in '{self.folder}', which has {free / GIGABYTE:.2f} "
+            raise OSError(
+                f"keeping features needs {size / GIGABYTE:.2f} GB in '{self.folder}', which has {free / GIGABYTE:.2f} "
                 "GB free. Lower keep_features_limit, or set keep_features_folder to a folder on a larger disk."
             )
-            raise OSError(msg)
         descriptor, name = tempfile.mkstemp(prefix="anomalib_zsad_features_", dir=self.folder)
         self._remove = weakref.finalize(self, Path(name).unlink, missing_ok=True)
         try:
@@ -201,8 +201,7 @@ class KeptFeatures:
     ) -> FeaturesT:
         layout = self._layout
         if layout is None:
-            msg = "Features are assembled before any were kept."
-            raise RuntimeError(msg)
+            raise RuntimeError("features are assembled before any were kept")
         rows = torch.stack([self._rows[names[index]] for index in known]).to(device)
         parts = rows.split([shape.numel() for shape in layout.shapes], dim=1)
         kept = [
@@ -216,36 +215,30 @@ class KeptFeatures:
 
 
 def check_options(storage: str, limit: float, folder: str | Path | None) -> None:
-    """Check the options of :class:`KeptFeatures`, and raise what it raises."""
+    """Check the options of `KeptFeatures`, and raise what it raises."""
     if storage not in ("memory", "disk"):
-        msg = f"keep_features is '{storage}'; give 'memory', 'disk', or null for not keeping features."
-        raise ValueError(msg)
+        raise ValueError(f"keep_features is '{storage}'; give 'memory', 'disk', or null for not keeping features")
     if limit <= 0:
-        msg = f"keep_features_limit is {limit}; give gigabytes, above 0."
-        raise ValueError(msg)
+        raise ValueError(f"keep_features_limit is {limit}; give gigabytes, above 0")
     if folder is not None and storage == "memory":
-        msg = f"keep_features_folder is '{folder}', and keep_features 'memory'; a folder goes with 'disk' alone."
-        raise ValueError(msg)
+        raise ValueError(
+            f"keep_features_folder is '{folder}', and keep_features 'memory'; a folder goes with 'disk' alone"
+        )
     if folder is not None and not Path(folder).is_dir():
-        msg = f"keep_features_folder names '{folder}', which is not a folder."
-        raise NotADirectoryError(msg)
+        raise NotADirectoryError(f"keep_features_folder names '{folder}', which is not a folder")
 
 
 def refuse_augmentation(dataset: Any) -> None:
-    """Raise ``ValueError`` if a training dataset shows other images in each epoch, without end."""
+    """Raise `ValueError` if a training dataset shows other images in each epoch."""
     for part in _parts(dataset):
-        if getattr(part, "augmented_views", None):
-            continue
         random = _first_random(getattr(part, "augmentations", None))
         if getattr(part, "mosaic_probability", 0):
             random = "a mosaic"
         if random:
-            msg = (
+            raise ValueError(
                 f"keep_features is set, and the training data are augmented ({random}): features can be kept only "
-                "where each epoch shows the same images, or one of so many views. Set augmented_views of "
-                "AuxiliaryDataModule, remove the augmentation, or set keep_features to null."
+                "where each epoch shows the same images. Remove the augmentation, or set keep_features to null."
             )
-            raise ValueError(msg)
 
 
 def _parts(dataset: Any) -> list[Any]:
@@ -269,11 +262,10 @@ def _first_random(transform: Any) -> str:
 def _check_paths(paths: Sequence[str | None] | None, images: Tensor) -> list[str]:
     names = [name for name in paths or () if name]
     if len(names) != images.shape[0]:
-        msg = (
+        raise ValueError(
             f"{len(names)} of {images.shape[0]} training images have a path; features are kept by path. "
             "Use a dataset that gives image_path, or set keep_features to null."
         )
-        raise ValueError(msg)
     return names
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 
 class Share(NamedTuple):
-    """Which images of a step's global batch a process has: those at ``rank``, ``rank + world``, ``rank + 2 world``...
+    """Which images of a step's global batch a process has: those at `rank`, `rank + world`, `rank + 2 world`...
 
     Attributes:
         rank: The process.

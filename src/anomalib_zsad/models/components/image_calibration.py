@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from anomalib_zsad.calibration.calibration import Calibration
+from anomalib_zsad.calibration.decision_rule import DecisionRule, Judgement
 from anomalib_zsad.calibration.fingerprint import CalibrationMismatchError, image_fingerprint
 
 
@@ -19,15 +20,11 @@ class ImageCalibration:
 
     Attributes:
         calibration: The calibration.
-        rate: Share of normal images that may be flagged.
-        image_threshold: From this score on an image is flagged: exactly where its p-value is at most the rate.
-        mask_threshold: From this value on a pixel is marked: at most that share of normal images shows any.
+        rule: By which scores become decisions: a score is flagged exactly where its p-value is at most the rate.
     """
 
     calibration: Calibration
-    rate: float
-    image_threshold: float
-    mask_threshold: float
+    rule: DecisionRule
 
     @classmethod
     def load(cls, path: str | Path, rate: float) -> "ImageCalibration":
@@ -44,7 +41,17 @@ class ImageCalibration:
                 f"{path} is a calibration of {calibration.kind}, which `anomalib-zsad screen` uses; a model of images "
                 "needs one that `anomalib-zsad calibrate` made of images"
             )
-        return cls(calibration, rate, *(calibration.threshold(level, rate) for level in ("image", "mask")))
+        return cls(calibration, DecisionRule("images", calibration, rate))
+
+    @property
+    def image_threshold(self) -> float:
+        """From this score on an image is flagged."""
+        return self.calibration.threshold("image", self.rule.false_alarm_rate)
+
+    @property
+    def mask_threshold(self) -> float:
+        """From this value on a pixel is marked: at most the rate's share of normal images shows any."""
+        return self.rule.mask_threshold
 
     @property
     def class_name(self) -> str:
@@ -59,8 +66,8 @@ class ImageCalibration:
         """
         self.calibration.check(image_fingerprint(module, self.class_name))
 
-    def p_values(self, scores: Tensor, class_names: Sequence[str]) -> Tensor:
-        """Conformal p-values of image scores (n,).
+    def judge(self, scores: Tensor, class_names: Sequence[str]) -> list[Judgement]:
+        """Judge image scores (n,).
 
         Raises:
             CalibrationMismatchError: If an image shows something else than those calibrated on.
@@ -71,8 +78,12 @@ class ImageCalibration:
                 f"the calibration does not fit: class_name was {self.class_name!r} and is {other!r} now. Normal images "
                 "of one thing say nothing about another: calibrate on each by itself"
             )
-        values = self.calibration.p_values("image", scores.detach().float().cpu().numpy())
-        return torch.from_numpy(values).to(scores.device, torch.float32)
+        return self.rule.judge("image", scores.detach().float().cpu().numpy())
+
+    def p_values(self, scores: Tensor, class_names: Sequence[str]) -> Tensor:
+        """Conformal p-values of image scores (n,); see `judge`."""
+        values = [one.p_value for one in self.judge(scores, class_names)]
+        return torch.tensor(values, dtype=torch.float32, device=scores.device)
 
 
 def below(threshold: float) -> float:

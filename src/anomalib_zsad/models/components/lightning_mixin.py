@@ -1,6 +1,6 @@
 """What the Lightning modules of all zero-shot methods share.
 
-A mixin and not a base class: anomalib lists direct subclasses of ``AnomalibModule`` only.
+A mixin and not a base class: anomalib lists direct subclasses of `AnomalibModule` only.
 """
 
 import logging
@@ -19,11 +19,12 @@ from torch.utils.data import DataLoader
 
 from anomalib_zsad.backbone import FrozenCLIP
 from anomalib_zsad.data.items import ClassNamedBatch
+from anomalib_zsad.data.sample_set import SampleDataModule
 from anomalib_zsad.data.visualizer import CategoryVisualizer
 from anomalib_zsad.metrics.collection import streaming_metrics
 
 from .checkpoint import STAMP
-from .examination import Finding, examine_image
+from .examination import Examination, examine_image
 from .global_batch import Share, global_sum
 from .image_calibration import ImageCalibration
 from .post_processor import ZeroShotPostProcessor
@@ -39,13 +40,14 @@ DEFAULT_CLASS_NAME = "object"
 class ZeroShotMixin:
     """Steps, components, default data and checkpoints of a zero-shot model.
 
-    The class that mixes it in sets ``model`` (a torch model with ``backbone`` and ``layers``), ``class_name`` and
-    ``trained``, whether it was built from a checkpoint.
+    The class that mixes it in sets `model` (a torch model with `backbone` and `layers`), `class_name` and
+    `trained`, whether it was built from a checkpoint.
     """
 
     model: Any
     trainer: Any
     class_name: str | None
+    pretrained: str | None
     trained: bool
     run_seed: int
     calibration: ImageCalibration | None = None
@@ -79,10 +81,10 @@ class ZeroShotMixin:
         """Judge images by a calibration: labels, masks and p-values follow it in test, prediction and export.
 
         A model that was built from a checkpoint is compared with the calibration now, one whose weights are still to
-        come (``ckpt_path``) when it is used.
+        come (`ckpt_path`) when it is used.
 
         Args:
-            path: A calibration file; ``None`` for none.
+            path: A calibration file; `None` for none.
             rate: The false-alarm rate, between 0 and 1.
 
         Raises:
@@ -94,8 +96,7 @@ class ZeroShotMixin:
         if self.calibration is None:
             return
         if not isinstance(self._post_processor, ZeroShotPostProcessor):
-            msg = f"A calibration needs a ZeroShotPostProcessor, and the model has {self._post_processor!r}."
-            raise ValueError(msg)
+            raise ValueError(f"a calibration needs a ZeroShotPostProcessor, and the model has {self._post_processor!r}")
         if self.trained:
             self.apply_calibration()
 
@@ -207,11 +208,10 @@ class ZeroShotMixin:
         own = self.model.backbone.fingerprint
         self.run_seed, first = self.trainer.strategy.broadcast((torch.initial_seed(), own))
         if own != first:
-            msg = (
-                f"Process {self.trainer.global_rank} has a backbone with other weights ({own}) than process 0 "
+            raise ValueError(
+                f"process {self.trainer.global_rank} has a backbone with other weights ({own}) than process 0 "
                 f"({first}). Give all processes the same weights file."
             )
-            raise ValueError(msg)
 
     def labelled(self, batch: Batch, share: Share) -> TrainingBatch:
         """A training batch as the losses take it, with its class names, and without images that only fill it up."""
@@ -230,7 +230,7 @@ class ZeroShotMixin:
             )
 
     def log_losses(self, losses: dict[str, Tensor], images: int) -> Tensor:
-        """Log each loss of a batch of ``images`` images on all processes, and their sum, and return the sum."""
+        """Log each loss of a batch of `images` images on all processes, and their sum, and return the sum."""
         total = sum(losses.values(), start=next(iter(losses.values())).new_zeros(()))
         options: dict[str, Any] = {"batch_size": images, "on_step": False, "on_epoch": True, "sync_dist": True}
         for name, value in losses.items():
@@ -238,12 +238,12 @@ class ZeroShotMixin:
         self.log("train_loss", total.detach(), prog_bar=True, **options)  # type: ignore[attr-defined]
         return total
 
-    def examine(self, image: str | Path, class_name: str | None = None) -> Finding:
+    def examine(self, image: str | Path, class_name: str | None = None) -> Examination:
         """Look at one image file.
 
         Args:
             image: Path of an image.
-            class_name: What it shows; ``None`` for the model's own class name.
+            class_name: What it shows; `None` for the model's own class name.
 
         Returns:
             Score, map, their spread, and an overlay to look at.
@@ -253,13 +253,13 @@ class ZeroShotMixin:
             ValueError: It cannot be read as an image.
             CalibrationMismatchError: The calibration was made with another model, other settings, or another class.
         """
-        finding = examine_image(self.model, self.pre_processor, Path(image), class_name)  # type: ignore[attr-defined]
+        examined = examine_image(self.model, self.pre_processor, Path(image), class_name)  # type: ignore[attr-defined]
         if self.calibration is None:
-            return finding
+            return examined
         self.apply_calibration()
         name = class_name or self.class_name or DEFAULT_CLASS_NAME
-        p_value = float(self.calibration.p_values(torch.tensor([finding.score]), [name])[0])
-        return replace(finding, p_value=p_value, flagged=finding.score >= self.calibration.image_threshold)
+        judged = self.calibration.judge(torch.tensor([examined.score]), [name])[0]
+        return replace(examined, p_value=judged.p_value, flagged=judged.flagged)
 
     # Data used where a run brings none -----------------------------------------------------------------------------
 
@@ -276,8 +276,6 @@ class ZeroShotMixin:
         return self._sample().test_dataloader()
 
     def _sample(self) -> Any:
-        from anomalib_zsad.data.sample_set import SampleDataModule
-
         if not hasattr(self, "_sample_data"):
             logger.warning("No data was given: the bundled sample set is used, which is a demonstration.")
             self._sample_data = SampleDataModule()
@@ -297,13 +295,18 @@ class ZeroShotMixin:
         checkpoint[STAMP] = self.stamp()
 
     def stamp(self) -> dict[str, Any]:
-        """What is written on checkpoints: method, backbone, layers, image size, auxiliary data."""
+        """What is written on checkpoints: method, backbone, class name, layers, image size, auxiliary data."""
         backbone: FrozenCLIP = self.model.backbone
         attached = getattr(self, "_trainer", None)
         datamodule = getattr(attached, "datamodule", None) or getattr(self, "_sample_data", None)
         return {
             "method": type(self).__name__,
-            "backbone": {"name": backbone.config.name, "fingerprint": backbone.fingerprint},
+            "backbone": {
+                "name": backbone.config.name,
+                "pretrained": self.pretrained,
+                "fingerprint": backbone.fingerprint,
+            },
+            "class_name": self.class_name,
             "layers": list(self.model.layers),
             "image_size": backbone.image_size,
             "auxiliary": list(getattr(datamodule, "auxiliary_categories", ())),
@@ -312,7 +315,7 @@ class ZeroShotMixin:
 
 
 def _metrics() -> list[AnomalibMetric]:
-    """The streaming metrics under the names that anomalib's own have, such as ``image_AUROC``."""
+    """The streaming metrics under the names that anomalib's own have, such as `image_AUROC`."""
     metrics = streaming_metrics()
     for metric in metrics:
         metric.name = metric.name.replace("Streaming", "")

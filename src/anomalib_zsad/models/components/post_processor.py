@@ -46,7 +46,7 @@ class ZeroShotPostProcessor(PostProcessor):
 
     anomalib's default rescales and clamps scores with the minimum and maximum of validation data, which are other data
     here. The thresholds are those of the best F1 on validation data, where a run has some (held-out auxiliary
-    categories), else 0.5; or those of a calibration, see :meth:`use`.
+    categories), else 0.5; or those of a calibration, see `use`.
 
     Args:
         enable_thresholding: Whether labels and masks are given at all.
@@ -72,17 +72,16 @@ class ZeroShotPostProcessor(PostProcessor):
         self.calibrated: tuple[float, float] | None = None
 
     def use(self, calibrated: tuple[float, float] | None) -> None:
-        """Use the image and the pixel threshold of a calibration: what reaches them is abnormal; ``None`` for none.
+        """Use the image and the pixel threshold of a calibration: what reaches them is abnormal; `None` for none.
 
         Raises:
             ValueError: A sensitivity would shift them.
         """
         if calibrated is not None and (self.image_sensitivity, self.pixel_sensitivity) != (0.5, 0.5):
-            msg = (
-                f"The sensitivities are {self.image_sensitivity} and {self.pixel_sensitivity}, and would shift the "
-                "thresholds of the calibration; leave them at 0.5 and choose another false-alarm rate."
+            raise ValueError(
+                f"the sensitivities are {self.image_sensitivity} and {self.pixel_sensitivity}, and would shift the "
+                "thresholds of the calibration; leave them at 0.5 and choose another false-alarm rate"
             )
-            raise ValueError(msg)
         self.calibrated = calibrated
 
     @property

@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 class ZeroShotPrediction(NamedTuple):
-    """Answer for a batch of n images; the first four fields are those of anomalib's ``InferenceBatch``.
+    """Answer for a batch of n images; the first four fields are those of anomalib's `InferenceBatch`.
 
     Attributes:
         pred_score: Image scores (n,) in [0, 1].
-        pred_label: ``None``: a threshold is the post-processor's affair.
+        pred_label: `None`: a threshold is the post-processor's affair.
         anomaly_map: Smoothed maps (n, 1, side, side) in [0, 1].
-        pred_mask: ``None``, as ``pred_label``.
+        pred_mask: `None`, as `pred_label`.
         score_std: Standard deviation of the score over the sampled prompts, (n,).
         map_std: Standard deviation of the smoothed map over the sampled prompts, (n, 1, side, side).
     """
@@ -32,8 +32,8 @@ class Evidence(NamedTuple):
     Attributes:
         image_probability: Probability of the abnormal state from the image feature, (n,) in [0, 1].
         unsmoothed_map: Probability of the abnormal state for each pixel, (n, 1, side, side) in [0, 1].
-        sample_probabilities: ``image_probability`` of each sampled prompt, (n, samples).
-        sample_maps: ``unsmoothed_map`` of each sampled prompt, (n, samples, side, side).
+        sample_probabilities: `image_probability` of each sampled prompt, (n, samples).
+        sample_maps: `unsmoothed_map` of each sampled prompt, (n, samples, side, side).
     """
 
     image_probability: Tensor
@@ -43,7 +43,7 @@ class Evidence(NamedTuple):
 
 
 def top_mean(maps: Tensor, count: int) -> Tensor:
-    """Mean of the ``count`` highest pixels (of all, where there are fewer) of each map: (..., h, w) to (...)."""
+    """Mean of the `count` highest pixels (of all, where there are fewer) of each map: (..., h, w) to (...)."""
     pixels = maps.flatten(-2)
     return torch.topk(pixels, min(count, pixels.shape[-1]), dim=-1).values.mean(dim=-1)
 

@@ -9,7 +9,7 @@ from anomalib_zsad.backbone import kernels
 
 
 class GaussianSmoothing(nn.Module):
-    """Smooth square maps as ``scipy.ndimage.gaussian_filter`` does (truncated at 4 sigma, reflected at the edge).
+    """Smooth square maps as `scipy.ndimage.gaussian_filter` does (truncated at 4 sigma, reflected at the edge).
 
     The filter along one axis is linear, so it is a matrix, edges included; SciPy itself gives that matrix, and two
     matrix products smooth a map.
@@ -19,7 +19,7 @@ class GaussianSmoothing(nn.Module):
         sigma: Standard deviation of the Gaussian in pixels; 0 leaves maps as they are.
 
     Raises:
-        ValueError: ``sigma`` is negative.
+        ValueError: `sigma` is negative.
     """
 
     matrix: Tensor | None
@@ -27,8 +27,7 @@ class GaussianSmoothing(nn.Module):
     def __init__(self, side: int, sigma: float) -> None:
         super().__init__()
         if sigma < 0:
-            msg = f"blur_sigma is {sigma}; give the standard deviation in pixels, or 0 for no smoothing."
-            raise ValueError(msg)
+            raise ValueError(f"blur_sigma is {sigma}; give the standard deviation in pixels, or 0 for no smoothing")
         matrix = None
         if sigma > 0:
             matrix = torch.from_numpy(gaussian_filter1d(np.eye(side), sigma, axis=0).astype(np.float32))
@@ -45,15 +44,15 @@ class SmoothUpsampling(nn.Module):
     """Bring maps from the patch grid to the image's size by nearest neighbour, and smooth them there.
 
     Both steps are linear along each axis, so they are one matrix: two small matrix products take a map from the grid to
-    the smoothed image, and equal upsampling followed by ``scipy.ndimage.gaussian_filter``.
+    the smoothed image, and equal upsampling followed by `scipy.ndimage.gaussian_filter`.
 
     Args:
         grid: Patches along one side.
-        side: Side of the image in pixels, a multiple of ``grid``.
+        side: Side of the image in pixels, a multiple of `grid`.
         sigma: Standard deviation of the Gaussian in pixels; 0 for upsampling alone.
 
     Raises:
-        ValueError: ``sigma`` is negative.
+        ValueError: `sigma` is negative.
     """
 
     matrix: Tensor
@@ -61,8 +60,7 @@ class SmoothUpsampling(nn.Module):
     def __init__(self, grid: int, side: int, sigma: float) -> None:
         super().__init__()
         if sigma < 0:
-            msg = f"blur_sigma is {sigma}; give the standard deviation in pixels, or 0 for no smoothing."
-            raise ValueError(msg)
+            raise ValueError(f"blur_sigma is {sigma}; give the standard deviation in pixels, or 0 for no smoothing")
         matrix = np.eye(grid).repeat(side // grid, axis=0)
         if sigma > 0:
             matrix = gaussian_filter1d(matrix, sigma, axis=0)
@@ -74,6 +72,6 @@ class SmoothUpsampling(nn.Module):
 
 
 def _both_sides(maps: Tensor, matrix: Tensor) -> Tensor:
-    """``matrix @ maps @ matrix.T`` for maps (..., in, in)."""
+    """`matrix @ maps @ matrix.T` for maps (..., in, in)."""
     columns = kernels.linear(maps, matrix)
     return kernels.linear(columns.mT, matrix).mT

@@ -49,14 +49,16 @@ def training_batch(batch: Any, class_names: list[str]) -> TrainingBatch:
         ValueError: The images have no labels, or an abnormal image comes without a mask.
     """
     if batch.gt_label is None:
-        msg = f"{_first_path(batch)} has no label; training needs normal and abnormal images that are labelled."
-        raise ValueError(msg)
+        raise ValueError(
+            f"{_first_path(batch)} has no label; training needs normal and abnormal images that are labelled"
+        )
     masks = batch.gt_mask
     if masks is None:
         if bool(batch.gt_label.any()):
             first = int(batch.gt_label.int().argmax())
-            msg = f"{_first_path(batch, first)} is abnormal and has no mask; training needs one for each of these."
-            raise ValueError(msg)
+            raise ValueError(
+                f"{_first_path(batch, first)} is abnormal and has no mask; training needs one for each of these"
+            )
         masks = torch.zeros(batch.image.shape[0], *batch.image.shape[-2:], device=batch.image.device)
     return TrainingBatch(batch.image, batch.gt_label, masks, class_names)
 

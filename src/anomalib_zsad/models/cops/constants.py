@@ -7,14 +7,14 @@ from dataclasses import dataclass
 class Constants:
     """Constants of the method.
 
-    Published settings: trained on MVTec AD and tested on VisA, both neighbourhoods are 3, ``alpha`` 0.35, ``beta`` 1.0,
-    with ``reconstruction``; trained on VisA and tested on anything else, the defaults.
+    Published settings: trained on MVTec AD and tested on VisA, both neighbourhoods are 3, `alpha` 0.35, `beta` 1.0,
+    with `reconstruction`; trained on VisA and tested on anything else, the defaults.
 
     Attributes:
         neighbourhood: Patches along one side of the square that is averaged around each patch, at test time; odd.
         alpha: Share of the distance from the normal prototypes in the weight of a patch, in [0, 1].
         beta: Share of the image feature in the image score, in [0, 1]; the rest is the highest patch.
-        training_neighbourhood: ``neighbourhood`` while training.
+        training_neighbourhood: `neighbourhood` while training.
         reconstruction: Whether the reconstruction of image features counts in training.
 
     Raises:
@@ -31,10 +31,8 @@ class Constants:
         for name in ("neighbourhood", "training_neighbourhood"):
             value = getattr(self, name)
             if value < 1 or value % 2 == 0:
-                msg = f"{name} is {value}; give an odd number of patches, at least 1."
-                raise ValueError(msg)
+                raise ValueError(f"{name} is {value}; give an odd number of patches, at least 1")
         for name in ("alpha", "beta"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                msg = f"{name} is {value}; give a share from 0 to 1."
-                raise ValueError(msg)
+                raise ValueError(f"{name} is {value}; give a share from 0 to 1")

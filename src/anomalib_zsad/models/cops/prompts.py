@@ -9,7 +9,7 @@ from anomalib_zsad.backbone import FrozenCLIP, Prefix
 
 
 class StatePrompts(nn.Module):
-    """Learned vectors of the prompts ``[SOS] context, state + prototypes, class + decoded sample, "." [EOT]``.
+    """Learned vectors of the prompts `[SOS] context, state + prototypes, class + decoded sample, "." [EOT]`.
 
     Args:
         width: Width of the text tower (Dt).
@@ -20,7 +20,7 @@ class StatePrompts(nn.Module):
         deep_length: Tokens after SOS that are replaced.
 
     Raises:
-        ValueError: ``deep_length`` is more than ``context_length``.
+        ValueError: `deep_length` is more than `context_length`.
     """
 
     def __init__(
@@ -34,10 +34,9 @@ class StatePrompts(nn.Module):
     ) -> None:
         super().__init__()
         if deep_length > context_length:
-            msg = (
-                f"deep_length {deep_length} is more than context_length {context_length}; deep prompts replace context."
+            raise ValueError(
+                f"deep_length {deep_length} is more than context_length {context_length}; deep prompts replace context"
             )
-            raise ValueError(msg)
         self.lengths = (context_length, state_length, class_length)
         self.normal = nn.Parameter(torch.randn(sum(self.lengths), width) * 0.02)
         self.abnormal = nn.Parameter(torch.randn(sum(self.lengths), width) * 0.02)
@@ -60,7 +59,7 @@ class StatePrompts(nn.Module):
         return self._split()[2][:, None] + decoded[:, None, :, None]
 
     def deep_prompts(self) -> Tensor | None:
-        """Vectors (depth, length, Dt) for the tokens after SOS; ``None`` for a text tower of one block."""
+        """Vectors (depth, length, Dt) for the tokens after SOS; `None` for a text tower of one block."""
         return torch.stack(tuple(self.deep)) if len(self.deep) else None
 
     def _split(self) -> tuple[Tensor, ...]:
@@ -72,8 +71,8 @@ class ConstantPrefix:
 
     The keys and values are kept only where no gradient is asked for and nothing is being compiled or exported. They are
     read anew when a parameter was changed in place (an optimiser's step, a loaded state dict), replaced, moved, or
-    converted, or when autocasting changed. Writing through ``parameter.data`` is the one change that torch does not
-    count; call :meth:`forget` after it. Copies and pickles carry no kept values.
+    converted, or when autocasting changed. Writing through `parameter.data` is the one change that torch does not
+    count; call `forget` after it. Copies and pickles carry no kept values.
     """
 
     def __init__(self) -> None:
@@ -109,7 +108,7 @@ def _read_constant(prompts: StatePrompts, backbone: FrozenCLIP) -> Prefix:
 
 
 def _identity(tensors: Iterable[Tensor]) -> object | None:
-    """A value that changes when a tensor does; ``None`` where torch counts no versions (inference tensors)."""
+    """A value that changes when a tensor does; `None` where torch counts no versions (inference tensors)."""
     tensors = tuple(tensors)
     if any(tensor.is_inference() for tensor in tensors):
         return None

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_zsad.backbone.transformer import quick_gelu
+from anomalib_zsad.models.components.initialisation import PUBLISHED_SD
 
 
 class PrototypeExtractor(nn.Module):
@@ -22,11 +23,10 @@ class PrototypeExtractor(nn.Module):
         super().__init__()
         if num_heads < 1 or width % num_heads:
             near = max(heads for heads in range(1, max(num_heads, 1) + 1) if width % heads == 0)
-            msg = (
+            raise ValueError(
                 f"extractor_heads {num_heads} does not divide the backbone's embedding width {width}; "
-                f"give a divisor, for example {near}."
+                f"give a divisor, for example {near}"
             )
-            raise ValueError(msg)
         self.attention = nn.MultiheadAttention(width, num_heads, batch_first=True)
         self.ln_1 = nn.LayerNorm(width)
         self.ln_2 = nn.LayerNorm(width)
@@ -55,8 +55,8 @@ class StatePrototypes(nn.Module):
 
     def __init__(self, num_prototypes: int, width: int, num_heads: int = 12) -> None:
         super().__init__()
-        self.normal = nn.Parameter(torch.randn(num_prototypes, width) * 0.02)
-        self.abnormal = nn.Parameter(torch.randn(num_prototypes, width) * 0.02)
+        self.normal = nn.Parameter(torch.randn(num_prototypes, width) * PUBLISHED_SD)
+        self.abnormal = nn.Parameter(torch.randn(num_prototypes, width) * PUBLISHED_SD)
         self.extractor = PrototypeExtractor(width, num_heads)
 
     def forward(self, patches: Tensor) -> Tensor:
@@ -86,12 +86,12 @@ def distance_weights(distance: Tensor, alpha: float) -> Tensor:
     """Weight of each patch's probabilities: high where it is far from normal and near to abnormal.
 
     Args:
-        distance: Distances (n, 2, N) of :func:`distances`.
+        distance: Distances (n, 2, N) of `distances`.
         alpha: Share of the normal state's distance, in [0, 1].
 
     Returns:
-        ``alpha * minmax(d_normal) + (1 - alpha) * (1 - minmax(d_abnormal))``, (n, N) in [0, 1], with minimum and
-        maximum over each image's own patches. Where all patches of an image are equally far, its ``minmax`` is 0.
+        `alpha * minmax(d_normal) + (1 - alpha) * (1 - minmax(d_abnormal))`, (n, N) in [0, 1], with minimum and
+        maximum over each image's own patches. Where all patches of an image are equally far, its `minmax` is 0.
     """
     low, high = distance.amin(dim=-1, keepdim=True), distance.amax(dim=-1, keepdim=True)
     scaled = (distance - low) / (high - low).clamp(min=torch.finfo(distance.dtype).eps)

@@ -1,4 +1,4 @@
-"""Names of the published checkpoint (key ``prompt_learner``) and ours."""
+"""Names of the published checkpoint (key `prompt_learner`) and ours."""
 
 from collections.abc import Mapping
 
@@ -33,15 +33,14 @@ def published_name(name: str) -> str:
     for ours, theirs in _PREFIXES.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
-    msg = f"'{name}' is no parameter of CoPS."
-    raise KeyError(msg)
+    raise KeyError(f"'{name}' is no parameter of CoPS")
 
 
 def from_published(published: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a published state dict; singleton axes, which only that code needed, are dropped.
 
     Args:
-        published: The content of ``prompt_learner``.
+        published: The content of `prompt_learner`.
         ours: Parameters of the model to be loaded, by name.
 
     Returns:

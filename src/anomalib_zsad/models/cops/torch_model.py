@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from anomalib_zsad.backbone import FrozenCLIP, Prefix
 from anomalib_zsad.models.components.class_names import resolve_names
-from anomalib_zsad.models.components.initial_weights import start_linear_layers
+from anomalib_zsad.models.components.initialisation import init_linear_layers
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread
 from anomalib_zsad.models.components.smoothing import SmoothUpsampling
@@ -40,7 +40,7 @@ class ImageFeatures(NamedTuple):
 
 
 class PatchEvidence(NamedTuple):
-    """Probabilities on the patch grid; the first of the ``1 + samples`` entries is that of the averaged embeddings.
+    """Probabilities on the patch grid; the first of the `1 + samples` entries is that of the averaged embeddings.
 
     Attributes:
         image: Probability of the abnormal state from the image feature, (n, 1 + samples).
@@ -56,16 +56,16 @@ class CoPSModel(nn.Module):
 
     Args:
         backbone: Frozen CLIP, built with QuickGELU and bilinear positions, as the published weights need.
-        layers: The vision block after which the value-value path is read: the last one, which ``None`` means too.
+        layers: The vision block after which the value-value path is read: the last one, which `None` means too.
         num_samples: Class tokens sampled for each state.
         class_name: Accepted because every method takes one; CoPS's prompts hold no class name.
         blur_sigma: Standard deviation of the map's smoothing in pixels; 0 for none.
         constants: Constants that the user gave, by name; those not named are the checkpoint's, or the defaults of
-            :class:`~anomalib_zsad.models.cops.constants.Constants`.
+            `Constants`.
         context_length: Context vectors of a prompt.
         state_length: State vectors of a prompt, and prototypes of a state.
         class_length: Class vectors of a prompt.
-        deep_depth: Text blocks with deep prompts; ``None`` for 8, or all but the first in a shallower text tower.
+        deep_depth: Text blocks with deep prompts; `None` for 8, or all but the first in a shallower text tower.
         deep_length: Deep vectors of a block.
         extractor_heads: Attention heads of the prototype extractor.
 
@@ -102,7 +102,8 @@ class CoPSModel(nn.Module):
         self.prompts = StatePrompts(width, context_length, state_length, class_length, deep_depth, deep_length)
         self.prototypes = StatePrototypes(state_length, width, extractor_heads)
         self.vae = ClassVAE(width)
-        start_linear_layers(self)
+        init_linear_layers(self)
+        # `init_linear_layers` leaves the in-projection of the attention alone: it is no linear layer of its own.
         self.smoothing = SmoothUpsampling(backbone.grid, backbone.image_size, blur_sigma)
         self.register_buffer("noise", seeded_normal("cops.class", (num_samples, width)), persistent=False)
         self.constant_prefix = ConstantPrefix()
@@ -121,7 +122,7 @@ class CoPSModel(nn.Module):
         """Scores, maps and their spread over the sampled class tokens.
 
         The answer comes from text embeddings averaged over the samples, as published. Each sample's own embeddings, not
-        averaged, give a score and a map too; ``score_std`` and ``map_std`` are the standard deviations of these. The
+        averaged, give a score and a map too; `score_std` and `map_std` are the standard deviations of these. The
         samples come from the prior and are the same for every image, so the spread says how much the answer owes to the
         class tokens, not how likely the image is.
 
@@ -129,7 +130,7 @@ class CoPSModel(nn.Module):
             images: Normalised images (n, 3, side, side).
             class_names: One name, or one an image, as every method takes; CoPS's prompts hold no name, so the answer
                 does not depend on it.
-            noise: Standard normal draws (samples, D), decoded to class tokens; ``None`` for seeded ones.
+            noise: Standard normal draws (samples, D), decoded to class tokens; `None` for seeded ones.
 
         Raises:
             ValueError: Images, names or noise are not of the shape named above.
@@ -153,11 +154,11 @@ class CoPSModel(nn.Module):
     def evidence(
         self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Tensor | None = None
     ) -> Evidence:
-        """Image probabilities and unsmoothed weighted maps, see :meth:`forward` for the arguments.
+        """Image probabilities and unsmoothed weighted maps, see `forward` for the arguments.
 
-        ``image_probability`` and ``unsmoothed_map`` come from the averaged text embeddings, the fields of the samples
+        `image_probability` and `unsmoothed_map` come from the averaged text embeddings, the fields of the samples
         from each sample's own; so the former are not the means of the latter. The image score is
-        ``beta * image_probability + (1 - beta) * maximum of unsmoothed_map``.
+        `beta * image_probability + (1 - beta) * maximum of unsmoothed_map`.
         """
         resolve_names(class_names, images.shape[0], self.class_name)
         found = self.patch_evidence(self.encode(images), noise)
@@ -168,7 +169,7 @@ class CoPSModel(nn.Module):
     def encode(self, images: Tensor) -> ImageFeatures:
         """Frozen features of normalised images (n, 3, side, side).
 
-        Quirk kept for parity: ``ln_post`` is applied to the patches and not to the class token.
+        Quirk kept for parity: `ln_post` is applied to the patches and not to the class token.
         """
         vision = self.backbone.vision
         class_token, _, patches = self.backbone.encode_image(images, value_path=True)
@@ -220,8 +221,7 @@ class CoPSModel(nn.Module):
             return self.noise
         width = self.backbone.config.embed_dim
         if noise.ndim != 2 or noise.shape[1] != width or not len(noise):
-            msg = f"Noise of shape {tuple(noise.shape)} was given; (samples, {width}) is needed."
-            raise ValueError(msg)
+            raise ValueError(f"noise of shape {tuple(noise.shape)} was given; (samples, {width}) is needed")
         return noise.to(self.noise)
 
     def train(self, mode: bool = True) -> "CoPSModel":
@@ -229,7 +229,7 @@ class CoPSModel(nn.Module):
         self.constant_prefix.forget()
         return super().train(mode)
 
-    def _apply(self, fn, recurse: bool = True) -> "CoPSModel":  # noqa: ANN001 - torch's signature
+    def _apply(self, fn: Any, recurse: bool = True) -> "CoPSModel":
         """Forget what was read before a move or a conversion."""
         self.constant_prefix.forget()
         return super()._apply(fn, recurse)
@@ -244,23 +244,19 @@ def _check_arguments(backbone: FrozenCLIP, layers: tuple[int, ...], num_samples:
     config = backbone.config
     config.check_layers(layers)
     if layers != (config.vision.layers,):
-        msg = (
+        raise ValueError(
             f"layers {layers} was given; CoPS reads the value-value path after the last block, so for backbone "
-            f"'{config.name}' layers is ({config.vision.layers},)."
+            f"'{config.name}' layers is ({config.vision.layers},)"
         )
-        raise ValueError(msg)
     if num_samples < 1:
-        msg = f"num_samples is {num_samples}; at least one class token must be sampled."
-        raise ValueError(msg)
+        raise ValueError(f"num_samples is {num_samples}; at least one class token must be sampled")
     if not 0 <= deep_depth < config.text.layers:
-        msg = (
-            f"Deep prompts for {deep_depth} blocks do not fit backbone '{config.name}', whose text tower has "
-            f"{config.text.layers}: they replace tokens before the blocks after the first."
+        raise ValueError(
+            f"deep prompts for {deep_depth} blocks do not fit backbone '{config.name}', whose text tower has "
+            f"{config.text.layers}: they replace tokens before the blocks after the first"
         )
-        raise ValueError(msg)
     if config.embed_dim != config.text.width:
-        msg = (
-            f"Backbone '{config.name}' embeds text of width {config.text.width} into {config.embed_dim}; "
-            "CoPS is defined for equal widths."
+        raise ValueError(
+            f"backbone '{config.name}' embeds text of width {config.text.width} into {config.embed_dim}; "
+            "CoPS is defined for equal widths"
         )
-        raise ValueError(msg)

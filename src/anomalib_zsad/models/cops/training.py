@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anomalib_zsad.models.components.global_batch import global_mean, global_sum
+from anomalib_zsad.models.components.global_batch import global_mean
 from anomalib_zsad.models.components.training_batch import TrainingBatch
 
 from .loss import (
@@ -24,14 +24,8 @@ MAP_WEIGHT = 4.0
 
 
 def draw_training_noise(model: CoPSModel, images: int, generator: torch.Generator | None = None) -> Tensor:
-    """Fresh standard normal draws (n, D) for a batch of ``images`` images, on the model's device."""
+    """Fresh standard normal draws (n, D) for a batch of `images` images, on the model's device."""
     return torch.randn(images, model.backbone.config.embed_dim, generator=generator).to(model.noise.device)
-
-
-def has_abnormal_patch(model: CoPSModel, batch: TrainingBatch) -> bool:
-    """Whether a step's images, those of all processes together, show an abnormal pixel."""
-    share = abnormal_share(batch.masks, model.backbone.config.patch_size)[batch.counted]
-    return bool(global_sum((share > 0).sum()) > 0)
 
 
 def prompt_losses(
@@ -46,8 +40,8 @@ def prompt_losses(
         features: Frozen features of the batch's images, where they were kept; else they are computed.
 
     Returns:
-        ``class``, ``focal`` and ``dice`` (both with their weight of 4), ``gather``, ``scatter``, ``kl`` and
-        ``reconstruction`` (0 where the constants leave it out).
+        `class`, `focal` and `dice` (both with their weight of 4), `gather`, `scatter`, `kl` and
+        `reconstruction` (0 where the constants leave it out).
     """
     features = features or model.encode(batch.images)
     patches = model.local_average(features.patches, model.constants.training_neighbourhood)

@@ -25,8 +25,8 @@ function go(place, ring = null) {
   byId("slice").setAttribute("aria-valuetext", `slice ${row.slice}`);
   byId("corner-slice").textContent = `Slice ${row.slice} (${chosen.place + 1} of ${page.rows.length})`;
   stage.setAttribute("aria-label", `Slice ${row.slice}, ${row.decision}, score ${formatScore(row.score)}`);
-  for (const button of document.querySelectorAll("[data-finding]")) {
-    const here = page.findings[button.dataset.finding].slice === row.slice;
+  for (const button of document.querySelectorAll("[data-region]")) {
+    const here = page.regions[button.dataset.region].slice === row.slice;
     button.closest("tr").classList.toggle("here", here);
   }
   strip.select(chosen.place);
@@ -86,7 +86,7 @@ function onKey(event) {
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   const target = event.target;
   const viewer = target === stage || target.id === "strip" || target.id === "slice";
-  const elsewhere = target === document.body || target.matches?.("[data-finding], [data-row]");
+  const elsewhere = target === document.body || target.matches?.("[data-region], [data-row]");
   if (!viewer && !(elsewhere && inSight())) return;
   if (event.key === " " && target.tagName !== "BUTTON") setOverlay(chosen.overlay === "none" ? chosen.last : "none");
   else if (event.key in STEPS) go(chosen.place + STEPS[event.key]);
@@ -143,7 +143,7 @@ function listen() {
     chosen.outline = event.target.checked;
     draw();
   });
-  for (const button of document.querySelectorAll("[data-finding]")) button.addEventListener("click", () => goToFinding(page.findings[button.dataset.finding]));
+  for (const button of document.querySelectorAll("[data-region]")) button.addEventListener("click", () => goToRegion(page.regions[button.dataset.region]));
   for (const button of document.querySelectorAll("[data-row]")) button.addEventListener("click", () => {
     go(Number(button.dataset.row));
     stage.scrollIntoView({ block: "nearest" });
@@ -166,8 +166,8 @@ function fold(button, table) {
   });
 }
 
-function goToFinding(finding) {
-  go(page.rows.findIndex((row) => row.slice === finding.slice), finding.pixel);
+function goToRegion(region) {
+  go(page.rows.findIndex((row) => row.slice === region.slice), region.pixel);
   if (!inSight()) stage.scrollIntoView({ block: "start" });
 }
 

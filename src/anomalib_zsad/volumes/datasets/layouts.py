@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,9 +12,10 @@ import pydicom
 
 from anomalib_zsad.volumes.faults import SeriesRefusedError
 from anomalib_zsad.volumes.input_files import DiskFile
+from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
 from anomalib_zsad.volumes.reading.discovery import Candidate, discover, pseudonym
-from anomalib_zsad.volumes.reading.loading import ReadingOptions, plan_jobs
+from anomalib_zsad.volumes.reading.loading import plan_jobs
 
 Layout = Literal["auto", "nnunet", "decathlon", "folder", "dicom"]
 
@@ -231,8 +232,6 @@ def _with_patient(case: Case, pattern: str | None) -> Case:
     Raises:
         ValueError: If the expression is not found in the name.
     """
-    from dataclasses import replace
-
     if pattern is None:
         return case if case.patient else replace(case, patient=case.name)
     match = re.search(pattern, case.name)

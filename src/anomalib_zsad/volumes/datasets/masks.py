@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.geometry import Floats
+from anomalib_zsad.volumes.options import AffineChoice
 from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
-from anomalib_zsad.volumes.reading.nifti_reader import AffineChoice, read_nifti
+from anomalib_zsad.volumes.reading.nifti_reader import read_nifti
 from anomalib_zsad.volumes.volume import Volume
 
 

@@ -15,9 +15,10 @@ from anomalib_zsad.outputs.atomic import whole_folder, write_text
 from anomalib_zsad.volumes.datasets.layouts import Case
 from anomalib_zsad.volumes.datasets.masks import read_masks
 from anomalib_zsad.volumes.faults import SeriesRefusedError
+from anomalib_zsad.volumes.options import AffineChoice, Channels, Plane
 from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader
-from anomalib_zsad.volumes.reading.nifti_reader import AffineChoice, read_nifti
-from anomalib_zsad.volumes.slice_stack import Channels, Plane, SliceStack
+from anomalib_zsad.volumes.reading.nifti_reader import read_nifti
+from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.windowing import choose_window
 

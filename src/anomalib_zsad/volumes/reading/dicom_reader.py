@@ -8,7 +8,8 @@ import numpy as np
 from monai.data import ImageReader
 
 from anomalib_zsad.volumes.faults import Fault, refuse, warn
-from anomalib_zsad.volumes.input_files import FileSource, SizeBudget
+from anomalib_zsad.volumes.input_files import FileSource
+from anomalib_zsad.volumes.options import SizeBudget
 from anomalib_zsad.volumes.reading.dicom_headers import Frame
 from anomalib_zsad.volumes.reading.dicom_pixels import decode, is_hounsfield
 from anomalib_zsad.volumes.reading.discovery import Candidate, Discovery, discover

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from anomalib_zsad.outputs.file_hash import stream_sha256
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedError, refuse, skip
-from anomalib_zsad.volumes.input_files import DiskFile, FileSource, SizeBudget, ZipMember
+from anomalib_zsad.volumes.input_files import DiskFile, FileSource, ZipMember
+from anomalib_zsad.volumes.options import SizeBudget
 from anomalib_zsad.volumes.reading.dicom_headers import SeriesTag, read_series_tag
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")

@@ -9,8 +9,9 @@ from nibabel.orientations import aff2axcodes
 
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedError, skip
 from anomalib_zsad.volumes.geometry import voxel_sizes
+from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.discovery import Candidate, discover
-from anomalib_zsad.volumes.reading.loading import MASK_REASON, Job, ReadingOptions, is_mask, plan_jobs
+from anomalib_zsad.volumes.reading.loading import MASK_REASON, Job, is_mask, plan_jobs
 from anomalib_zsad.volumes.reading.series_plan import VolumePlan
 
 

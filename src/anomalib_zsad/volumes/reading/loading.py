@@ -1,19 +1,19 @@
 """Open whatever `discover` found as volumes, one at a time; and a MONAI transform that never falls back."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 
 from anomalib_zsad.volumes.faults import Finding
-from anomalib_zsad.volumes.input_files import SizeBudget
+from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader, read_volume
 from anomalib_zsad.volumes.reading.discovery import Candidate, pseudonym
-from anomalib_zsad.volumes.reading.nifti_reader import AffineChoice, NiftiVolumeReader, read_nifti
+from anomalib_zsad.volumes.reading.nifti_reader import NiftiVolumeReader, read_nifti
 from anomalib_zsad.volumes.reading.series_plan import VolumePlan, plan_series
 from anomalib_zsad.volumes.volume import Volume
 
@@ -22,25 +22,6 @@ if TYPE_CHECKING:
 
 
 MASK_REASON = "a mask (two values only), not an image to screen"
-
-
-@dataclass(frozen=True)
-class ReadingOptions:
-    """How to read.
-
-    Attributes:
-        mode: `volume`, or `2d` to take images that are no volume one by one instead of refusing them.
-        modality: CT or MR for files that do not say (NIfTI); `auto` leaves it unknown.
-        nifti_affine: Which transform to trust where qform and sform disagree; `None` refuses those files.
-        volume_index: Which volume of a NIfTI file with more than three axes to take; `None` refuses those files.
-        budget: Limits on what headers may claim.
-    """
-
-    mode: Literal["volume", "2d"] = "volume"
-    modality: Literal["auto", "CT", "MR"] = "auto"
-    nifti_affine: AffineChoice | None = None
-    volume_index: int | None = None
-    budget: SizeBudget = field(default_factory=SizeBudget)
 
 
 @dataclass(frozen=True)
@@ -91,6 +72,12 @@ def plan_jobs(candidate: Candidate, options: ReadingOptions) -> tuple[list[Job],
         return [Job(candidate.key, candidate)], []
     plan = plan_series(candidate, mode_2d=options.mode == "2d", budget=options.budget)
     return [Job(volume.key, candidate, volume) for volume in plan.volumes], plan.findings
+
+
+def images_of(volume: Volume) -> str:
+    """What screening knows the images of a DICOM volume by: `Job.images`."""
+    frames = [(source.sop_instance_uid, source.frame_number) for source in volume.slices if source is not None]
+    return pseudonym("images", *sorted(f"{uid}/{None if number is None else number - 1}" for uid, number in frames))
 
 
 class LoadVolume(Transform):

@@ -4,7 +4,7 @@ import gzip
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 from isal import igzip
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, refuse, warn
 from anomalib_zsad.volumes.geometry import Floats, is_sheared, voxel_sizes
-from anomalib_zsad.volumes.input_files import DiskFile, FileSource, SizeBudget
+from anomalib_zsad.volumes.input_files import DiskFile, FileSource
+from anomalib_zsad.volumes.options import AffineChoice, SizeBudget
 from anomalib_zsad.volumes.volume import SliceSource, Units, Volume, monai_data
-
-AffineChoice = Literal["sform", "qform"]
 
 _BLOCK = 1 << 20
 # Bytes after the voxels that are read (to check the checksum) before the file counts as a bomb.

@@ -7,7 +7,8 @@ import numpy as np
 
 from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, refuse, skip, warn
 from anomalib_zsad.volumes.geometry import StackGeometry, affine_from_dicom, stack_geometry
-from anomalib_zsad.volumes.input_files import FileSource, SizeBudget
+from anomalib_zsad.volumes.input_files import FileSource
+from anomalib_zsad.volumes.options import SizeBudget
 from anomalib_zsad.volumes.reading.dicom_files import has_foreign_preamble
 from anomalib_zsad.volumes.reading.dicom_headers import Frame, read_frames
 from anomalib_zsad.volumes.reading.dicom_pixels import check_transfer_syntax, decode, is_hounsfield

@@ -1,0 +1,124 @@
+"""Options that choose a model, of equal names and meaning in every command that scores."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from anomalib_zsad.cli.failures import say
+from anomalib_zsad.outputs.exit_codes import ExitCode
+
+_PREFIX = "--model."
+# Arguments of the models that are options of the commands.
+_OWN = {
+    "checkpoint": "--checkpoint here",
+    "class_name": "--class-name here",
+    "calibration": "--calibration, in commands that judge scores",
+    "false_alarm_rate": "--false-alarm-rate, in commands that judge scores",
+}
+DEFAULT_METHOD = "BayesPFL"
+"""The method of an untrained model that was not named."""
+
+
+def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add them in a group of their own.
+
+    Args:
+        parser: Where to.
+        several: Whether several checkpoints can be given.
+    """
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        nargs="+" if several else None,
+        default=[] if several else None,
+        help="the trained model, or a published file; it knows its method, backbone, image size and class name"
+        + ("; several are averaged over" if several else ""),
+    )
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        help="BayesPFL, CoPS, another method's name, or a class path "
+        f"(default: the checkpoint's; {DEFAULT_METHOD} without one)",
+    )
+    group.add_argument("--class-name", help="what is shown, for the prompts, such as brain (default: the checkpoint's)")
+    group.add_argument(
+        "--allow-untrained",
+        action="store_true",
+        help="run without --checkpoint, to try the command: scores mean nothing",
+    )
+    group.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu, cuda, cuda:1, ...")
+    group.add_argument(
+        "--model.KEY",
+        metavar="VALUE",
+        dest="shown_only",
+        help="a further argument of the model, as in anomalib's own commands, such as --model.num_samples 5",
+    )
+
+
+def take_model_arguments(given: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Take `--model.KEY VALUE` and `--model.KEY=VALUE` out of a command line.
+
+    Returns:
+        What is left, and the model's arguments; values are JSON where they can be, else text.
+
+    Raises:
+        SystemExit: If a value is missing, or the argument is an option of its own.
+    """
+    left: list[str] = []
+    arguments: dict[str, Any] = {}
+    words = iter(given)
+    for word in words:
+        if not word.startswith(_PREFIX):
+            left.append(word)
+            continue
+        key, equals, value = word.removeprefix(_PREFIX).partition("=")
+        text = value if equals else next(words, "--")
+        if not key.isidentifier() or (not equals and text.startswith("--")):
+            _usage(f"{_PREFIX}{key} needs a value, as in {_PREFIX}num_samples 5")
+        if key in _OWN:
+            _usage(f"{_PREFIX}{key} is {_OWN[key]}")
+        arguments[key] = _parsed(text)
+    return left, arguments
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _usage(message: str) -> None:
+    say(f"error: {message}")
+    raise SystemExit(ExitCode.USAGE)
+
+
+def check_trained(args: argparse.Namespace) -> None:
+    """Refuse an untrained model that was not asked for, warn of one that was; refuse an empty class name.
+
+    Raises:
+        ValueError: If there is no checkpoint, and no word that this is meant.
+    """
+    if args.class_name is not None and not args.class_name.strip():
+        raise ValueError("--class-name is empty; say what is shown, such as brain, or leave it out")
+    if args.checkpoint:
+        return
+    if not args.allow_untrained:
+        raise ValueError("no --checkpoint was given; an untrained model's scores mean nothing (--allow-untrained)")
+    say("warning: the model is untrained; its scores mean nothing")
+
+
+def say_loading(args: argparse.Namespace) -> None:
+    """Tell at once that the model is being loaded, before anything heavy is imported."""
+    given = args.checkpoint if isinstance(args.checkpoint, list) else [args.checkpoint]
+    names = [path.name for path in given if path is not None]
+    say(f"loading model {', '.join(names) or args.model or DEFAULT_METHOD} ...")
+
+
+def method_of(args: argparse.Namespace) -> str | None:
+    """The method that was named; that of an untrained model, which no checkpoint tells."""
+    return args.model or (None if args.checkpoint else DEFAULT_METHOD)

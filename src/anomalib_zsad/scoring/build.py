@@ -1,0 +1,122 @@
+"""How a model is built for scoring: the one way for every command."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anomalib_zsad.models.methods import find_method, method_of
+from anomalib_zsad.outputs.file_hash import file_sha256
+from anomalib_zsad.scoring.device import resolve_device
+from anomalib_zsad.scoring.model_scorer import ModelScorer, device_name
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A model, ready to score.
+
+    Attributes:
+        module: The Lightning module, in evaluation mode on its device.
+        device: Where it is.
+        checkpoint: Its checkpoint; `None` for an untrained model, whose scores mean nothing.
+        facts: What a report says of how it was built: hash of the checkpoint, further arguments.
+    """
+
+    module: Any
+    device: torch.device
+    checkpoint: Path | None
+    facts: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return type(self.module).__name__
+
+
+def build_model(
+    checkpoint: Path | None, method: str | None = None, arguments: Mapping[str, Any] | None = None, device: str = "auto"
+) -> BuiltModel:
+    """Build a model.
+
+    Args:
+        checkpoint: Its checkpoint, which knows its method, backbone, image size and class name; `None` for an untrained
+            model.
+        method: Name or class path of the method; needed only without a checkpoint.
+        arguments: Further arguments of the method's class, such as `num_samples`.
+        device: See `resolve_device`.
+
+    Raises:
+        ValueError: If there is no such method, device, or argument, an argument contradicts the checkpoint, or neither
+            checkpoint nor method is given.
+        FileNotFoundError: If checkpoint or backbone weights are missing.
+    """
+    place = resolve_device(device)
+    if checkpoint is not None and not checkpoint.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
+    if method is None and checkpoint is None:
+        raise ValueError("neither a checkpoint nor a method is given; a checkpoint says which method it is of")
+    cls = find_method(method) if method is not None else method_of(checkpoint)  # type: ignore[arg-type]
+    given = dict(arguments or {})
+    if checkpoint is not None:
+        given["checkpoint"] = str(checkpoint)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # an untrained model has random weights: a resumed run must have the same
+            module = cls(**given)
+    except TypeError as error:
+        raise ValueError(
+            f"{cls.__name__} cannot be built with {', '.join(given) or 'no arguments'}: {error}"
+        ) from error
+    facts = {
+        "checkpoint_sha256": None if checkpoint is None else file_sha256(checkpoint),
+        "arguments": _without_folders(arguments or {}),
+    }
+    return BuiltModel(module.eval().to(place), place, checkpoint, facts)
+
+
+def build_scorer(
+    checkpoint: Path | None,
+    method: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    class_name: str | None = None,
+) -> ModelScorer:
+    """Build a model and make it a scorer of images and slices of one class.
+
+    Args:
+        checkpoint: See `build_model`.
+        method: See `build_model`.
+        arguments: See `build_model`.
+        device: See `build_model`.
+        class_name: What is to be scored, for the prompts; `None` for the model's own.
+
+    Raises:
+        ValueError: As `build_model`, or if the model cannot score at all.
+        FileNotFoundError: As `build_model`.
+    """
+    built = build_model(checkpoint, method, arguments, device)
+    scorer = ModelScorer(built.module, str(built.device), class_name, built.facts)
+    _try_out(scorer)
+    return scorer
+
+
+def _try_out(scorer: ModelScorer) -> None:
+    """Score one empty image: what fails for every slice is told before the run and not once for each series.
+
+    Raises:
+        ValueError: If the model cannot score at all, such as with a class name that is too long.
+    """
+    try:
+        scorer(torch.zeros(1, 3, 16, 16))
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"the model cannot score on {device_name(scorer.device)}: {error}") from error
+
+
+def _without_folders(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments for the report: of a path the file's name alone, as folders may name people."""
+    return {
+        name: Path(value).name if isinstance(value, str) and Path(value).exists() else value
+        for name, value in arguments.items()
+    }
