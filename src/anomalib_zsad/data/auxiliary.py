@@ -80,6 +80,8 @@ class AuxiliaryDataModule(AnomalibDataModule):
             `BayesPFLAugmentation`; by default none.
         mosaic_probability: Probability with which a training image is replaced by a 2 x 2 mosaic of anomalous images
             of its category (published for Bayes-PFL on MVTec AD: 0.4).
+        augmented_views: Number of augmented views of each image: epochs go through the same views in turn, so that a
+            model can keep their frozen features (`keep_features`). By default each epoch draws new ones, as published.
         seed: Seed of shuffling, augmentation and held-out images. Together with the epoch it decides them: the number
             of workers, or a run that was interrupted and resumed, makes no difference.
 
@@ -109,6 +111,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
         num_workers: int = 0,
         train_augmentations: Transform | None = None,
         mosaic_probability: float = 0.0,
+        augmented_views: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -135,6 +138,8 @@ class AuxiliaryDataModule(AnomalibDataModule):
         self.validation_set = self._published_set(validation_set) if validation == "published" else None
         self.target = _as_datamodule(target)
         self.mosaic_probability = mosaic_probability
+        _check_views(augmented_views, is_augmented=train_augmentations is not None or mosaic_probability > 0)
+        self.augmented_views = augmented_views
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -190,6 +195,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
             train_data, val_data = _hold_out_images(train_data, self.seed)
         _check_supervision(train_data)
         train_data.mosaic_probability = self.mosaic_probability
+        train_data.augmented_views = self.augmented_views
         self.train_data = train_data
         if val_data is not None:
             self.val_data = val_data
@@ -314,7 +320,9 @@ class AuxiliaryDataModule(AnomalibDataModule):
         epoch = None if self.trainer is None else self._current_epoch
         return DataLoader(
             dataset=self.train_data,
-            sampler=SeededSampler(len(self.train_data), self.seed or 0, epoch, **self._processes()),
+            sampler=SeededSampler(
+                len(self.train_data), self.seed or 0, epoch, views=self.augmented_views, **self._processes()
+            ),
             batch_size=self.train_batch_size,
             num_workers=self.num_workers,
             collate_fn=self.external_collate_fn or self.train_data.collate_fn,
@@ -345,6 +353,19 @@ def _check_supervision(data: ClassNamedDataset) -> None:
         )
     if not data.has_normal:
         logger.warning("The auxiliary categories have no normal images: image scores learn from anomalous ones alone.")
+
+
+def _check_views(views: int | None, is_augmented: bool) -> None:
+    """Raise if there cannot be so many augmented views."""
+    if views is None:
+        return
+    if views < 1:
+        raise ValueError(f"augmented_views is {views}; give the number of views of each image, at least 1")
+    if not is_augmented:
+        raise ValueError(
+            f"augmented_views is {views}, and the training images are not augmented, so there are no views; give "
+            "train_augmentations, or leave augmented_views out"
+        )
 
 
 def _as_datamodule(target: Any) -> AnomalibDataModule | None:

@@ -47,9 +47,15 @@ class ClassNamedDataset(AnomalibDataset):
         mosaic_probability: Probability with which an item is replaced by a 2 x 2 mosaic of anomalous images of its
             class, drawn from this dataset. Only for training.
 
+    Attributes:
+        augmented_views: Number of different views of each image that a training run shows, where its sampler repeats
+            them; None where each epoch shows new ones.
+
     Raises:
         ValueError: If `mosaic_probability` is not in [0, 1].
     """
+
+    augmented_views: int | None = None
 
     def __init__(
         self,

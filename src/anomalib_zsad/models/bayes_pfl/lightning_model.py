@@ -22,6 +22,7 @@ from anomalib_zsad.models.components.checkpoint import (
     settle_shape,
 )
 from anomalib_zsad.models.components.global_batch import is_shared, share_of_step
+from anomalib_zsad.models.components.kept_training import KeepsFeatures
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.proportion import count_at, length_at
 from anomalib_zsad.models.components.training_noise import step_generator
@@ -29,7 +30,7 @@ from anomalib_zsad.models.components.training_noise import step_generator
 from .published import PUBLISHED_KEY, from_published, infer_arguments, infer_stage
 from .stages import TwoStageTraining
 from .torch_model import BayesPFLModel
-from .training import draw_training_noise, image_head_losses, prompt_losses
+from .training import draw_training_noise, image_head_losses, kept_tokens, prompt_losses
 from .validation import StageFigures, validation_noise
 
 # Published constants of the map, in pixels at 518 x 518.
@@ -41,7 +42,7 @@ IMAGE_HEAD = ("class_mapping.", "image_mapping.", "fusion.")
 STAGE_2_ONLY = ("image_mapping.", "fusion.")
 
 
-class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
+class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     """Zero-shot anomaly detection with prompts drawn from learned distributions.
 
     Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without `checkpoint` it
@@ -72,6 +73,12 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             next one does (see `TwoStageTraining`).
         stage_1_epochs: End the first training stage after so many epochs at the latest; `None` for no limit, as
             published: then a run whose pixel AP keeps rising never trains the image head.
+        keep_features: Keep each training image's frozen tokens between epochs, `"memory"` or `"disk"` (a memory-mapped
+            file that goes with the run); `None` for computing them in each. Needs training data without augmentation,
+            or with a number of `augmented_views`. With four layers of ViT-L-14-336 at 518 px an image, or a view of it,
+            takes 22.4 MB in float32.
+        keep_features_limit: Most gigabytes to keep; it is an error if the training images need more.
+        keep_features_folder: Existing folder for the file of `"disk"`; `None` for the system's temporary folder.
         calibration: A file that `anomalib-zsad calibrate` made of normal images with this model: labels, masks and
             p-values then follow it.
         false_alarm_rate: With a calibration, the share of normal images that may be flagged.
@@ -112,6 +119,9 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         schedule_epochs: int = 30,
         patience: int = 3,
         stage_1_epochs: int | None = None,
+        keep_features: Literal["memory", "disk"] | None = None,
+        keep_features_limit: float = 8.0,
+        keep_features_folder: str | None = None,
         calibration: str | None = None,
         false_alarm_rate: float = 0.05,
         pre_processor: nn.Module | bool = True,
@@ -119,6 +129,7 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         evaluator: Evaluator | bool = True,
         visualizer: Visualizer | bool = True,
     ) -> None:
+        self.keep(keep_features, keep_features_limit, keep_features_folder)
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
         base = settle(saved, backbone, pretrained, image_size, layers, class_name)
         frozen = FrozenCLIP(
@@ -176,7 +187,9 @@ class BayesPFL(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         draw = draw_training_noise(self.model, share.total, generator)
         context, normal, abnormal = draw.noise
         draw = draw._replace(noise=(share.rows(context), normal, abnormal))
-        total = self.log_losses(losses(self.model, labelled, draw), share.total)
+        kept = self.features_of(batch, labelled.images, lambda images: kept_tokens(self.model, images))
+        tokens = None if kept is None else kept.tokens()
+        total = self.log_losses(losses(self.model, labelled, draw, tokens), share.total)
         if is_shared():
             # DDP waits for a gradient of every parameter, so those that have none get one of zero.
             total = total + 0 * torch.stack([parameter.sum() for parameter in self._resting_parameters()]).sum()

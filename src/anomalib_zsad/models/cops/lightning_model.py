@@ -21,8 +21,8 @@ from anomalib_zsad.models.components.checkpoint import (
     settle,
     settle_shape,
 )
-from anomalib_zsad.models.components.feature_cache import KeptFeatures, check_options, refuse_augmentation
 from anomalib_zsad.models.components.global_batch import global_sum, share_of_step
+from anomalib_zsad.models.components.kept_training import KeepsFeatures
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.proportion import length_at
 from anomalib_zsad.models.components.training_batch import TrainingBatch
@@ -30,7 +30,7 @@ from anomalib_zsad.models.components.training_noise import step_generator
 
 from .loss import abnormal_share
 from .published import PUBLISHED_KEY, from_published, infer_arguments, unknown_names
-from .torch_model import CoPSModel, ImageFeatures
+from .torch_model import CoPSModel
 from .training import draw_training_noise, prompt_losses
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ SHAPE: dict[str, int | None] = {
 LIGHTNING_DEFAULT_EPOCHS = 1000
 
 
-class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
+class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     """Zero-shot anomaly detection with prompts that are conditioned on the image.
 
     Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without `checkpoint` it
@@ -92,8 +92,8 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         epochs: Epochs of a run whose trainer has no `max_epochs` (published: 10 on VisA, 5 on MVTec AD).
         keep_features: Keep each training image's frozen features between epochs, `"memory"` or `"disk"` (a
             memory-mapped file that goes with the run); `None` for computing them in each. Needs training data without
-            augmentation.
-        keep_features_limit: Most gigabytes to keep; images beyond that are computed in each epoch.
+            augmentation, or with a number of `augmented_views`.
+        keep_features_limit: Most gigabytes to keep; it is an error if the training images need more.
         keep_features_folder: Existing folder for the file of `"disk"`; `None` for the system's temporary folder.
         calibration: A file that `anomalib-zsad calibrate` made of normal images with this model: labels, masks and
             p-values then follow it.
@@ -150,8 +150,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     ) -> None:
         if epochs < 1:
             raise ValueError(f"epochs is {epochs}; give the number of epochs, at least 1")
-        if keep_features is not None:
-            check_options(keep_features, keep_features_limit, keep_features_folder)
+        self.keep(keep_features, keep_features_limit, keep_features_folder)
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
         base = settle(saved, backbone, pretrained, image_size, layers, class_name)
         frozen = FrozenCLIP(
@@ -165,9 +164,6 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         )
         self.class_name, self.trained, self.learning_rate = base.class_name, saved is not None, learning_rate
         self.epochs = epochs
-        self.keep_features, self.keep_features_limit = keep_features, keep_features_limit
-        self.keep_features_folder = keep_features_folder
-        self._kept: KeptFeatures | None = None
         self._without_gradient: list[nn.Parameter] = []
         constants = {
             "neighbourhood": neighbourhood,
@@ -228,31 +224,12 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             logger.info("The trainer's max_epochs is not set: training ends after %d epochs.", self.epochs)
             self.trainer.fit_loop.max_epochs = self.epochs
 
-    def on_train_start(self) -> None:
-        """Make place for the features to be kept, or say why they cannot be."""
-        if self.keep_features is None:
-            return
-        dataset = self.trainer.train_dataloader.dataset
-        refuse_augmentation(dataset)
-        self._kept = KeptFeatures(
-            self.keep_features, self.keep_features_limit, self.keep_features_folder, expected=len(dataset)
-        )
-
-    def on_train_end(self) -> None:
-        """Let the kept features go."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
-
     def training_step(self, batch: Any, batch_idx: int, *args: Any, **kwargs: Any) -> Tensor:
         """Losses of a labelled batch."""
         del args, kwargs
         share = share_of_step(self.trainer, batch_idx, len(batch.image))
         labelled = self.labelled(batch, share)
-        features: ImageFeatures | None = None
-        if self._kept is not None:
-            paths = None if batch.image_path is None else batch.image_path[: len(labelled.images)]
-            features = self._kept.features(paths, labelled.images, self.model.encode)
+        features = self.features_of(batch, labelled.images, self.model.encode)
         generator = step_generator(self.run_seed, self.current_epoch, batch_idx)
         noise = share.rows(draw_training_noise(self.model, share.total, generator))
         total = self.log_losses(prompt_losses(self.model, labelled, noise, features), share.total)
