@@ -91,7 +91,10 @@ def read_segmentation(path: Path, volume: Volume, labels: Sequence[int] | None =
         slots = {
             source.sop_instance_uid: slot
             for slot, source in enumerate(volume.slices)
-            if source is not None and source.frame_number is None and source.sop_instance_uid in referred
+            if source is not None
+            and source.frame_number is None
+            and source.tile is None
+            and source.sop_instance_uid in referred
         }
         if not slots:
             raise ValueError(f"the segmentation {path.name} refers to no single-frame instance of this series")

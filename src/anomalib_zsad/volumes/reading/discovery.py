@@ -12,7 +12,7 @@ from anomalib_zsad.outputs.file_hash import stream_sha256
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedError, refuse, skip
 from anomalib_zsad.volumes.input_files import DiskFile, FileSource, ZipMember
 from anomalib_zsad.volumes.options import SizeBudget
-from anomalib_zsad.volumes.reading.dicom_headers import SeriesTag, read_series_tag
+from anomalib_zsad.volumes.reading.series_tags import SeriesTag, read_series_tag
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
@@ -66,7 +66,8 @@ def discover(location: str | Path, budget: SizeBudget | None = None) -> Discover
     if not root.exists():
         raise FileNotFoundError(f"there is nothing at the input path: {root}")
     found = Discovery()
-    files = list(_walk(root.resolve(), budget or SizeBudget(), found))
+    budget = budget or SizeBudget()
+    files = list(_walk(root.resolve(), budget, found))
     series: dict[tuple[str, ...], list[tuple[FileSource, SeriesTag]]] = {}
     taken: set[str] = set()
     others = 0
@@ -76,7 +77,7 @@ def discover(location: str | Path, budget: SizeBudget | None = None) -> Discover
                 key = _unused(pseudonym("series", content_hash(file)), taken)
                 found.candidates.append(Candidate(key, "nifti", (file,)))
                 continue
-            tag = read_series_tag(file)
+            tag = read_series_tag(file, budget)
         except (SeriesRefusedError, OSError) as error:
             found.findings.append(_as_finding(error, file))
             continue

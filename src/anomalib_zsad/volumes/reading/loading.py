@@ -70,7 +70,7 @@ def plan_jobs(candidate: Candidate, options: ReadingOptions) -> tuple[list[Job],
     """
     if candidate.kind == "nifti":
         return [Job(candidate.key, candidate)], []
-    plan = plan_series(candidate, mode_2d=options.mode == "2d", budget=options.budget)
+    plan = plan_series(candidate, options)
     return [Job(volume.key, candidate, volume) for volume in plan.volumes], plan.findings
 
 
