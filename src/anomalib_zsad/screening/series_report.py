@@ -107,8 +107,8 @@ def _geometry(volume: Volume) -> GeometryReport:
     return GeometryReport(
         shape=list(volume.shape),
         known=volume.geometry_known,
-        spacing_mm=list(volume.spacing) if volume.spacing else None,
-        affine_ras_mm=volume.affine.tolist() if volume.geometry_known else None,
+        spacing_mm=list(volume.spacing) if volume.spacing and volume.regular else None,
+        affine_ras_mm=volume.affine.tolist() if volume.geometry_known and volume.regular else None,
         evenly_spaced=volume.regular,
         slice_axis=volume.native_axis,
     )
@@ -120,7 +120,10 @@ def _crop(stack: SliceStack) -> dict[str, list[int]]:
 
 
 def _privacy(files: Sequence[str]) -> str:
-    others = "The files carry UIDs but no names, IDs or dates. Text burned into pictures is not removed."
+    others = (
+        "The files carry no names, patient IDs or dates of their own, but UIDs, in which scanners may write their "
+        "serial number and the date of the study. Text burned into pictures is not removed."
+    )
     if SEGMENTATION not in files:
         return others
     return (

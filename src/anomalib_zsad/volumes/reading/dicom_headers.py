@@ -37,6 +37,7 @@ from anomalib_zsad.volumes.reading.tiled_slices import Tile, find_mosaic
 
 Triple = tuple[float, float, float]
 
+
 @dataclass(frozen=True)
 class Frame:
     """One image plane of a series, from its header.
