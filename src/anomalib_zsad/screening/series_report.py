@@ -72,7 +72,7 @@ def series_report(
         geometry=_geometry(volume),
         plane=PlaneReport(options.plane, stack.plane, stack.axis),
         channels=options.channels,
-        crop=_crop(stack) if options.crop else None,
+        crop=_shown(stack) if options.crop or stack.padded_shape != stack.shape else None,
         window=stack.window,
         thresholds=found.thresholds,
         uncertainty=rule.uncertainty,
@@ -114,9 +114,11 @@ def _geometry(volume: Volume) -> GeometryReport:
     )
 
 
-def _crop(stack: SliceStack) -> dict[str, list[int]]:
+def _shown(stack: SliceStack) -> dict[str, list[int]]:
+    """The box of the slices that the model is shown, and the size that it is padded to, to keep proportions."""
     rows, columns = stack.box.rows, stack.box.columns
-    return {"rows": [rows.start, rows.stop], "columns": [columns.start, columns.stop]}
+    box = {"rows": [rows.start, rows.stop], "columns": [columns.start, columns.stop]}
+    return {**box, "padded_to": list(stack.padded_shape)} if stack.padded_shape != stack.shape else box
 
 
 def _privacy(files: Sequence[str]) -> str:

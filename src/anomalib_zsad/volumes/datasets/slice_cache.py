@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from PIL import Image
 
 from anomalib_zsad.outputs.atomic import whole_folder, write_text
@@ -46,7 +47,7 @@ class SliceOptions:
     nifti_affine: AffineChoice | None = None
     mask_labels: tuple[int, ...] | None = None
     skip_blank: bool = True
-    format: int = field(default=1, init=False)
+    format: int = field(default=2, init=False)
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,11 @@ def _write_case(case: Case, folder: Path, options: SliceOptions, stamp: str) -> 
 
 
 def _pixels(stack: SliceStack, index: int, channels: Channels) -> np.ndarray:
-    """8-bit pixels, shape (H, W), or (H, W, 3) with neighbours."""
+    """8-bit pixels of a slice, padded as models see it, shape (H, W), or (H, W, 3) with neighbours."""
     if channels == "repeat":
-        return np.rint(stack.image(index) * 255).astype(np.uint8)
-    return np.rint(stack.batch([index])[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+        image = stack.padded(torch.from_numpy(stack.image(index)))
+        return np.rint(image.numpy() * 255).astype(np.uint8)
+    return np.rint(stack.padded(stack.batch([index]))[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

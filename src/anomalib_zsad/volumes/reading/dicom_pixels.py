@@ -12,17 +12,20 @@ from pydicom.uid import UID
 
 from anomalib_zsad.volumes.faults import Fault, SeriesRefusedError, refuse
 from anomalib_zsad.volumes.input_files import FileSource
+from anomalib_zsad.volumes.reading import twelve_bit_jpeg
 from anomalib_zsad.volumes.reading.dicom_files import DEFLATED, open_dicom, quiet_pydicom, read_dataset
 from anomalib_zsad.volumes.reading.dicom_headers import Frame
 
 # Which packages read a transfer syntax (PS3.6, table A-1); of those that are not here, none is known.
 _PACKAGES = {
-    **dict.fromkeys(("50", "51", "57", "70"), "python-gdcm"),
+    **dict.fromkeys(("50", "57", "70"), "python-gdcm"),
+    "51": "imagecodecs",
     **dict.fromkeys(("80", "81"), "pyjpegls"),
     **dict.fromkeys(("90", "91"), "pillow"),
     **dict.fromkeys(("201", "202", "203"), "pylibjpeg pylibjpeg-openjpeg"),
 }
 _ENCAPSULATED = "1.2.840.10008.1.2.4."
+twelve_bit_jpeg.register()
 _REC_709 = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 

@@ -14,6 +14,7 @@ from anomalib_zsad.volumes.reading.dicom_headers import Frame
 from anomalib_zsad.volumes.reading.dicom_pixels import decode, is_hounsfield
 from anomalib_zsad.volumes.reading.discovery import Candidate, Discovery, discover
 from anomalib_zsad.volumes.reading.series_plan import SeriesPlan, VolumePlan, plan_series
+from anomalib_zsad.volumes.reading.voxel_arrays import has_two_values
 from anomalib_zsad.volumes.volume import FrameLocation, SliceSource, Units, Volume, monai_data
 
 
@@ -49,6 +50,8 @@ def read_volume(plan: VolumePlan) -> Volume:
         masked = sum(int(np.isnan(voxels[:, :, slot]).sum()) for slot in slots)
         if masked:
             findings.append(warn(Fault.PADDING, f"{masked:,} padding voxels are masked"))
+    if plan.geometry is not None and has_two_values(voxels):
+        findings.append(warn(Fault.DERIVED, "the images hold two values only: a mask, or a map, not a picture"))
     return Volume(
         voxels=voxels,
         affine=plan.affine,

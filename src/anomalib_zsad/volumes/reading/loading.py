@@ -1,13 +1,11 @@
 """Open whatever `discover` found as volumes, one at a time; and a MONAI transform that never falls back."""
 
-import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 
@@ -19,6 +17,7 @@ from anomalib_zsad.volumes.reading.discovery import Candidate, content_hash, pse
 from anomalib_zsad.volumes.reading.nifti_reader import NiftiVolumeReader, read_nifti, read_nifti_pair
 from anomalib_zsad.volumes.reading.other_formats import read_other_format
 from anomalib_zsad.volumes.reading.series_plan import VolumePlan, plan_series
+from anomalib_zsad.volumes.reading.voxel_arrays import has_two_values
 from anomalib_zsad.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -140,13 +139,5 @@ class LoadVolumed(MapTransform):
 
 
 def is_mask(volume: Volume) -> bool:
-    """Whether a volume holds exactly two values, of whatever type: 0 and 1, say."""
-    if not volume.has_spatial_stack:
-        return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a volume that is all NaN
-        lowest, highest = np.nanmin(volume.voxels), np.nanmax(volume.voxels)
-    if not lowest < highest:
-        return False
-    planes = np.moveaxis(volume.voxels, 2, 0)
-    return all(bool(((plane == lowest) | (plane == highest) | np.isnan(plane)).all()) for plane in planes)
+    """Whether a volume of a file without a modality (all but DICOM) holds exactly two values, of whatever type."""
+    return not volume.locations and has_two_values(volume.voxels)

@@ -84,9 +84,9 @@ def _read_mgh(file: FileSource, budget: SizeBudget) -> tuple[NDArray, Floats | N
             with scratch_file(size) as plain:
                 plain.write(head)
                 _copy(stream, plain, size)
-                image = MGHImage.from_file_map({"image": FileHolder(fileobj=cast("io.IOBase", plain))})
+                image = MGHImage.from_file_map({"image": FileHolder(fileobj=cast("io.IOBase", plain))}, mmap=False)
                 affine = np.asarray(image.affine, np.float64)
-                return np.array(image.dataobj), _usable(affine) if head[28:30] == b"\x00\x01" else None
+                return np.asanyarray(image.dataobj), _usable(affine) if head[28:30] == b"\x00\x01" else None
     except (EOFError, IsalError, gzip.BadGzipFile, OSError, ValueError, KeyError) as error:  # type: ignore[misc]
         refuse(Fault.DAMAGED_GZIP, f"the file is truncated or damaged ({type(error).__name__})")
 

@@ -117,7 +117,8 @@ def _csa_facts(dataset: Dataset) -> tuple[int, Floats | None]:
         header = csareader.get_csa_header(dataset, "image")
         count = None if header is None else csareader.get_n_mosaic(header)
         normal = None if header is None else csareader.get_slice_normal(header)
-    except (csareader.CSAError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+    # A parser of untrusted bytes fails in many ways; each of them means that this header cannot be read.
+    except Exception as error:
         _refuse_mosaic(f"its private (CSA) header is damaged ({type(error).__name__})")
     if not count:
         _refuse_mosaic("its private (CSA) header, which says how many slices it holds, is missing")

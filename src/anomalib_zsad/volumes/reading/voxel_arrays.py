@@ -1,5 +1,7 @@
 """Arrays of voxels from any kind of file: three axes, finite values, the slice axis, places of slices."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,3 +63,14 @@ def slice_sources(shape: tuple[int, ...], affine: Floats, axis: int, *, known: b
         x, y, z = affine[:3, axis] * index + affine[:3, 3]
         sources.append(SliceSource("", None, (float(x), float(y), float(z)) if known else None))
     return tuple(sources)
+
+
+def has_two_values(voxels: NDArray[np.float32]) -> bool:
+    """Whether voxels hold exactly two values, beside NaN: those of a mask."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # where all are NaN
+        lowest, highest = np.nanmin(voxels), np.nanmax(voxels)
+    if not lowest < highest:
+        return False
+    planes = np.moveaxis(voxels, 2, 0)
+    return all(bool(((plane == lowest) | (plane == highest) | np.isnan(plane)).all()) for plane in planes)
