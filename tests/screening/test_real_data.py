@@ -20,7 +20,7 @@ FOLDERS = {
     "ct_nifti": (ExitCode.DONE, {"done with warnings": 1}),
     "odd_dicom": (ExitCode.SOME_REFUSED, None),
     "dicom_seg": (ExitCode.DONE, {"done with warnings": 5, "skipped": 4}),
-    "mosaic_dicom": (ExitCode.DONE, {"done with warnings": 4, "skipped": 2}),
+    "mosaic_dicom": (ExitCode.SOME_REFUSED, {"done with warnings": 4, "refused": 2, "skipped": 1}),
     "time_series_dicom": (ExitCode.DONE, {"done with warnings": 10, "skipped": 1}),
     "ms_lesions_nifti": (ExitCode.DONE, {"done with warnings": 4, "skipped": 2}),
 }

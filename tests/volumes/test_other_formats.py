@@ -47,6 +47,8 @@ def test_45_nifti_pairs_are_read(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(volume.voxels, marked_voxels())
     np.testing.assert_allclose(volume.affine, affines()["oblique"], atol=1e-5)
     assert volume.findings == []
+    for name in ("v.hdr", f"v{suffix}"):  # one of the two is enough
+        np.testing.assert_array_equal(only(tmp_path / "in" / name).voxels, marked_voxels())
 
 
 def test_45_a_damaged_pair_is_refused_naming_both_files(tmp_path: Path) -> None:
@@ -185,3 +187,21 @@ def test_41_the_intent_of_nifti_is_named(tmp_path: Path, intent: int, words: str
     image.header["intent_code"] = intent
     nibabel.save(image, tmp_path / "v.nii")
     assert words in message(only(tmp_path / "v.nii").findings, 41)
+
+
+@needs_simpleitk
+@pytest.mark.parametrize("part", ["Tr", "Ts"])
+def test_nnunet_sets_in_other_formats(tmp_path: Path, part: str) -> None:
+    import json
+
+    from anomalib_zsad.volumes.datasets.layouts import LayoutOptions, find_cases
+    from anomalib_zsad.volumes.datasets.masks import read_masks
+    from anomalib_zsad.volumes.datasets.slice_cache import SliceOptions, read_case
+
+    write_itk(tmp_path / f"images{part}" / "BRAIN_001_0000.nrrd")
+    write_itk(tmp_path / f"labels{part}" / "BRAIN_001.nrrd")
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "file_ending": ".nrrd"}))
+    (case,) = find_cases(tmp_path, LayoutOptions())
+    volume = read_case(case, SliceOptions())
+    assert (case.name, volume.modality) == ("BRAIN_001", "CT")
+    assert read_masks(case.masks, volume, [900]).sum() == 1

@@ -66,7 +66,7 @@ class Fault(Enum):
     CHANGED_INPUT = (42, "changed-input", "W", "other images or values than when it was screened before")
     TOO_COMPLEX = (43, "too-complex", "R", "a header of too many or too deeply nested sequences")
     NO_PIXELS = (44, "no-pixels", "R", "an image object without pixel data")
-    OTHER_FORMAT = (45, "other-format", "RW", "a volume of a format other than DICOM and single-file NIfTI")
+    OTHER_FORMAT = (45, "other-format", "R", "a volume of a format other than DICOM and single-file NIfTI")
     NOT_SELECTED = (46, "not-selected", "S", "a part of a series that was not asked for")
 
     def __init__(self, number: int, code: str, outcomes: str, description: str) -> None:

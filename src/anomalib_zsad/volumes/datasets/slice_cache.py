@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from anomalib_zsad.outputs.atomic import whole_folder, write_text
 from anomalib_zsad.volumes.datasets.layouts import Case
 from anomalib_zsad.volumes.datasets.masks import read_masks
 from anomalib_zsad.volumes.faults import SeriesRefusedError
-from anomalib_zsad.volumes.options import AffineChoice, Channels, Plane
+from anomalib_zsad.volumes.options import AffineChoice, Channels, Plane, ReadingOptions
 from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader
-from anomalib_zsad.volumes.reading.nifti_reader import read_nifti
+from anomalib_zsad.volumes.reading.loading import read_file
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.windowing import choose_window
@@ -143,11 +143,16 @@ def read_case(case: Case, options: SliceOptions) -> Volume:
     Raises:
         SeriesRefusedError: If it cannot be read truthfully.
     """
-    if case.image.is_file() and case.image.name.lower().endswith((".nii", ".nii.gz")):
-        modality = case.modality if options.modality == "auto" else options.modality
-        return read_nifti(
-            case.image, modality=modality, affine_choice=options.nifti_affine, volume_index=case.volume_index
+    if case.image.is_file():
+        said = cast("Literal['CT', 'MR']", case.modality) if case.modality in ("CT", "MR") else "auto"
+        reading = ReadingOptions(
+            modality=said if options.modality == "auto" else options.modality,
+            nifti_affine=options.nifti_affine,
+            volume_index=case.volume_index,
         )
+        volume = read_file(case.image, reading)
+        if volume is not None:
+            return volume
     return DicomSeriesReader(case.series).read(case.files or case.image)
 
 

@@ -82,7 +82,7 @@ def discover(location: str | Path, budget: SizeBudget | None = None) -> Discover
     budget = budget or SizeBudget()
     files = list(_walk(root.resolve(), budget, found))
     if root.is_file():
-        files += _followed(files, found)
+        files += [*_followed(files, found), *_partner(root.resolve())]
     sorting = _Sorting(found, budget, _pairs(files))
     for file in files:
         entry = guarded(partial(sorting.take, file))
@@ -123,7 +123,7 @@ class _Sorting:
             SeriesRefusedError: If it cannot be read.
         """
         name = file.name.lower()
-        kind = next((kind for suffix, kind in _KINDS.items() if name.endswith(suffix)), "")
+        kind = _kind_of(name)
         detached = _DETACHED.get(name[name.rfind(".") :])
         if detached:
             message = f"a {detached} header whose voxels lie in another file is not read; convert it to one file"
@@ -154,6 +154,24 @@ class _Sorting:
             self.series.setdefault(tag.group, []).append((file, tag))
 
 
+def _kind_of(name: str) -> str:
+    """The kind of a single volume file by its name in small letters; empty for all others."""
+    return next((kind for suffix, kind in _KINDS.items() if name.endswith(suffix)), "")
+
+
+def candidate_of_file(path: Path) -> Candidate | None:
+    """A file, by its name, as a volume without a pseudonym; `None` for DICOM and whatever else there is."""
+    file = DiskFile(path, path.name)
+    kind = _kind_of(path.name.lower())
+    if kind:
+        return Candidate("", kind, (file,))
+    both = {member.name: member for member in (file, *_partner(path))}
+    header = next((member for member in both.values() if member.name.lower().endswith(".hdr")), None)
+    if len(both) < 2 or header is None:
+        return None
+    return Candidate("", "nifti-pair", (header, next(member for member in both.values() if member is not header)))
+
+
 def _pairs(files: Sequence[FileSource]) -> dict[str, FileSource]:
     """Headers and images of pairs by their names: a header's value is its image, an image's value itself."""
     by_name = {file.name.lower(): file for file in files}
@@ -163,6 +181,18 @@ def _pairs(files: Sequence[FileSource]) -> dict[str, FileSource]:
         if name.endswith(".hdr") and image is not None and guarded(partial(file.head, 4)) in _PAIR_SIZES:
             pairs[file.name], pairs[image.name] = image, image
     return pairs
+
+
+def _partner(path: Path) -> list[FileSource]:
+    """The other file of a pair of which one was given."""
+    name = path.name.lower()
+    end = next((end for end in (".hdr", *_PAIR_IMAGES) if name.endswith(end)), None)
+    if end is None:
+        return []
+    stem, wanted = name.removesuffix(end), _PAIR_IMAGES if end == ".hdr" else (".hdr",)
+    names = {other.name.lower(): other for other in path.parent.iterdir() if other.is_file() and not other.is_symlink()}
+    partner = next((names[stem + end] for end in wanted if stem + end in names), None)
+    return [] if partner is None else [DiskFile(partner, partner.name)]
 
 
 def _followed(files: Sequence[FileSource], found: Discovery) -> list[FileSource]:

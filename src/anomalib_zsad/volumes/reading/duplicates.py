@@ -23,11 +23,14 @@ def without_duplicates(frames: list[Frame], files: tuple[FileSource, ...]) -> tu
         first = kept.setdefault(identity, frame)
         if first is frame:
             continue
-        broken = undecodable([first, frame], files)
-        if broken:
+        try:
+            same = same_image(first, frame, files)
+        except SeriesRefusedError:
+            broken = undecodable([first, frame], files)
             kept[identity] = first if frame in broken else frame
-            damaged += broken[-1:] if len(broken) > 1 else broken
-        elif same_image(first, frame, files):
+            damaged += broken[-1:]
+            continue
+        if same:
             equal.append(frame)
         else:
             names = (files[first.file].name, files[frame.file].name)

@@ -13,7 +13,7 @@ from anomalib_zsad.volumes.faults import Finding
 from anomalib_zsad.volumes.input_files import FileSource
 from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader, read_volume
-from anomalib_zsad.volumes.reading.discovery import Candidate, content_hash, pseudonym
+from anomalib_zsad.volumes.reading.discovery import Candidate, candidate_of_file, content_hash, pseudonym
 from anomalib_zsad.volumes.reading.nifti_reader import NiftiVolumeReader, read_nifti, read_nifti_pair
 from anomalib_zsad.volumes.reading.other_formats import read_other_format
 from anomalib_zsad.volumes.reading.series_plan import VolumePlan, plan_series
@@ -79,6 +79,16 @@ def plan_jobs(candidate: Candidate, options: ReadingOptions) -> tuple[list[Job],
         return [Job(candidate.key, candidate)], []
     plan = plan_series(candidate, options)
     return [Job(volume.key, candidate, volume) for volume in plan.volumes], plan.findings
+
+
+def read_file(path: Path, options: ReadingOptions | None = None) -> Volume | None:
+    """The volume of a file that is no DICOM: NIfTI, or one of the other formats; `None` where it is none of these.
+
+    Raises:
+        SeriesRefusedError: If it cannot be read truthfully.
+    """
+    candidate = candidate_of_file(path)
+    return None if candidate is None else Job(candidate.key, candidate).read(options or ReadingOptions())
 
 
 def images_of(volume: Volume) -> str:
