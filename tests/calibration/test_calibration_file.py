@@ -1,6 +1,7 @@
 """The calibration and its file: round trip, damage, what it refuses, what it tells."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ def test_a_file_is_not_overwritten_without_a_word(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no calibration at .*; `anomalib-zsad calibrate` makes one"):
         Calibration.load(tmp_path / "none.json")
+
+
+def test_a_file_beyond_any_calibration_is_not_parsed(tmp_path: Path) -> None:
+    with (tmp_path / "huge.json").open("wb") as stream:
+        stream.truncate(300 << 20)
+    started = time.perf_counter()
+    with pytest.raises(CalibrationFileError, match="it has 314,572,800 bytes, and at most 67,108,864 are read"):
+        Calibration.load(tmp_path / "huge.json")
+    assert time.perf_counter() - started < 1
+
+
+def test_numbers_beyond_any_float_are_damage(tmp_path: Path) -> None:
+    of_volumes().save(tmp_path / "c.json")
+    record = json.loads((tmp_path / "c.json").read_text())
+    record["scores"]["volume"][0][0] = 10**4000
+    (tmp_path / "c.json").write_text(json.dumps(record))
+    with pytest.raises(CalibrationFileError, match="it is damaged"):
+        Calibration.load(tmp_path / "c.json")
 
 
 def _cut(text: str) -> str:

@@ -19,9 +19,14 @@ FOLDERS = {
     "ct_j2k_without_uids": (ExitCode.DONE, {"done with warnings": 1}),
     "ct_nifti": (ExitCode.DONE, {"done with warnings": 1}),
     "odd_dicom": (ExitCode.SOME_REFUSED, None),
-    "dicom_seg": (ExitCode.DONE, {"done": 4, "done with warnings": 1, "skipped": 4}),
+    "dicom_seg": (ExitCode.DONE, {"done with warnings": 5, "skipped": 4}),
+    "mosaic_dicom": (ExitCode.SOME_REFUSED, {"done with warnings": 4, "refused": 2, "skipped": 1}),
+    "time_series_dicom": (ExitCode.DONE, {"done with warnings": 10, "skipped": 1}),
     "ms_lesions_nifti": (ExitCode.DONE, {"done with warnings": 4, "skipped": 2}),
 }
+
+
+WITHOUT_SEG = {"ct_j2k_without_uids", "ct_nifti", "ms_lesions_nifti", "mosaic_dicom"}
 
 
 @pytest.mark.parametrize("folder", list(FOLDERS))
@@ -33,7 +38,7 @@ def test_a_folder_of_real_data(shared_data: Path, tmp_path: Path, folder: str) -
         assert Counter(entry.status for entry in entries) == expected
     assert not any("unexpected" in entry.reason for entry in entries)
     segmentations = list(tmp_path.rglob("lesions_seg.dcm"))
-    assert bool(segmentations) == (folder not in {"ct_j2k_without_uids", "ct_nifti", "ms_lesions_nifti"})
+    assert bool(segmentations) == (folder not in WITHOUT_SEG)
     if shutil.which("dciodvfy"):
         for path in segmentations:
             answer = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydicom.dataset import Dataset
 
 from anomalib_zsad.outputs import atomic
 from anomalib_zsad.outputs.disk_errors import DiskError
@@ -20,9 +21,10 @@ from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.scoring.scores import SliceScores
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.screening.screen import screen
+from anomalib_zsad.volumes.faults import Fault
 from anomalib_zsad.volumes.options import ReadingOptions
 from tests.screening.bright_spot import BrightSpotScorer
-from tests.volumes.volume_builders import SHAPE, affines, marked_voxels, write_nifti, write_series
+from tests.volumes.volume_builders import SHAPE, affines, edit_file, marked_voxels, write_nifti, write_series
 
 WINDOW = VolumeOptions(window="900/450")
 
@@ -162,11 +164,30 @@ def test_a_series_that_grew_is_not_passed_off_as_done(tmp_path: Path) -> None:
     write_series(source)
     options = ScreeningOptions(volume=WINDOW, resume=True)
     code, (again,) = screen(source, tmp_path / "out", BrightSpotScorer(), options)
-    assert code is ExitCode.ALL_REFUSED
-    assert "has other images now" in again.reason
-    (tmp_path / "out" / entry.series).rename(tmp_path / "earlier")
-    _, (again,) = screen(source, tmp_path / "out", BrightSpotScorer(), options)
+    assert code is ExitCode.DONE
     assert again.slices == 6
+    assert [finding.fault for finding in again.findings] == [Fault.CHANGED_INPUT]
+
+
+def test_42_changed_pixels_under_the_same_uids_are_screened_again(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "s")
+    _, (entry,) = screen(source, tmp_path / "out", BrightSpotScorer(), ScreeningOptions(volume=WINDOW))
+    resume = ScreeningOptions(volume=WINDOW, resume=True)
+    _, (same,) = screen(source, tmp_path / "out", BrightSpotScorer(), resume)
+    assert (same.status, same.volume_score) == (entry.status, entry.volume_score)
+
+    def darken(dataset: Dataset) -> None:
+        dataset.PixelData = (dataset.pixel_array // 2).astype("<i2").tobytes()
+
+    for path in sorted(source.iterdir()):
+        edit_file(path, darken)
+    code, (again,) = screen(source, tmp_path / "out", BrightSpotScorer(), resume)
+    assert code is ExitCode.DONE
+    assert again.volume_score < entry.volume_score
+    assert [finding.fault for finding in again.findings] == [Fault.CHANGED_INPUT]
+    assert "the input has changed since an earlier run" in again.findings[0].message
+    _, (settled,) = screen(source, tmp_path / "out", BrightSpotScorer(), resume)
+    assert settled.volume_score == again.volume_score
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"settings": 3}'])

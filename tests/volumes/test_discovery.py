@@ -2,14 +2,19 @@
 
 import os
 import stat
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from anomalib_zsad.volumes.input_files import ZipMember
 from anomalib_zsad.volumes.options import SizeBudget
+from anomalib_zsad.volumes.reading.dicom_files import _transfer_syntax
 from anomalib_zsad.volumes.reading.discovery import discover
 from tests.volumes.volume_builders import (
     affines,
@@ -153,15 +158,50 @@ def test_large_members_of_other_kinds_are_not_unpacked(tmp_path: Path) -> None:
     assert outcomes(findings) == {21: "refused"}
 
 
-def test_16_deflated_files_are_refused_before_they_grow(tmp_path: Path) -> None:
+def deflate(path: Path, *, hide: int = 0, content: bytes | None = None) -> Path:
+    """Write a file anew with the deflated transfer syntax, which `hide` bytes of file meta come before."""
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    if hide:  # group 2 is sorted by element: (0002,0001) comes before the transfer syntax
+        dataset.file_meta[0x00020001] = pydicom.DataElement(0x00020001, "OB", bytes(hide))
+    dataset.save_as(path, enforce_file_format=True)
+    if content is not None:
+        with path.open("rb") as stream:
+            start = _transfer_syntax(stream)[1]
+        path.write_bytes(path.read_bytes()[:start] + content)
+    return path
+
+
+@pytest.mark.parametrize("hide", [0, 4096])
+def test_16_deflated_files_are_read(tmp_path: Path, hide: int) -> None:
     folder = write_series(tmp_path / "s")
     for path in folder.iterdir():
-        content = path.read_bytes()
-        path.write_bytes(content.replace(b"1.2.840.10008.1.2.1\x00", b"1.2.840.10008.1.2.1.99"))
+        deflate(path, hide=hide)
+    np.testing.assert_array_equal(only(folder).voxels, marked_voxels())
+
+
+def test_16_deflated_files_that_are_damaged_are_refused(tmp_path: Path) -> None:
+    folder = write_series(tmp_path / "s")
+    for path in folder.iterdir():
+        deflate(path, content=b"no deflated data")
     volumes, findings = read_all(folder)
     assert not volumes
     assert outcomes(findings) == {16: "refused"}
     assert "1.2.840.10008.1.2.1.99" in message(findings, 16)
+
+
+def test_21_a_deflated_file_that_grows_beyond_the_budget_is_refused(tmp_path: Path) -> None:
+    path = write_series(tmp_path / "s", edit=lambda dataset, index: index == 0) / "f000.dcm"
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(64)) + packer.flush()
+    deflate(path, hide=4096, content=bomb)
+    tracemalloc.start()
+    _, findings = read_all(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert outcomes(findings) == {21: "refused"}
+    assert "grows beyond" in message(findings, 21)
+    assert peak < 50 << 20
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")

@@ -170,3 +170,36 @@ def test_edges_are_named_as_radiologists_look_at_them(
     edges = SliceStack(volume, Window(0, 900, "custom", ""), plane).edges()
     opposite = dict(zip("RLAPSI", "LRPAIS", strict=True))
     assert edges == {"left": left, "right": opposite[left], "top": top, "bottom": opposite[top]}
+
+
+@pytest.mark.parametrize("crop", [False, True])
+@pytest.mark.parametrize("plane", ["coronal", "sagittal"])
+def test_slices_across_the_acquired_ones_keep_their_proportions(tmp_path: Path, plane: str, crop: bool) -> None:
+    volume = only(write_series(tmp_path / "s"))  # 1.5 x 1.25 x 4 mm
+    stack = SliceStack(volume, WINDOW, plane, crop=crop)
+    height, width = (length * step for length, step in zip(stack.padded_shape, stack.pixel_spacing, strict=True))
+    assert abs(height - width) <= max(stack.pixel_spacing)
+    images = stack.batch(stack.indices)
+    padded = stack.padded(images)
+    assert padded.shape == (*images.shape[:2], *stack.padded_shape)
+    torch.testing.assert_close(padded.sum(), images.sum())
+    torch.testing.assert_close(stack.unpadded(padded), images)
+    restored = stack.restore(stack.unpadded(padded)[:, 1].numpy(), stack.indices)
+    assert restored.shape == volume.shape
+    assert tuple(int(i) for i in np.unravel_index(restored.argmax(), SHAPE)) == MARK
+
+
+def test_the_acquired_plane_and_isotropic_cubes_are_not_padded(tmp_path: Path) -> None:
+    native = SliceStack(only(write_series(tmp_path / "s")), WINDOW)
+    assert native.padded_shape == native.shape
+    images = native.batch([0])
+    assert native.padded(images) is images
+    cube = only(write_nifti(tmp_path / "v.nii", np.zeros((9, 9, 9), np.int16), np.eye(4)))
+    assert SliceStack(cube, WINDOW, "sagittal").padded_shape == (9, 9)
+
+
+def test_voxels_too_long_for_a_square_are_refused_for_that_plane(tmp_path: Path) -> None:
+    affine = np.diag([0.0001, 0.0001, 400.0, 1.0])
+    volume = only(write_nifti(tmp_path / "v.nii", marked_voxels(), affine))
+    with pytest.raises(ValueError, match="to keep their proportions; use the native plane"):
+        SliceStack(volume, WINDOW, "coronal")

@@ -20,6 +20,7 @@ LEVELS: dict[str, tuple[str, ...]] = {"volumes": ("volume", "slice", "mask"), "i
 MINIMUM_UNITS = 20
 
 _FORMAT = 1
+_LARGEST_FILE = 64 << 20  # a million images, or two thousand patients of a thousand slices
 _PROGRAM = "anomalib-zsad calibration"
 
 
@@ -183,6 +184,8 @@ class Calibration:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no calibration at {path}; `anomalib-zsad calibrate` makes one")
+        if path.stat().st_size > _LARGEST_FILE:
+            _unusable(path, f"it has {path.stat().st_size:,} bytes, and at most {_LARGEST_FILE:,} are read")
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, OSError, RecursionError) as error:
@@ -193,7 +196,7 @@ class Calibration:
             _unusable(path, f"its format is {record.get('format')!r}, and this version reads {_FORMAT}")
         try:
             made = cls._from(record)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             _unusable(path, f"it is damaged ({error})", error)
         if record.get("units") != made.units or record.get("sha256") != made.sha256:
             _unusable(path, "it is damaged or was edited: its content does not fit its checksum")

@@ -18,7 +18,9 @@ def add_reading_options(parser: argparse.ArgumentParser, *, source_names: bool =
             "millimetres",
             "modality": "for NIfTI, which does not say it",
             "nifti_affine": "which one to trust where the two disagree (else refused)",
-            "volume_index": "which volume of a NIfTI file that holds several",
+            "volume_index": "which volume, from 0, of a NIfTI file that holds several, or of a split DICOM series",
+            "select": "NAME=VALUE of the volumes to take of a DICOM series that was split, such as time=1, echo=4.9, "
+            "component=magnitude; kind=original leaves out maps and whatever else was computed",
         },
     )
     group.add_argument(

@@ -116,7 +116,7 @@ def patient_expression(text: str) -> re.Pattern[str]:
 def _add_candidate(
     normals: Normals, candidate: Candidate, reading: ReadingOptions, pattern: re.Pattern[str] | None
 ) -> None:
-    if candidate.kind == "nifti" and "-copy" in candidate.key:
+    if candidate.kind != "dicom" and "-copy" in candidate.key:
         normals.leave_out(candidate.key, "the same file as another")
         return
     whose = _patient_of(candidate, pattern)
@@ -145,7 +145,7 @@ def _patient_of(candidate: Candidate, pattern: re.Pattern[str] | None) -> str | 
     if pattern is not None:
         match = pattern.search(file.name)
         return _hash(match[1]) if match and match[1] else None
-    if candidate.kind == "nifti":
+    if candidate.kind != "dicom":
         return candidate.key
     with file.open() as stream, quiet_pydicom():
         tags = ["PatientID", "IssuerOfPatientID"]

@@ -1,6 +1,7 @@
 """Screen everything below an input path: one series after the other, resumable, and no series stops the others."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,7 @@ from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.reading.discovery import Candidate, discover
 from anomalib_zsad.volumes.reading.loading import MASK_REASON, Job, is_mask, plan_jobs
 
+_CHANGED = "the input has changed since an earlier run screened it: done again, and the earlier result is replaced"
 _CALIBRATED_ON = "this volume is one of those calibrated on: its p-values are no evidence"
 
 
@@ -121,8 +123,12 @@ class _Run:
         return not self.options.series or key in self.options.series
 
     def _screen_job(self, job: Job, target: Path, slices: Bar) -> RunEntry:
+        changed: list[Finding] = []
         if target.exists():
-            return _found_done(job, target)
+            found = _found_done(job, target)
+            if found is not None:
+                return found
+            changed.append(warn(Fault.CHANGED_INPUT, _CHANGED))
         candidate, rule = job.candidate, self.options.rule
         started = time.perf_counter()
         volume = job.read(self.options.reading)
@@ -131,6 +137,10 @@ class _Run:
         identity = SeriesIdentity(job.key, candidate.study or None, job.images, candidate.kind)
         reading = time.perf_counter() - started
         slices.restart(job.key, len(volume.slices))
+        volume.findings.extend(changed)
+        if changed:
+            with disk_errors():
+                shutil.rmtree(target)
         with disk_errors(*NOTHING_CAN_BE_WRITTEN), whole_folder(target) as folder:
             if rule.calibration is not None and job.images in rule.calibration.cases:
                 volume.findings.append(warn(Fault.CALIBRATION, _CALIBRATED_ON))
@@ -174,11 +184,11 @@ def _left_out(finding: Finding, key: str, candidate: Candidate) -> RunEntry:
     return RunEntry.left_out(finding, key, candidate.study, candidate.modality, candidate.files[0].name)
 
 
-def _found_done(job: Job, folder: Path) -> RunEntry:
-    """The entry of a volume that an earlier run screened.
+def _found_done(job: Job, folder: Path) -> RunEntry | None:
+    """The entry of a volume that an earlier run screened; `None` if its input has changed since.
 
     Raises:
-        SeriesRefusedError: If the folder holds no whole result, or that of other images.
+        SeriesRefusedError: If the folder holds no whole result.
     """
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
@@ -187,10 +197,7 @@ def _found_done(job: Job, folder: Path) -> RunEntry:
     except (OSError, ValueError, KeyError, TypeError):
         message = "the output holds a folder of this name that is no whole result; move it away and resume"
         refuse(Fault.INTERRUPTED, message)
-    if images != job.images:
-        message = "the series has other images now than when it was screened; move its folder away and resume"
-        refuse(Fault.INTERRUPTED, message)
-    return entry
+    return entry if images == job.images else None
 
 
 def _settings(options: ScreeningOptions, scorer: SliceScorer) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def series_report(
         geometry=_geometry(volume),
         plane=PlaneReport(options.plane, stack.plane, stack.axis),
         channels=options.channels,
-        crop=_crop(stack) if options.crop else None,
+        crop=_shown(stack) if options.crop or stack.padded_shape != stack.shape else None,
         window=stack.window,
         thresholds=found.thresholds,
         uncertainty=rule.uncertainty,
@@ -107,20 +107,25 @@ def _geometry(volume: Volume) -> GeometryReport:
     return GeometryReport(
         shape=list(volume.shape),
         known=volume.geometry_known,
-        spacing_mm=list(volume.spacing) if volume.spacing else None,
-        affine_ras_mm=volume.affine.tolist() if volume.geometry_known else None,
+        spacing_mm=list(volume.spacing) if volume.spacing and volume.regular else None,
+        affine_ras_mm=volume.affine.tolist() if volume.geometry_known and volume.regular else None,
         evenly_spaced=volume.regular,
         slice_axis=volume.native_axis,
     )
 
 
-def _crop(stack: SliceStack) -> dict[str, list[int]]:
+def _shown(stack: SliceStack) -> dict[str, list[int]]:
+    """The box of the slices that the model is shown, and the size that it is padded to, to keep proportions."""
     rows, columns = stack.box.rows, stack.box.columns
-    return {"rows": [rows.start, rows.stop], "columns": [columns.start, columns.stop]}
+    box = {"rows": [rows.start, rows.stop], "columns": [columns.start, columns.stop]}
+    return {**box, "padded_to": list(stack.padded_shape)} if stack.padded_shape != stack.shape else box
 
 
 def _privacy(files: Sequence[str]) -> str:
-    others = "The files carry UIDs but no names, IDs or dates. Text burned into pictures is not removed."
+    others = (
+        "The files carry no names, patient IDs or dates of their own, but UIDs, in which scanners may write their "
+        "serial number and the date of the study. Text burned into pictures is not removed."
+    )
     if SEGMENTATION not in files:
         return others
     return (

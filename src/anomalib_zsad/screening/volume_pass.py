@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -148,10 +148,20 @@ def _score(stack: SliceStack, scorer: SliceScorer, options: VolumeOptions) -> It
         while (batch := coming.result()) is not None:
             coming = ahead.submit(next, batches, None)
             indices, images, blank = batch
-            answer = scorer(images) if indices else None
+            answer = scorer(stack.padded(images)) if indices else None
             if answer is not None:
-                answer.check(len(indices), stack.shape)
+                answer.check(len(indices), stack.padded_shape)
+                answer = _unpadded(stack, answer)
             yield ScoredBatch(indices, images, blank, answer)
+
+
+def _unpadded(stack: SliceStack, answer: SliceScores) -> SliceScores:
+    """The answer with maps of the slices alone; the model's own map is that of the padded ones."""
+    if stack.padded_shape == stack.shape:
+        return answer
+    own = answer.anomaly_map if answer.model_map is None else answer.model_map
+    deviations = None if answer.map_std is None else stack.unpadded(answer.map_std)
+    return replace(answer, anomaly_map=stack.unpadded(answer.anomaly_map), map_std=deviations, model_map=own)
 
 
 class _Gathered:

@@ -5,7 +5,7 @@ Every message is made of this package's own words, numbers and UIDs. File names 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, NoReturn
 
@@ -59,6 +59,15 @@ class Fault(Enum):
     FAILED = (36, "failed", "R", "an error that no other row names")
     NO_SEGMENTATION = (37, "no-dicom-seg", "W", "a DICOM SEG that could not be made")
     CALIBRATION = (38, "calibration", "RW", "a volume unlike those calibrated on, or one of them")
+
+    TILED_SLICES = (39, "tiled-slices", "RW", "many slices in one image: Siemens mosaic, United Imaging grid")
+    ABSURD_NUMBERS = (40, "absurd-numbers", "R", "sizes, positions or values beyond anything real")
+    DERIVED = (41, "derived-image", "W", "a map, a phase image, or another image computed from others")
+    CHANGED_INPUT = (42, "changed-input", "W", "other images or values than when it was screened before")
+    TOO_COMPLEX = (43, "too-complex", "R", "a header of too many or too deeply nested sequences")
+    NO_PIXELS = (44, "no-pixels", "R", "an image object without pixel data")
+    OTHER_FORMAT = (45, "other-format", "R", "a volume of a format other than DICOM and single-file NIfTI")
+    NOT_SELECTED = (46, "not-selected", "S", "a part of a series that was not asked for")
 
     def __init__(self, number: int, code: str, outcomes: str, description: str) -> None:
         self.number = number
@@ -121,6 +130,10 @@ class SeriesRefusedError(Exception):
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.message)
         self.finding = finding
+
+    def about(self, *files: str) -> "SeriesRefusedError":
+        """The same error, about the files of these names."""
+        return SeriesRefusedError(replace(self.finding, files=files))
 
 
 def warn(fault: Fault, message: str, instances: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> Finding:

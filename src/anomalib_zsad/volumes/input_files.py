@@ -1,18 +1,28 @@
 """Files of an input: on disk, or inside a zip that is read in place.
 
-Archive members are never written to disk, so no name inside an archive can reach a path outside it, and no patient data
-is left in a temporary folder.
+Archive members are unpacked into memory, or, where they are large, into a temporary file without a name: no name inside
+an archive can reach a path outside it, and nothing is left behind, even by a process that is killed.
 """
 
+import errno
 import io
+import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, NoReturn, cast
 
 from anomalib_zsad.volumes.faults import Fault, refuse
+
+_BLOCK = 1 << 20
+_IN_MEMORY = 16 << 20
+
+
+def scratch_file(size: int) -> BinaryIO:
+    """A place for unpacked bytes, gone once it is closed: in memory up to 16 MiB, else a nameless temporary file."""
+    return io.BytesIO() if size <= _IN_MEMORY else cast("BinaryIO", tempfile.TemporaryFile())
 
 
 @dataclass(frozen=True)
@@ -37,9 +47,17 @@ class DiskFile:
             return stream.read(count)
 
     @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.path.stat().st_size
+
+    @property
     def folder(self) -> str:
         """The folder it lies in: files without a series UID are grouped by it."""
         return str(self.path.parent)
+
+
+_UNPACKING = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,7 @@ class ZipMember:
     limit: int = 8 << 30
 
     def open(self) -> BinaryIO:
-        """The member's bytes, unpacked in memory.
+        """The member's bytes, unpacked within its limit.
 
         Raises:
             SeriesRefusedError: If it is damaged, too large, or longer than the archive's directory claims.
@@ -69,12 +87,28 @@ class ZipMember:
         if self.size > self.limit:
             message = f"an archive member of {self.size:,} bytes is larger than the budget of {self.limit:,} bytes"
             refuse(Fault.TOO_LARGE, message, (), (self.name,))
-        content = self.head(self.size + 1)
-        if len(content) > self.size:
-            refuse(
-                Fault.TOO_LARGE, f"an archive member is longer than the {self.size} bytes it claims", (), (self.name,)
-            )
-        return io.BytesIO(content)
+        unpacked = scratch_file(self.size)
+        try:
+            self._unpack(unpacked)
+        except BaseException:
+            unpacked.close()
+            raise
+        unpacked.seek(0)
+        return unpacked
+
+    def _unpack(self, target: BinaryIO) -> None:
+        """Write the member's bytes, block by block."""
+        written = 0
+        try:
+            with self._packed() as stream:
+                while block := stream.read(_BLOCK):
+                    written += len(block)
+                    if written > self.size:
+                        message = f"an archive member is longer than the {self.size} bytes it claims"
+                        refuse(Fault.TOO_LARGE, message, (), (self.name,))
+                    target.write(block)
+        except _UNPACKING as error:
+            self._refuse(error)
 
     def head(self, count: int) -> bytes:
         """Its first bytes, without unpacking the rest.
@@ -82,14 +116,21 @@ class ZipMember:
         Raises:
             SeriesRefusedError: If it is damaged.
         """
-        facts = self.archive.stat()
         try:
-            with _opened(self.archive, facts.st_mtime_ns, facts.st_size).open(self.member) as stream:
+            with self._packed() as stream:
                 return stream.read(count)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-            refuse(
-                Fault.DAMAGED_GZIP, f"an archive member cannot be unpacked ({type(error).__name__})", (), (self.name,)
-            )
+        except _UNPACKING as error:
+            self._refuse(error)
+
+    def _packed(self) -> IO[bytes]:
+        facts = self.archive.stat()
+        return _opened(self.archive, facts.st_mtime_ns, facts.st_size).open(self.member)
+
+    def _refuse(self, error: Exception) -> NoReturn:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            message = f"no space to unpack an archive member of {self.size:,} bytes: set TMPDIR to a larger disk"
+            refuse(Fault.TOO_LARGE, message, (), (self.name,))
+        refuse(Fault.DAMAGED_GZIP, f"an archive member cannot be unpacked ({type(error).__name__})", (), (self.name,))
 
     @property
     def folder(self) -> str:

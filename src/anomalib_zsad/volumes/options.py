@@ -63,7 +63,10 @@ class ReadingOptions:
         mode: `volume`, or `2d` to take images that are no volume one by one instead of refusing them.
         modality: CT or MR for files that do not say (NIfTI); `auto` leaves it unknown.
         nifti_affine: Which transform to trust where qform and sform disagree; `None` refuses those files.
-        volume_index: Which volume of a NIfTI file with more than three axes to take; `None` refuses those files.
+        volume_index: Which volume to take, from 0, of a NIfTI file with more than three axes, or of a DICOM series that
+            was split (by time, echo and the like). `None` refuses those files, and takes all of those series' volumes.
+        select: `NAME=VALUE` of the volumes to take of DICOM series that were split, such as `time=1`, `echo=4.9`,
+            `component=magnitude`, and `kind=original` (or `derived`, `adc`, `phase` and so on) of any DICOM series.
         budget: Limits on what headers may claim.
     """
 
@@ -71,7 +74,13 @@ class ReadingOptions:
     modality: Literal["auto", "CT", "MR"] = "auto"
     nifti_affine: AffineChoice | None = None
     volume_index: int | None = None
+    select: tuple[str, ...] = ()
     budget: SizeBudget = field(default_factory=SizeBudget)
+
+    def __post_init__(self) -> None:
+        for wanted in self.select:
+            if not re.fullmatch(r"[a-z-]+=[^=]+", wanted):
+                raise ValueError(f"--select takes NAME=VALUE, such as time=1 or kind=original, not {wanted!r}")
 
 
 def check_window(window: str) -> str:

@@ -2,6 +2,9 @@
 
 Slices are cut along voxel axes: nothing is resampled. They are turned to how radiologists look at them (axial: front
 up, the patient's right on the left; coronal and sagittal: head up), by flips and a transposition, undone exactly.
+
+A detector squeezes an image into a square. Slices across the acquired ones have pixels as long as the slices are apart,
+so they are padded to what is a square in millimetres before they are shown to it: proportions are kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +25,7 @@ _DISPLAY_AXES = {2: (1, 0), 1: (2, 0), 0: (2, 1)}
 _BLANK_RANGE = 1e-6
 _TOWARDS = ("RL", "AP", "SI")  # letters for a rising and a falling world coordinate
 _CROP_STRIDE = 4
+_LARGEST_PADDED = 64_000_000  # pixels
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class SliceStack:
         full = self.turn.to_image(np.empty(_plane_shape(volume.shape, self.axis), bool)).shape
         self.full_shape: tuple[int, int] = (full[0], full[1])
         self.box = self._body_box() if crop else Box(slice(0, full[0]), slice(0, full[1]))
+        self.padded_shape: tuple[int, int] = self._padded_shape()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -111,6 +116,44 @@ class SliceStack:
         """Height and width of the images shown to the detector."""
         rows, columns = self.box.rows, self.box.columns
         return rows.stop - rows.start, columns.stop - columns.start
+
+    def _padded_shape(self) -> tuple[int, int]:
+        """Height and width of a square in millimetres around the images; their own in the acquired plane.
+
+        Raises:
+            ValueError: If the voxels are too long for that.
+        """
+        height, width = self.shape
+        if self.axis == self.volume.native_axis or self.pixel_spacing is None:
+            return height, width
+        between_rows, between_columns = self.pixel_spacing
+        side = max(height * between_rows, width * between_columns)
+        padded = max(height, round(side / between_rows)), max(width, round(side / between_columns))
+        if padded[0] * padded[1] > _LARGEST_PADDED:
+            raise ValueError(
+                f"{self.plane} slices of {height} x {width} pixels of {between_rows:g} x {between_columns:g} mm would "
+                f"need {padded[0]} x {padded[1]} pixels to keep their proportions; use the native plane"
+            )
+        return padded
+
+    def padded(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (..., H, W) in the middle of black ones of `padded_shape`; the same where nothing is padded."""
+        if self.padded_shape == self.shape:
+            return images
+        rows, columns = self._inner()
+        whole = images.new_zeros((*images.shape[:-2], *self.padded_shape))
+        whole[..., rows, columns] = images
+        return whole
+
+    def unpadded(self, maps: torch.Tensor) -> torch.Tensor:
+        """Maps of `padded_shape` without their padding, shape (..., H, W); a view."""
+        rows, columns = self._inner()
+        return maps[..., rows, columns]
+
+    def _inner(self) -> tuple[slice, slice]:
+        """Where the image lies in the padded one."""
+        top, left = ((padded - own) // 2 for padded, own in zip(self.padded_shape, self.shape, strict=True))
+        return slice(top, top + self.shape[0]), slice(left, left + self.shape[1])
 
     @property
     def pixel_spacing(self) -> tuple[float, float] | None:
@@ -216,8 +259,11 @@ class SliceStack:
         return grid
 
     def grid_image(self, grid: NDArray, index: int) -> NDArray:
-        """One slice of an array on the volume's grid (a mask, say), upright and cropped like the images: (H, W)."""
-        return self.turn.to_image(_cut(grid, self.axis, index))[self.box.rows, self.box.columns]
+        """One slice of an array on the volume's grid (a mask, say), upright, cropped and padded as detectors see it."""
+        image = self.turn.to_image(_cut(grid, self.axis, index))[self.box.rows, self.box.columns]
+        if self.padded_shape == self.shape:
+            return image
+        return self.padded(torch.from_numpy(np.ascontiguousarray(image))).numpy()
 
     def voxel_index(self, index: int, row: int, column: int) -> tuple[int, int, int]:
         """Voxel index of a pixel of the (cropped) image of a slice."""

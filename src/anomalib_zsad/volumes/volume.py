@@ -31,11 +31,13 @@ class SliceSource:
         sop_instance_uid: UID of its DICOM instance; empty where there is none.
         frame_number: Frame within a multi-frame instance, counted from 1 as DICOM does; `None` otherwise.
         position: World position of the slice's first voxel (RAS, mm); `None` where unknown.
+        tile: Which of the slices that lie side by side in one image, counted from 1; `None` where it is the image.
     """
 
     sop_instance_uid: str
     frame_number: int | None
     position: tuple[float, float, float] | None
+    tile: int | None = None
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
         self.class_name, self.trained = base.class_name, saved is not None
         self.learning_rate, self.schedule_epochs = learning_rate, schedule_epochs
         self.patience, self.stage_1_epochs = patience, stage_1_epochs
-        self._figures = StageFigures()
+        self._figures, self._images_validated = StageFigures(), 0
         shape = {
             "num_prompts": num_prompts,
             "context_length": context_length,
@@ -221,15 +221,19 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
 
     def on_validation_epoch_start(self) -> None:
         """Begin the figures that the training stages go by."""
-        self._figures = StageFigures()
+        self._figures, self._images_validated = StageFigures(), 0
 
     def validation_step(self, batch: Any, batch_idx: int = 0, *args: Any, **kwargs: Any) -> Any:
         """Add the answers to a validation batch, and while training take it into the stages' figures."""
         if self.trainer.state.fn != "fit":
             return super().validation_step(batch, batch_idx, *args, **kwargs)
         names, tokens = self.class_names_of(batch), self.model.encode(batch.image)
-        width, count = self.model.backbone.config.embed_dim, len(batch.image)
-        noise = validation_noise(self.run_seed, self.current_epoch, batch_idx, count, width, batch.image.device)
+        # Images are dealt out to the processes in turn.
+        first, processes = self._images_validated, self.trainer.world_size
+        places = [(first + row) * processes + self.trainer.global_rank for row in range(len(batch.image))]
+        self._images_validated += len(batch.image)
+        width = self.model.backbone.config.embed_dim
+        noise = validation_noise(self.run_seed, self.current_epoch, places, width, batch.image.device)
         if batch.gt_label is not None:
             evidence = self.model.evidence(batch.image, names, noise, tokens)
             self._figures.update(evidence, names, batch.gt_label, batch.gt_mask)

@@ -62,18 +62,20 @@ def _mean(metrics: dict[str, AveragePrecision]) -> float:
     return sum(values) / len(values) if values else float("nan")
 
 
-def validation_noise(seed: int, epoch: int, batch_index: int, images: int, width: int, device: torch.device) -> Noise:
+def validation_noise(seed: int, epoch: int, places: Sequence[int], width: int, device: torch.device) -> Noise:
     """Draws of a validation: those for the states once for all its images, those for the context an image.
+
+    An image has the draws of its place, so that neither the size of a batch nor the number of processes matters.
 
     Args:
         seed: The run's seed.
         epoch: The epoch.
-        batch_index: Index of the batch in the validation.
-        images: Images in the batch.
+        places: Of each image of a batch, its place in the validation of all processes.
         width: Width of the draws.
         device: Where they are used.
     """
     once = step_generator(seed ^ _STREAM, epoch, 0)
     normal, abnormal = (torch.randn(SAMPLES, width, generator=once).to(device) for _ in range(2))
-    own = step_generator(seed ^ _STREAM, epoch, batch_index + 1)
-    return torch.randn(images, SAMPLES, width, generator=own).to(device), normal, abnormal
+    own = [step_generator(seed ^ _STREAM, epoch, place + 1) for place in places]
+    context = torch.stack([torch.randn(SAMPLES, width, generator=generator) for generator in own])
+    return context.to(device), normal, abnormal

@@ -21,7 +21,7 @@ Layout = Literal["auto", "nnunet", "decathlon", "folder", "dicom"]
 
 logger = logging.getLogger(__name__)
 
-_IMAGE_SUFFIXES = (".nii.gz", ".nii", ".zip")
+_IMAGE_SUFFIXES = (".nii.gz", ".nii", ".zip", ".mgz", ".mgh", ".nrrd", ".mha", ".hdr")
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ def recognise_layout(root: Path, options: LayoutOptions) -> Layout:
     Raises:
         ValueError: If none does.
     """
+    if not (root / "imagesTr").is_dir() and (root / "imagesTs").is_dir():
+        return "nnunet"
     if (root / "imagesTr").is_dir():
         return "decathlon" if "training" in _dataset_json(root) else "nnunet"
     if any(_matches(root, options.images)):
@@ -119,13 +121,14 @@ def _modality(description: dict[str, Any], channel: int) -> str:
 
 
 def _nnunet(root: Path, options: LayoutOptions) -> Iterator[Case]:
-    """imagesTr/CASE_0000.nii.gz with labelsTr/CASE.nii.gz."""
+    """imagesTr/CASE_0000.nii.gz with labelsTr/CASE.nii.gz; imagesTs and labelsTs where there is no imagesTr."""
+    part = "Tr" if (root / "imagesTr").is_dir() else "Ts"
     description = _dataset_json(root)
     ending = str(description.get("file_ending", ".nii.gz"))
     suffix = f"_{options.channel:04d}{ending}"
-    for image in (root / "imagesTr").glob(f"*{suffix}"):
+    for image in (root / f"images{part}").glob(f"*{suffix}"):
         name = image.name[: -len(suffix)]
-        mask = root / "labelsTr" / f"{name}{ending}"
+        mask = root / f"labels{part}" / f"{name}{ending}"
         masks = (mask,) if mask.is_file() else ()
         yield Case(name, image, masks, modality=_modality(description, options.channel))
 
@@ -173,7 +176,7 @@ def _matches(root: Path, pattern: str) -> Iterator[tuple[str, Path]]:
 
 
 def _stem(path: Path) -> str:
-    """A file name without .nii, .nii.gz or .zip."""
+    """A file name without the ending of its format."""
     ending = next((suffix for suffix in _IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), "")
     return path.name[: len(path.name) - len(ending)]
 

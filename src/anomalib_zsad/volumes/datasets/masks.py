@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.geometry import Floats
-from anomalib_zsad.volumes.options import AffineChoice
+from anomalib_zsad.volumes.options import AffineChoice, ReadingOptions
 from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
-from anomalib_zsad.volumes.reading.nifti_reader import read_nifti
+from anomalib_zsad.volumes.reading.loading import read_file
 from anomalib_zsad.volumes.volume import Volume
 
 
@@ -22,7 +22,7 @@ def read_masks(
     """Union of the masks of a volume.
 
     Args:
-        paths: NIfTI files or DICOM SEG objects.
+        paths: NIfTI files (or MGH, NRRD, MetaImage), or DICOM SEG objects.
         volume: Whose grid the result is on.
         labels: Values (segment numbers in a SEG) that are lesions; by default everything that is not 0.
         affine_choice: Which transform of NIfTI masks to trust where two disagree.
@@ -35,8 +35,8 @@ def read_masks(
     """
     total = np.zeros(volume.shape, bool, order="F")
     for path in paths:
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            stored = read_nifti(path, affine_choice=affine_choice)
+        stored = read_file(path, ReadingOptions(nifti_affine=affine_choice))
+        if stored is not None:
             values = stored.voxels
             if volume.geometry_known and stored.geometry_known:
                 values = onto_grid(values, stored.affine, volume, path.name)
@@ -91,7 +91,10 @@ def read_segmentation(path: Path, volume: Volume, labels: Sequence[int] | None =
         slots = {
             source.sop_instance_uid: slot
             for slot, source in enumerate(volume.slices)
-            if source is not None and source.frame_number is None and source.sop_instance_uid in referred
+            if source is not None
+            and source.frame_number is None
+            and source.tile is None
+            and source.sop_instance_uid in referred
         }
         if not slots:
             raise ValueError(f"the segmentation {path.name} refers to no single-frame instance of this series")

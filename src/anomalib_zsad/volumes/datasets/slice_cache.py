@@ -6,18 +6,19 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
+import torch
 from PIL import Image
 
 from anomalib_zsad.outputs.atomic import whole_folder, write_text
 from anomalib_zsad.volumes.datasets.layouts import Case
 from anomalib_zsad.volumes.datasets.masks import read_masks
 from anomalib_zsad.volumes.faults import SeriesRefusedError
-from anomalib_zsad.volumes.options import AffineChoice, Channels, Plane
+from anomalib_zsad.volumes.options import AffineChoice, Channels, Plane, ReadingOptions
 from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader
-from anomalib_zsad.volumes.reading.nifti_reader import read_nifti
+from anomalib_zsad.volumes.reading.loading import read_file
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.windowing import choose_window
@@ -46,7 +47,7 @@ class SliceOptions:
     nifti_affine: AffineChoice | None = None
     mask_labels: tuple[int, ...] | None = None
     skip_blank: bool = True
-    format: int = field(default=1, init=False)
+    format: int = field(default=2, init=False)
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,11 @@ def _write_case(case: Case, folder: Path, options: SliceOptions, stamp: str) -> 
 
 
 def _pixels(stack: SliceStack, index: int, channels: Channels) -> np.ndarray:
-    """8-bit pixels, shape (H, W), or (H, W, 3) with neighbours."""
+    """8-bit pixels of a slice, padded as models see it, shape (H, W), or (H, W, 3) with neighbours."""
     if channels == "repeat":
-        return np.rint(stack.image(index) * 255).astype(np.uint8)
-    return np.rint(stack.batch([index])[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+        image = stack.padded(torch.from_numpy(stack.image(index)))
+        return np.rint(image.numpy() * 255).astype(np.uint8)
+    return np.rint(stack.padded(stack.batch([index]))[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:
@@ -141,11 +143,16 @@ def read_case(case: Case, options: SliceOptions) -> Volume:
     Raises:
         SeriesRefusedError: If it cannot be read truthfully.
     """
-    if case.image.is_file() and case.image.name.lower().endswith((".nii", ".nii.gz")):
-        modality = case.modality if options.modality == "auto" else options.modality
-        return read_nifti(
-            case.image, modality=modality, affine_choice=options.nifti_affine, volume_index=case.volume_index
+    if case.image.is_file():
+        said = cast("Literal['CT', 'MR']", case.modality) if case.modality in ("CT", "MR") else "auto"
+        reading = ReadingOptions(
+            modality=said if options.modality == "auto" else options.modality,
+            nifti_affine=options.nifti_affine,
+            volume_index=case.volume_index,
         )
+        volume = read_file(case.image, reading)
+        if volume is not None:
+            return volume
     return DicomSeriesReader(case.series).read(case.files or case.image)
 
 

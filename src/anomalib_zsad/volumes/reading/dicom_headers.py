@@ -4,75 +4,38 @@ Single-frame files and enhanced multi-frame files give the same `Frame`s, so tha
 them alike. No text tag (names, descriptions, comments) is ever looked at.
 """
 
-import math
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from dataclasses import dataclass, replace
 
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
-from anomalib_zsad.volumes.faults import Fault, refuse
+from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, refuse, warn
 from anomalib_zsad.volumes.input_files import FileSource
-from anomalib_zsad.volumes.reading.dicom_files import is_bare, quiet_pydicom, read_dataset
+from anomalib_zsad.volumes.options import SizeBudget
+from anomalib_zsad.volumes.reading.dicom_files import (
+    open_dicom,
+    pixel_bytes,
+    quiet_pydicom,
+    read_dataset,
+    refuse_header,
+)
+from anomalib_zsad.volumes.reading.frame_moments import Moment, moments_of, order_of
+from anomalib_zsad.volumes.reading.image_kinds import component_of, kind_of
+from anomalib_zsad.volumes.reading.series_tags import read_series_tag
+from anomalib_zsad.volumes.reading.tag_values import (
+    code,
+    codes,
+    find,
+    first_item,
+    integer,
+    number,
+    number_or_nan,
+    numbers,
+    uid,
+)
+from anomalib_zsad.volumes.reading.tiled_slices import Tile, find_mosaic
 
 Triple = tuple[float, float, float]
-
-_NOT_IMAGES = {
-    "SEG": "a DICOM segmentation, not an image to screen",
-    "RTSTRUCT": "a radiotherapy structure set, not an image",
-    "RTPLAN": "a radiotherapy plan, not an image",
-    "RTDOSE": "a radiotherapy dose grid, not an image to screen",
-    "RTRECORD": "a radiotherapy record, not an image",
-    "SR": "a structured report, not an image",
-    "KO": "a key object selection, not an image",
-    "PR": "a presentation state, not an image",
-    "REG": "a registration, not an image",
-    "FID": "a set of fiducials, not an image",
-    "DOC": "an encapsulated document, not an image",
-    "ECG": "a waveform, not an image",
-    "HD": "a waveform, not an image",
-    "AU": "a waveform, not an image",
-    "RWV": "a real world value map, not an image",
-    "ANN": "annotations, not an image",
-}
-_PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
-_DIRECTORY = "1.2.840.10008.1.3.10"
-_TAG_NAMES = [
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "Modality",
-    "Rows",
-    "Columns",
-]
-# (group, element) of vendors' private b-values: Siemens, GE, Philips, United Imaging.
-_PRIVATE_B_VALUES = ((0x0019, 0x100C), (0x0043, 0x1039), (0x2001, 0x1003), (0x0065, 0x1009))
-
-
-@dataclass(frozen=True)
-class SeriesTag:
-    """What decides which series a file belongs to.
-
-    Attributes:
-        group: Files with an equal group are one series.
-        skip_reason: Why the file is no image; empty for images.
-        is_directory: Whether it is a DICOMDIR.
-    """
-
-    group: tuple[str, ...]
-    sop_instance_uid: str = ""
-    series_instance_uid: str = ""
-    study_instance_uid: str = ""
-    modality: str = ""
-    skip_reason: str = ""
-    is_directory: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +50,10 @@ class Frame:
         spacing: PixelSpacing (between rows, between columns) in mm, or `None`.
         padding: Smallest and largest stored value that means "no data", or `None`.
         slope, intercept: Modality rescale; NaN where the header says so.
-        moments: What may tell frames at one position apart: (name, value) pairs, b-value first.
+        moments: What may tell frames at one position apart: (name, value) pairs, the most telling first.
+        order: Clocks by which frames at one position follow each other: (name, value) pairs.
+        kind: `original`, or what the image was computed to be (`image_kinds.KINDS`).
+        tile: Where the plane lies in its image, where that holds several; `rows` and `columns` are the tile's own.
     """
 
     file: int
@@ -119,88 +85,128 @@ class Frame:
     image_type: tuple[str, ...]
     lossy: bool
     burned_in: bool
-    moments: tuple[tuple[str, float], ...]
+    moments: tuple[Moment, ...]
+    order: tuple[tuple[str, float], ...] = ()
+    kind: str = "original"
+    tile: Tile | None = None
+
+    @property
+    def identity(self) -> tuple[str, int | None, int | None]:
+        """SOP instance UID, frame and tile: equal in copies of one image."""
+        return self.sop_instance_uid, self.index, None if self.tile is None else self.tile.number
 
 
-def read_series_tag(file: FileSource) -> SeriesTag | None:
-    """The series that a file belongs to; `None` if it is no DICOM file.
-
-    Raises:
-        SeriesRefusedError: If it is a DICOM file whose header cannot be read.
-    """
-    head = file.head(1024)
-    if head[128:132] != b"DICM" and not is_bare(head):
-        return None
-    if _DEFLATED in head:
-        message = f"the deflated transfer syntax ({_DEFLATED.decode()}) is not read, as it may grow without bound"
-        refuse(Fault.TRANSFER_SYNTAX, message, (), (file.name,))
-    with file.open() as stream:
-        dataset = _header_only(stream, file)
-    with quiet_pydicom():
-        return _series_tag(dataset, file)
-
-
-def _header_only(stream: BinaryIO, file: FileSource) -> Dataset:
-    try:
-        with quiet_pydicom():
-            return pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAG_NAMES)
-    except (InvalidDicomError, EOFError, ValueError, KeyError, NotImplementedError, AttributeError, OSError) as error:
-        refuse(Fault.TRUNCATED_PIXELS, f"a DICOM header is damaged ({type(error).__name__})", (), (file.name,))
-
-
-def _series_tag(dataset: Dataset, file: FileSource) -> SeriesTag:
-    meta = getattr(dataset, "file_meta", Dataset())
-    sop_class = _uid(dataset, "SOPClassUID") or _uid(meta, "MediaStorageSOPClassUID")
-    modality = _code(dataset, "Modality")
-    series = _uid(dataset, "SeriesInstanceUID")
-    identity: dict[str, Any] = {
-        "sop_instance_uid": _uid(dataset, "SOPInstanceUID"),
-        "series_instance_uid": series,
-        "study_instance_uid": _uid(dataset, "StudyInstanceUID"),
-        "modality": modality,
-    }
-    if sop_class == _DIRECTORY:
-        return SeriesTag((), **identity, skip_reason="a DICOMDIR; its files are found on their own", is_directory=True)
-    reason = _NOT_IMAGES.get(modality, "")
-    if sop_class in _SEGMENTATIONS:
-        reason = _NOT_IMAGES["SEG"]
-    elif sop_class == _PARAMETRIC_MAP:
-        reason = "a parametric map (derived values), not an image to screen"
-    elif not reason and not (dataset.get("Rows") and dataset.get("Columns")):
-        reason = "a DICOM object without pixels, not an image"
-    if series:
-        group: tuple[str, ...] = (series,)
-    else:
-        size = f"{dataset.get('Rows')}x{dataset.get('Columns')}"
-        group = (file.folder, modality, _uid(dataset, "FrameOfReferenceUID"), size)
-    return SeriesTag(group, **identity, skip_reason=reason)
-
-
-def read_frames(files: tuple[FileSource, ...]) -> list[Frame]:
-    """The planes of all files of a series, in the files' order.
+def read_frames(files: tuple[FileSource, ...], budget: SizeBudget | None = None) -> tuple[list[Frame], list[Finding]]:
+    """The planes of all files of a series, in the files' order, and warnings about damaged copies that are left out.
 
     Raises:
-        SeriesRefusedError: If a header cannot be read.
+        SeriesRefusedError: If a header cannot be read and no other file holds the same instance, or if it claims more
+            than the budget.
     """
-    return [frame for number, file in enumerate(files) for frame in _read_file(file, number)]
+    budget = budget or SizeBudget()
+    frames: list[Frame] = []
+    damaged: list[tuple[FileSource, SeriesRefusedError]] = []
+    for index, file in enumerate(files):
+        try:
+            frames += _read_file(file, index, budget)
+        except SeriesRefusedError as error:  # noqa: PERF203
+            damaged.append((file, error))
+    known = {frame.sop_instance_uid for frame in frames}
+    findings = []
+    for file, refusal in damaged:
+        instance = _instance_of(file)
+        if not instance or instance not in known:
+            raise refusal
+        message = f"a damaged copy of an instance is left out: {refusal.finding.message}"
+        findings.append(warn(Fault.DUPLICATE_INSTANCES, message, (instance,), (file.name,)))
+    return frames, findings
 
 
-def _read_file(file: FileSource, number: int) -> list[Frame]:
+def _instance_of(file: FileSource) -> str:
+    """SOP instance UID of a file that is damaged further on; empty where it cannot be had."""
     try:
-        with file.open() as stream:
+        tag = read_series_tag(file)
+    except SeriesRefusedError:
+        return ""
+    return "" if tag is None else tag.sop_instance_uid
+
+
+def _read_file(file: FileSource, index: int, budget: SizeBudget) -> list[Frame]:
+    try:
+        with open_dicom(file, budget) as stream:
             dataset = read_dataset(stream, pixels=False)
-        if dataset is None:
-            refuse(Fault.OTHER_FILE, "a file of the series is no DICOM file", (), (file.name,))
-        with quiet_pydicom():
-            return list(frames_of(dataset, number))
-    except (EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:
-        refuse(Fault.TRUNCATED_PIXELS, f"a DICOM header is damaged ({type(error).__name__})", (), (file.name,))
+            if dataset is None:
+                refuse(Fault.OTHER_FILE, "a file of the series is no DICOM file")
+            with quiet_pydicom():
+                _check_pixels(dataset, pixel_bytes(stream, dataset), budget)
+                return list(frames_of(dataset, index))
+    except SeriesRefusedError as error:
+        raise error.about(file.name) from error
+    except MemoryError:
+        raise
+    # A parser of untrusted bytes fails in many ways; each of them means that this header cannot be read.
+    except Exception as error:
+        refuse_header(error, file)
+
+
+def _check_pixels(dataset: Dataset, length: int | None, budget: SizeBudget) -> None:
+    """Compare what a header claims with the budget and with the length of its pixel data, before it is believed.
+
+    Args:
+        dataset: The header.
+        length: Of the pixel data in bytes; `None` where they are compressed.
+        budget: Limits.
+
+    Raises:
+        SeriesRefusedError: If it claims too much, or there are no pixel data.
+    """
+    count = frame_count(dataset)
+    budget.check_volume(count * int(dataset.Rows) * int(dataset.Columns), f"a DICOM file of {count:,} frames")
+    instance = tuple(filter(None, [uid(dataset, "SOPInstanceUID")]))
+    if length == 0:
+        refuse(
+            Fault.NO_PIXELS, "an image without pixel data (removed, or stored elsewhere): nothing to screen", instance
+        )
+    if length is None or count == 1:
+        return
+    bits = int(dataset.get("BitsAllocated") or 16) * int(dataset.get("SamplesPerPixel") or 1)
+    claimed = count * int(dataset.Rows) * int(dataset.Columns) * bits // 8
+    if str(dataset.get("PhotometricInterpretation", "")) == "YBR_FULL_422":
+        claimed = claimed * 2 // 3
+    if claimed > length:
+        message = f"the header claims {count:,} frames of {claimed:,} bytes, and the pixel data have {length:,} bytes"
+        refuse(Fault.TRUNCATED_PIXELS, message, instance)
+
+
+def frame_count(dataset: Dataset) -> int:
+    """NumberOfFrames, at least 1.
+
+    Raises:
+        SeriesRefusedError: If it is no positive number.
+    """
+    value = dataset.get("NumberOfFrames")
+    if value is None or value == "":
+        return 1
+    count = integer(value)
+    if count is None or (count < 1 and count != 0):
+        refuse(Fault.ABSURD_NUMBERS, f"the number of frames is {str(value)[:20]}, which is no number of images")
+    return count or 1
 
 
 def frames_of(dataset: Dataset, file: int) -> Iterator[Frame]:
-    """The planes of one dataset; `file` is its index in the series."""
-    count = int(dataset.get("NumberOfFrames") or 1)
-    shared = _first(dataset, "SharedFunctionalGroupsSequence")
+    """The planes of one dataset; `file` is its index in the series.
+
+    Raises:
+        SeriesRefusedError: If it holds many slices in one image that cannot be told apart.
+    """
+    count = frame_count(dataset)
+    mosaic = find_mosaic(dataset, codes(dataset.get("ImageType")))
+    if mosaic is not None:
+        whole = _frame(dataset, [dataset], file, None)
+        for tile in mosaic.tiles(dataset):
+            yield replace(whole, rows=mosaic.rows, columns=mosaic.columns, position=tile.position, tile=tile)
+        return
+    shared = first_item(dataset, "SharedFunctionalGroupsSequence")
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if not per_frame and count == 1:
         yield _frame(dataset, [dataset], file, None)
@@ -212,44 +218,50 @@ def frames_of(dataset: Dataset, file: int) -> Iterator[Frame]:
 
 def _frame(dataset: Dataset, groups: list[Dataset], file: int, index: int | None) -> Frame:
     """One plane. `groups` are searched in order: the frame's own functional groups, the shared ones, the dataset."""
-    position = _numbers(_find(groups, "PlanePositionSequence", "ImagePositionPatient"), 3)
-    orientation = _numbers(_find(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6)
-    spacing = _numbers(_find(groups, "PixelMeasuresSequence", "PixelSpacing"), 2)
-    slope = _find(groups, "PixelValueTransformationSequence", "RescaleSlope")
-    intercept = _find(groups, "PixelValueTransformationSequence", "RescaleIntercept")
+    position = numbers(find(groups, "PlanePositionSequence", "ImagePositionPatient"), 3)
+    orientation = numbers(find(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6)
+    spacing = numbers(find(groups, "PixelMeasuresSequence", "PixelSpacing"), 2)
+    slope = find(groups, "PixelValueTransformationSequence", "RescaleSlope")
+    intercept = find(groups, "PixelValueTransformationSequence", "RescaleIntercept")
+    image_type = codes(find(groups, "MRImageFrameTypeSequence", "FrameType") or dataset.get("ImageType"))
+    said = code(find(groups, "MRImageFrameTypeSequence", "ComplexImageComponent"))
+    component = component_of(dataset, image_type, said)
+    instance_number = integer(dataset.get("InstanceNumber"))
     lossy = str(dataset.get("LossyImageCompression", "")) == "01"
     return Frame(
         file=file,
         index=index,
-        sop_instance_uid=_uid(dataset, "SOPInstanceUID"),
-        sop_class_uid=_uid(dataset, "SOPClassUID"),
-        series_instance_uid=_uid(dataset, "SeriesInstanceUID"),
-        study_instance_uid=_uid(dataset, "StudyInstanceUID"),
-        frame_of_reference_uid=_uid(dataset, "FrameOfReferenceUID"),
-        modality=_code(dataset, "Modality"),
-        body_part=_code(dataset, "BodyPartExamined"),
+        sop_instance_uid=uid(dataset, "SOPInstanceUID"),
+        sop_class_uid=uid(dataset, "SOPClassUID"),
+        series_instance_uid=uid(dataset, "SeriesInstanceUID"),
+        study_instance_uid=uid(dataset, "StudyInstanceUID"),
+        frame_of_reference_uid=uid(dataset, "FrameOfReferenceUID"),
+        modality=code(dataset.get("Modality")),
+        body_part=code(dataset.get("BodyPartExamined")),
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         position=(position[0], position[1], position[2]) if position else None,
         orientation=orientation,
         spacing=(spacing[0], spacing[1]) if spacing else None,
-        thickness=_number(_find(groups, "PixelMeasuresSequence", "SliceThickness")),
+        thickness=number(find(groups, "PixelMeasuresSequence", "SliceThickness")),
         transfer_syntax=str(dataset.file_meta.TransferSyntaxUID),
-        photometric=_code(dataset, "PhotometricInterpretation", r"[A-Z0-9_ ]{1,16}"),
+        photometric=code(dataset.get("PhotometricInterpretation")),
         samples=int(dataset.get("SamplesPerPixel") or 1),
         bits_stored=int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 16),
         signed=bool(dataset.get("PixelRepresentation", 0)),
-        slope=1.0 if slope is None else _float_or_nan(slope),
-        intercept=0.0 if intercept is None else _float_or_nan(intercept),
+        slope=1.0 if slope is None else number_or_nan(slope),
+        intercept=0.0 if intercept is None else number_or_nan(intercept),
         has_lookup_table=bool(dataset.get("ModalityLUTSequence")),
-        rescale_type=_code(dataset, "RescaleType")
-        or _code_of(_find(groups, "PixelValueTransformationSequence", "RescaleType")),
+        rescale_type=code(dataset.get("RescaleType"))
+        or code(find(groups, "PixelValueTransformationSequence", "RescaleType")),
         padding=_padding(dataset),
-        instance_number=_integer(dataset.get("InstanceNumber")),
-        image_type=tuple(str(part) for part in (dataset.get("ImageType") or ())),
+        instance_number=instance_number,
+        image_type=image_type,
         lossy=lossy or _is_lossy_syntax(str(dataset.file_meta.TransferSyntaxUID)),
         burned_in=str(dataset.get("BurnedInAnnotation", "")) == "YES",
-        moments=tuple(_moments(groups)),
+        moments=tuple(moments_of(groups, component, image_type)),
+        order=tuple(order_of(groups, instance_number)),
+        kind=kind_of(image_type, component),
     )
 
 
@@ -258,101 +270,23 @@ def _is_lossy_syntax(uid: str) -> bool:
     return uid.startswith(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.10"))
 
 
-def _moments(groups: list[Dataset]) -> Iterator[tuple[str, float]]:
-    """What may tell two frames at one position apart."""
-    b_value = _number(_find(groups, "MRDiffusionSequence", "DiffusionBValue"))
-    if b_value is None:
-        b_value = _private_b_value(groups[-1])
-    candidates = [
-        ("b-value", b_value),
-        ("time", _number(_find(groups, "FrameContentSequence", "TemporalPositionIndex"))),
-        ("time", _number(_find(groups, "", "TemporalPositionIdentifier"))),
-        ("echo", _number(_find(groups, "MREchoSequence", "EffectiveEchoTime"))),
-        ("echo", _number(_find(groups, "", "EchoTime"))),
-        ("acquisition", _number(_find(groups, "", "AcquisitionNumber"))),
-        ("trigger", _number(_find(groups, "", "TriggerTime"))),
-    ]
-    yield from ((name, value) for name, value in candidates if value is not None)
-
-
-def _private_b_value(dataset: Dataset) -> float | None:
-    for tag in _PRIVATE_B_VALUES:
-        if tag in dataset:
-            value = dataset[tag].value
-            if isinstance(value, bytes):
-                value = value.decode("ascii", "ignore").split("\\")[0].strip()
-            if isinstance(value, (list, tuple, pydicom.multival.MultiValue)):
-                value = value[0] if len(value) else None
-            number = _number(value)
-            if number is not None:
-                # Quirk of GE's (0043,1039): a billion is added to the b-value in some software versions.
-                return number % 1e6 if number >= 1e9 else number
-    return None
-
-
 def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    value = _integer(dataset.get("PixelPaddingValue"))
+    value = _stored_value(dataset, "PixelPaddingValue")
     if value is None:
         return None
-    limit = _integer(dataset.get("PixelPaddingRangeLimit"))
+    limit = _stored_value(dataset, "PixelPaddingRangeLimit")
     limit = value if limit is None else limit
     return min(value, limit), max(value, limit)
 
 
-def _find(groups: list[Dataset], sequence: str, keyword: str) -> Any:
-    """The first value of `keyword` in `sequence` of any group, or in a group itself."""
-    for group in groups:
-        item = _first(group, sequence) if sequence else None
-        value = item.get(keyword) if item is not None else group.get(keyword)
-        if value is not None and value != "":
-            return value
-    return None
+def _stored_value(dataset: Dataset, keyword: str) -> int | None:
+    """A stored pixel value, whatever sign its element was written with.
 
-
-def _first(dataset: Dataset, keyword: str) -> Dataset | None:
-    sequence = dataset.get(keyword)
-    return sequence[0] if sequence else None
-
-
-def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    """`count` finite numbers, or `None`."""
-    try:
-        numbers = tuple(float(part) for part in value)
-    except (TypeError, ValueError):
+    Writers take US or SS without regard to PixelRepresentation: 63536 among signed pixels of 16 bits means -2000.
+    """
+    value = integer(dataset.get(keyword))
+    if value is None:
         return None
-    return numbers if len(numbers) == count and all(math.isfinite(part) for part in numbers) else None
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _float_or_nan(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _integer(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
-
-
-def _uid(dataset: Dataset, keyword: str) -> str:
-    """A UID, or an empty string where it is missing or is no UID (PS3.5, 9.1): free text must not pass as one."""
-    value = str(dataset.get(keyword) or "")
-    return value if re.fullmatch(r"[0-9.]{1,64}", value) else ""
-
-
-def _code(dataset: Dataset, keyword: str, pattern: str = r"[A-Z0-9_ ]{1,16}") -> str:
-    return _code_of(dataset.get(keyword), pattern)
-
-
-def _code_of(value: Any, pattern: str = r"[A-Z0-9_ ]{1,16}") -> str:
-    text = str(value or "").strip()
-    return text if re.fullmatch(pattern, text) else ""
+    values = 1 << int(dataset.get("BitsAllocated") or 16)
+    value %= values
+    return value - values if dataset.get("PixelRepresentation", 0) and value >= values // 2 else value

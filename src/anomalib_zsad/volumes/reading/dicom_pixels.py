@@ -1,6 +1,7 @@
 """Decode the pixels of DICOM frames to float32 modality values, and refuse what cannot be decoded truthfully."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import numpy as np
@@ -9,19 +10,22 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, iter_pixels, pixel_array
 from pydicom.uid import UID
 
-from anomalib_zsad.volumes.faults import Fault, refuse
+from anomalib_zsad.volumes.faults import Fault, SeriesRefusedError, refuse
 from anomalib_zsad.volumes.input_files import FileSource
-from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom, read_dataset
+from anomalib_zsad.volumes.reading import twelve_bit_jpeg
+from anomalib_zsad.volumes.reading.dicom_files import DEFLATED, open_dicom, quiet_pydicom, read_dataset
 from anomalib_zsad.volumes.reading.dicom_headers import Frame
 
-# Which package reads a family of transfer syntaxes, by the start of its UID.
+# Which packages read a transfer syntax (PS3.6, table A-1); of those that are not here, none is known.
 _PACKAGES = {
-    "1.2.840.10008.1.2.4.5": "python-gdcm",
-    "1.2.840.10008.1.2.4.7": "python-gdcm",
-    "1.2.840.10008.1.2.4.8": "pyjpegls",
-    "1.2.840.10008.1.2.4.9": "pillow",
-    "1.2.840.10008.1.2.4.20": "pylibjpeg with pylibjpeg-openjpeg",
+    **dict.fromkeys(("50", "57", "70"), "python-gdcm"),
+    "51": "imagecodecs",
+    **dict.fromkeys(("80", "81"), "pyjpegls"),
+    **dict.fromkeys(("90", "91"), "pillow"),
+    **dict.fromkeys(("201", "202", "203"), "pylibjpeg pylibjpeg-openjpeg"),
 }
+_ENCAPSULATED = "1.2.840.10008.1.2.4."
+twelve_bit_jpeg.register()
 _REC_709 = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
@@ -31,14 +35,23 @@ def check_transfer_syntax(uid: str) -> None:
     Raises:
         SeriesRefusedError: Naming the transfer syntax and the package that would read it.
     """
+    if can_decode(uid):
+        return
+    package = _PACKAGES.get(uid.removeprefix(_ENCAPSULATED), "")
+    advice = f"install it with: pip install {package}"
+    if not package:
+        advice = "no package that could be recommended reads it; convert the series to an uncompressed transfer syntax"
+    refuse(Fault.TRANSFER_SYNTAX, f"no decoder for the transfer syntax {UID(uid).name} ({uid}): {advice}")
+
+
+def can_decode(uid: str) -> bool:
+    """Whether an installed package decodes a transfer syntax; a deflated one is inflated by this package."""
+    if uid == DEFLATED:
+        return True
     try:
-        available = get_decoder(UID(uid)).is_available
+        return get_decoder(UID(uid)).is_available
     except NotImplementedError:
-        available = False
-    if not available:
-        package = next((name for start, name in _PACKAGES.items() if uid.startswith(start)), "")
-        advice = f"install {package}" if package else "convert the series to an uncompressed transfer syntax"
-        refuse(Fault.TRANSFER_SYNTAX, f"no decoder for the transfer syntax {UID(uid).name} ({uid}): {advice}")
+        return False
 
 
 def decode(file: FileSource, frames: list[Frame]) -> Iterator[NDArray[np.float32]]:
@@ -55,11 +68,32 @@ def decode(file: FileSource, frames: list[Frame]) -> Iterator[NDArray[np.float32
     Raises:
         SeriesRefusedError: If pixel data are truncated or damaged.
     """
-    uid = frames[0].sop_instance_uid
+    with _decoding(file, frames[0]) as stream:
+        for stored, dataset, frame in _stored_planes(stream, frames):
+            with quiet_pydicom():
+                plane = _modality_values(stored, frame, dataset)
+            yield plane
+
+
+def stored_pixels(file: FileSource, frame: Frame) -> NDArray:
+    """Pixels of one frame as they are stored, shape (rows, columns), or (rows, columns, 3) of colour.
+
+    Raises:
+        SeriesRefusedError: If pixel data are truncated or damaged, or no decoder reads them.
+    """
+    check_transfer_syntax(frame.transfer_syntax)
+    with _decoding(file, frame) as stream:
+        return next(_stored_planes(stream, [frame]))[0]
+
+
+@contextmanager
+def _decoding(file: FileSource, frame: Frame) -> Iterator[BinaryIO]:
+    """The file opened; whatever goes wrong with its pixels becomes a refusal that names the instance."""
+    uid = frame.sop_instance_uid
     try:
-        with file.open() as stream:
-            yield from _decode_stream(stream, frames)
-    except (MemoryError, KeyboardInterrupt):
+        with open_dicom(file) as stream:
+            yield stream
+    except (MemoryError, SeriesRefusedError):
         raise
     # Decoders raise whatever their codec raises; each of them means that these pixels cannot be had.
     except Exception as error:
@@ -72,7 +106,7 @@ def decode(file: FileSource, frames: list[Frame]) -> Iterator[NDArray[np.float32
         )
 
 
-def _decode_stream(stream: BinaryIO, frames: list[Frame]) -> Iterator[NDArray[np.float32]]:
+def _stored_planes(stream: BinaryIO, frames: list[Frame]) -> Iterator[tuple[NDArray, Dataset, Frame]]:
     """Decode frame by frame; warnings are silenced within each step only, never while the caller works."""
     single = frames[0].index is None
     # Compressed frames are read whole first: pydicom sees a missing end of the sequence only then.
@@ -82,8 +116,9 @@ def _decode_stream(stream: BinaryIO, frames: list[Frame]) -> Iterator[NDArray[np
         raise ValueError("not a DICOM file")
     if single:
         with quiet_pydicom():
-            plane = _modality_values(_checked(pixel_array(dataset), frames[0]), frames[0], dataset)
-        yield plane
+            image = pixel_array(dataset)
+        for frame in frames:
+            yield _cut(image, frame), dataset, frame
         return
     if not compressed:
         stream.seek(0)
@@ -91,14 +126,19 @@ def _decode_stream(stream: BinaryIO, frames: list[Frame]) -> Iterator[NDArray[np
     planes = iter_pixels(dataset if compressed else stream, indices=indices)
     for frame in frames:
         with quiet_pydicom():
-            plane = _modality_values(_checked(next(planes), frame), frame, dataset)
-        yield plane
+            plane = _cut(next(planes), frame)
+        yield plane, dataset, frame
 
 
-def _checked(stored: NDArray, frame: Frame) -> NDArray:
-    if stored.shape[:2] != (frame.rows, frame.columns):
-        raise ValueError(f"decoded to {stored.shape}, the header says {(frame.rows, frame.columns)}")
-    return stored
+def _cut(stored: NDArray, frame: Frame) -> NDArray:
+    """The frame's own pixels of a decoded image, whose shape is checked."""
+    expected = (frame.rows, frame.columns) if frame.tile is None else frame.tile.image_shape
+    if stored.shape[:2] != expected:
+        raise ValueError(f"decoded to {stored.shape}, the header says {expected}")
+    if frame.tile is None:
+        return stored
+    top, left = frame.tile.row, frame.tile.column
+    return stored[top : top + frame.rows, left : left + frame.columns]
 
 
 def _modality_values(stored: NDArray, frame: Frame, dataset: Dataset) -> NDArray[np.float32]:

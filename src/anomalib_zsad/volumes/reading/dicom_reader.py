@@ -9,11 +9,12 @@ from monai.data import ImageReader
 
 from anomalib_zsad.volumes.faults import Fault, refuse, warn
 from anomalib_zsad.volumes.input_files import FileSource
-from anomalib_zsad.volumes.options import SizeBudget
+from anomalib_zsad.volumes.options import ReadingOptions, SizeBudget
 from anomalib_zsad.volumes.reading.dicom_headers import Frame
 from anomalib_zsad.volumes.reading.dicom_pixels import decode, is_hounsfield
 from anomalib_zsad.volumes.reading.discovery import Candidate, Discovery, discover
 from anomalib_zsad.volumes.reading.series_plan import SeriesPlan, VolumePlan, plan_series
+from anomalib_zsad.volumes.reading.voxel_arrays import has_two_values
 from anomalib_zsad.volumes.volume import FrameLocation, SliceSource, Units, Volume, monai_data
 
 
@@ -49,6 +50,8 @@ def read_volume(plan: VolumePlan) -> Volume:
         masked = sum(int(np.isnan(voxels[:, :, slot]).sum()) for slot in slots)
         if masked:
             findings.append(warn(Fault.PADDING, f"{masked:,} padding voxels are masked"))
+    if plan.geometry is not None and has_two_values(voxels):
+        findings.append(warn(Fault.DERIVED, "the images hold two values only: a mask, or a map, not a picture"))
     return Volume(
         voxels=voxels,
         affine=plan.affine,
@@ -71,15 +74,17 @@ def read_volume(plan: VolumePlan) -> Volume:
 
 def _segmentable(plan: VolumePlan) -> bool:
     return plan.geometry is not None and all(
-        frame.sop_class_uid and frame.sop_instance_uid and frame.frame_of_reference_uid for frame in plan.frames
+        frame.sop_class_uid and frame.sop_instance_uid and frame.frame_of_reference_uid and frame.tile is None
+        for frame in plan.frames
     )
 
 
 def _source(frame: Frame) -> SliceSource:
     position = None
+    tile = None if frame.tile is None else frame.tile.number + 1
     if frame.position is not None:
         position = (-frame.position[0], -frame.position[1], frame.position[2])
-    return SliceSource(frame.sop_instance_uid, None if frame.index is None else frame.index + 1, position)
+    return SliceSource(frame.sop_instance_uid, None if frame.index is None else frame.index + 1, position, tile)
 
 
 class DicomSeriesReader(ImageReader):
@@ -98,8 +103,7 @@ class DicomSeriesReader(ImageReader):
     def __init__(self, series: str | None = None, *, mode_2d: bool = False, budget: SizeBudget | None = None) -> None:
         super().__init__()
         self.series = series
-        self.mode_2d = mode_2d
-        self.budget = budget or SizeBudget()
+        self.options = ReadingOptions(mode="2d" if mode_2d else "volume", budget=budget or SizeBudget())
 
     def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
         """Whether the names may be DICOM's: folders, zips, and files that are not NIfTI."""
@@ -112,13 +116,13 @@ class DicomSeriesReader(ImageReader):
         Raises:
             SeriesRefusedError: If it cannot be read truthfully, or if there are several and none was chosen.
         """
-        found = _find(data, self.budget)
+        found = _find(data, self.options.budget)
         volumes: dict[str, VolumePlan] = {}
         skipped = [*found.findings]
         for candidate in found.candidates:
             if candidate.kind != "dicom":
                 continue
-            plan: SeriesPlan = plan_series(candidate, mode_2d=self.mode_2d, budget=self.budget)
+            plan: SeriesPlan = plan_series(candidate, self.options)
             skipped.extend(plan.findings)
             volumes.update({volume.key: volume for volume in plan.volumes})
         if self.series is not None:

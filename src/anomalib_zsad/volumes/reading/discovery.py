@@ -4,28 +4,41 @@ import hashlib
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from anomalib_zsad.outputs.file_hash import stream_sha256
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedError, refuse, skip
+from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.input_files import DiskFile, FileSource, ZipMember
 from anomalib_zsad.volumes.options import SizeBudget
-from anomalib_zsad.volumes.reading.dicom_headers import SeriesTag, read_series_tag
+from anomalib_zsad.volumes.reading.dicom_directory import files_of_directory
+from anomalib_zsad.volumes.reading.series_tags import SeriesTag, read_series_tag
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+# Kinds of volume files by the end of their names, and those whose voxels lie in a second file that the header names.
+_KINDS = {
+    **dict.fromkeys(NIFTI_SUFFIXES, "nifti"),
+    **dict.fromkeys((".mgz", ".mgh"), "mgh"),
+    ".nrrd": "nrrd",
+    ".mha": "metaimage",
+}
+_DETACHED = {".nhdr": "NRRD", ".mhd": "MetaImage"}
+_PAIR_IMAGES = (".img", ".img.gz")
+_PAIR_SIZES = (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c")  # the header's length, 348, in either byte order
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One series of DICOM files, or one NIfTI file.
+    """One series of DICOM files, or one volume file of another format (two files, for a pair of header and image).
 
     Attributes:
         key: A pseudonym made from UIDs or content, the same in every run: `series-` and ten hexadecimal digits.
-        kind: `dicom` or `nifti`.
+        kind: `dicom`, `nifti`, `nifti-pair`, `mgh`, `nrrd` or `metaimage`.
         files: Its files, in the order of their names.
-        study: The pseudonym of its study; empty for NIfTI.
+        study: The pseudonym of its study; empty for other formats.
         modality: DICOM's modality code, `""` where unknown.
     """
 
@@ -66,33 +79,138 @@ def discover(location: str | Path, budget: SizeBudget | None = None) -> Discover
     if not root.exists():
         raise FileNotFoundError(f"there is nothing at the input path: {root}")
     found = Discovery()
-    files = list(_walk(root.resolve(), budget or SizeBudget(), found))
-    series: dict[tuple[str, ...], list[tuple[FileSource, SeriesTag]]] = {}
-    taken: set[str] = set()
-    others = 0
+    budget = budget or SizeBudget()
+    files = list(_walk(root.resolve(), budget, found))
+    if root.is_file():
+        files += [*_followed(files, found), *_partner(root.resolve())]
+    sorting = _Sorting(found, budget, _pairs(files))
     for file in files:
-        try:
-            if file.name.lower().endswith(NIFTI_SUFFIXES):
-                key = _unused(pseudonym("series", content_hash(file)), taken)
-                found.candidates.append(Candidate(key, "nifti", (file,)))
-                continue
-            tag = read_series_tag(file)
-        except (SeriesRefusedError, OSError) as error:
-            found.findings.append(_as_finding(error, file))
-            continue
-        if tag is None:
-            others += 1
-        elif tag.skip_reason:
-            fault = Fault.OTHER_FILE if tag.is_directory else Fault.NOT_AN_IMAGE
-            found.findings.append(skip(fault, tag.skip_reason, _uids(tag.sop_instance_uid), (file.name,)))
-        else:
-            series.setdefault(tag.group, []).append((file, tag))
-    if others:
-        found.findings.append(skip(Fault.OTHER_FILE, f"{others} file(s) are neither DICOM nor NIfTI"))
-    for members in series.values():
-        found.candidates.append(_dicom_candidate(members, taken))
+        entry = guarded(partial(sorting.take, file))
+        if isinstance(entry, Finding):
+            found.findings.append(entry if entry.files else replace(entry, files=(file.name,)))
+    if sorting.others:
+        found.findings.append(skip(Fault.OTHER_FILE, f"{sorting.others} file(s) are neither DICOM nor NIfTI"))
+    for members in sorting.series.values():
+        found.candidates.append(_dicom_candidate(members, sorting.taken))
     found.candidates.sort(key=lambda candidate: candidate.files[0].name)
     return found
+
+
+@dataclass
+class _Sorting:
+    """What files are, one after the other.
+
+    Attributes:
+        found: Where volumes and findings go.
+        budget: Limits.
+        pairs: Image file of each pair's header, by the names of both.
+        series: Files of DICOM series so far.
+        taken: Pseudonyms in use.
+        others: Number of files of no known kind.
+    """
+
+    found: Discovery
+    budget: SizeBudget
+    pairs: dict[str, FileSource]
+    series: dict[tuple[str, ...], list[tuple[FileSource, SeriesTag]]] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    others: int = 0
+
+    def take(self, file: FileSource) -> None:
+        """Sort one file in.
+
+        Raises:
+            SeriesRefusedError: If it cannot be read.
+        """
+        name = file.name.lower()
+        kind = _kind_of(name)
+        detached = _DETACHED.get(name[name.rfind(".") :])
+        if detached:
+            message = f"a {detached} header whose voxels lie in another file is not read; convert it to one file"
+            refuse(Fault.OTHER_FORMAT, message, (), (file.name,))
+        try:
+            if file.name in self.pairs:
+                if self.pairs[file.name] is not file:
+                    self._add("nifti-pair", file, self.pairs[file.name])
+            elif kind:
+                self._add(kind, file)
+            else:
+                self._take_dicom(file)
+        except OSError as error:
+            self.found.findings.append(_as_finding(error, file))
+
+    def _add(self, kind: str, *files: FileSource) -> None:
+        key = _unused(pseudonym("series", *map(content_hash, files)), self.taken)
+        self.found.candidates.append(Candidate(key, kind, files))
+
+    def _take_dicom(self, file: FileSource) -> None:
+        tag = read_series_tag(file, self.budget)
+        if tag is None:
+            self.others += 1
+        elif tag.skip_reason:
+            fault = Fault.OTHER_FILE if tag.is_directory else Fault.NOT_AN_IMAGE
+            self.found.findings.append(skip(fault, tag.skip_reason, _uids(tag.sop_instance_uid), (file.name,)))
+        else:
+            self.series.setdefault(tag.group, []).append((file, tag))
+
+
+def _kind_of(name: str) -> str:
+    """The kind of a single volume file by its name in small letters; empty for all others."""
+    return next((kind for suffix, kind in _KINDS.items() if name.endswith(suffix)), "")
+
+
+def candidate_of_file(path: Path) -> Candidate | None:
+    """A file, by its name, as a volume without a pseudonym; `None` for DICOM and whatever else there is."""
+    file = DiskFile(path, path.name)
+    kind = _kind_of(path.name.lower())
+    if kind:
+        return Candidate("", kind, (file,))
+    both = {member.name: member for member in (file, *_partner(path))}
+    header = next((member for member in both.values() if member.name.lower().endswith(".hdr")), None)
+    if len(both) < 2 or header is None:
+        return None
+    return Candidate("", "nifti-pair", (header, next(member for member in both.values() if member is not header)))
+
+
+def _pairs(files: Sequence[FileSource]) -> dict[str, FileSource]:
+    """Headers and images of pairs by their names: a header's value is its image, an image's value itself."""
+    by_name = {file.name.lower(): file for file in files}
+    pairs: dict[str, FileSource] = {}
+    for name, file in by_name.items():
+        image = next((by_name[name[:-4] + end] for end in _PAIR_IMAGES if name[:-4] + end in by_name), None)
+        if name.endswith(".hdr") and image is not None and guarded(partial(file.head, 4)) in _PAIR_SIZES:
+            pairs[file.name], pairs[image.name] = image, image
+    return pairs
+
+
+def _partner(path: Path) -> list[FileSource]:
+    """The other file of a pair of which one was given."""
+    name = path.name.lower()
+    end = next((end for end in (".hdr", *_PAIR_IMAGES) if name.endswith(end)), None)
+    if end is None:
+        return []
+    stem, wanted = name.removesuffix(end), _PAIR_IMAGES if end == ".hdr" else (".hdr",)
+    names = {other.name.lower(): other for other in path.parent.iterdir() if other.is_file() and not other.is_symlink()}
+    partner = next((names[stem + end] for end in wanted if stem + end in names), None)
+    return [] if partner is None else [DiskFile(partner, partner.name)]
+
+
+def _followed(files: Sequence[FileSource], found: Discovery) -> list[FileSource]:
+    """Files that a DICOMDIR names, where it is all that was given."""
+    if len(files) != 1 or not isinstance(files[0], DiskFile):
+        return []
+    alone = files[0]
+
+    def follow() -> list[FileSource]:
+        tag = read_series_tag(alone)
+        if tag is None or not tag.is_directory:
+            return []
+        listed, findings = files_of_directory(alone)
+        found.findings += findings
+        return list(listed)
+
+    listed = guarded(follow)
+    return [] if isinstance(listed, Finding) else listed  # what is wrong with the file is told when it is sorted in
 
 
 def _uids(uid: str) -> tuple[str, ...]:

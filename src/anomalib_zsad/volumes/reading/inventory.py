@@ -7,8 +7,9 @@ from typing import Any
 
 from nibabel.orientations import aff2axcodes
 
-from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedError, skip
+from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, skip
 from anomalib_zsad.volumes.geometry import voxel_sizes
+from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.discovery import Candidate, discover
 from anomalib_zsad.volumes.reading.loading import MASK_REASON, Job, is_mask, plan_jobs
@@ -23,7 +24,7 @@ class InventoryItem:
         series: Pseudonym, as `--series` takes it; empty for files that belong to no series.
         status: `ready`, `ready with warnings`, `refused` or `skipped`.
         shape: Voxels along each axis.
-        spacing: Voxel edges in mm; `None` where unknown.
+        spacing: Voxel edges in mm; `None` where unknown, or where slices are unevenly spaced.
         orientation: Where the axes point, such as LPS; empty where unknown.
         source: Name of the first file (may hold patient data).
     """
@@ -79,11 +80,11 @@ def take_inventory(location: Path, options: ReadingOptions, *, check: bool = Fal
 
 
 def _look_at(candidate: Candidate, options: ReadingOptions, *, check: bool) -> Iterator[InventoryItem]:
-    try:
-        jobs, left_out = plan_jobs(candidate, options)
-    except SeriesRefusedError as error:
-        yield _left_out(error.finding, candidate)
+    planned = guarded(lambda: plan_jobs(candidate, options))
+    if isinstance(planned, Finding):
+        yield _left_out(planned, candidate)
         return
+    jobs, left_out = planned
     for finding in left_out:
         yield _left_out(finding, candidate)
     for job in jobs:
@@ -91,12 +92,9 @@ def _look_at(candidate: Candidate, options: ReadingOptions, *, check: bool) -> I
 
 
 def _look_at_volume(job: Job, options: ReadingOptions, *, check: bool) -> InventoryItem:
-    if job.plan is not None and not check:
-        return _planned(job, job.plan)
-    try:
-        return _decoded(job, options)
-    except SeriesRefusedError as error:
-        return _left_out(error.finding, job.candidate, job.key)
+    plan = job.plan
+    looked = guarded(lambda: _decoded(job, options) if check or plan is None else _planned(job, plan))
+    return _left_out(looked, job.candidate, job.key) if isinstance(looked, Finding) else looked
 
 
 def _planned(job: Job, plan: VolumePlan) -> InventoryItem:
@@ -106,7 +104,7 @@ def _planned(job: Job, plan: VolumePlan) -> InventoryItem:
     item.modality = first.modality
     item.shape = (first.columns, first.rows, plan.slots)
     if plan.geometry is not None:
-        item.spacing = tuple(float(size) for size in voxel_sizes(plan.affine))
+        item.spacing = tuple(float(size) for size in voxel_sizes(plan.affine)) if plan.geometry.regular else None
         item.orientation = "".join(aff2axcodes(plan.affine))
     return item
 
@@ -117,7 +115,8 @@ def _decoded(job: Job, options: ReadingOptions) -> InventoryItem:
     if is_mask(volume):
         return _left_out(skip(Fault.NOT_AN_IMAGE, MASK_REASON), job.candidate, job.key)
     item = _item(job, list(volume.findings))
-    item.modality, item.shape, item.spacing = volume.modality, volume.shape, volume.spacing
+    item.modality, item.shape = volume.modality, volume.shape
+    item.spacing = volume.spacing if volume.regular else None
     item.orientation = "".join(aff2axcodes(volume.affine)) if volume.geometry_known else ""
     return item
 

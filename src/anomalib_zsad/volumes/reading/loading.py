@@ -1,20 +1,23 @@
 """Open whatever `discover` found as volumes, one at a time; and a MONAI transform that never falls back."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 
 from anomalib_zsad.volumes.faults import Finding
+from anomalib_zsad.volumes.input_files import FileSource
 from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader, read_volume
-from anomalib_zsad.volumes.reading.discovery import Candidate, pseudonym
-from anomalib_zsad.volumes.reading.nifti_reader import NiftiVolumeReader, read_nifti
+from anomalib_zsad.volumes.reading.discovery import Candidate, candidate_of_file, content_hash, pseudonym
+from anomalib_zsad.volumes.reading.nifti_reader import NiftiVolumeReader, read_nifti, read_nifti_pair
+from anomalib_zsad.volumes.reading.other_formats import read_other_format
 from anomalib_zsad.volumes.reading.series_plan import VolumePlan, plan_series
+from anomalib_zsad.volumes.reading.voxel_arrays import has_two_values
 from anomalib_zsad.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -38,12 +41,12 @@ class Job:
     candidate: Candidate
     plan: VolumePlan | None = None
 
-    @property
+    @cached_property
     def images(self) -> str:
-        """What a resumed run knows the images of the volume by: a hash that tells nothing else."""
+        """What a resumed run knows the images of the volume by: a hash of their content that tells nothing else."""
         if self.plan is None:
             return self.candidate.key  # made from the file's content
-        return pseudonym("images", *sorted(f"{frame.sop_instance_uid}/{frame.index}" for frame in self.plan.frames))
+        return _hash_images((frame.identity, self.plan.files[frame.file]) for frame in self.plan.frames)
 
     def read(self, options: ReadingOptions) -> Volume:
         """Decode the volume.
@@ -53,8 +56,12 @@ class Job:
         """
         if self.plan is not None:
             return read_volume(self.plan)
-        return read_nifti(
-            self.candidate.files[0],
+        files, kind = self.candidate.files, self.candidate.kind
+        if kind not in ("nifti", "nifti-pair"):
+            return read_other_format(kind, files[0], options)
+        read = read_nifti if kind == "nifti" else read_nifti_pair
+        return read(
+            *files,
             modality="" if options.modality == "auto" else options.modality,
             affine_choice=options.nifti_affine,
             volume_index=options.volume_index,
@@ -68,16 +75,41 @@ def plan_jobs(candidate: Candidate, options: ReadingOptions) -> tuple[list[Job],
     Raises:
         SeriesRefusedError: If the series as a whole cannot be read truthfully.
     """
-    if candidate.kind == "nifti":
+    if candidate.kind != "dicom":
         return [Job(candidate.key, candidate)], []
-    plan = plan_series(candidate, mode_2d=options.mode == "2d", budget=options.budget)
+    plan = plan_series(candidate, options)
     return [Job(volume.key, candidate, volume) for volume in plan.volumes], plan.findings
+
+
+def read_file(path: Path, options: ReadingOptions | None = None) -> Volume | None:
+    """The volume of a file that is no DICOM: NIfTI, or one of the other formats; `None` where it is none of these.
+
+    Raises:
+        SeriesRefusedError: If it cannot be read truthfully.
+    """
+    candidate = candidate_of_file(path)
+    return None if candidate is None else Job(candidate.key, candidate).read(options or ReadingOptions())
 
 
 def images_of(volume: Volume) -> str:
     """What screening knows the images of a DICOM volume by: `Job.images`."""
-    frames = [(source.sop_instance_uid, source.frame_number) for source in volume.slices if source is not None]
-    return pseudonym("images", *sorted(f"{uid}/{None if number is None else number - 1}" for uid, number in frames))
+    known = (pair for pair in zip(volume.slices, volume.locations, strict=True) if None not in pair)
+    return _hash_images(
+        ((source.sop_instance_uid, location.frame, None if source.tile is None else source.tile - 1), location.file)
+        for source, location in known
+        if source is not None and location is not None
+    )
+
+
+def _hash_images(images: Iterable[tuple[tuple[str, int | None, int | None], FileSource]]) -> str:
+    """A pseudonym of images, from their identities and the content of their files."""
+    hashes: dict[str, str] = {}
+    lines = []
+    for identity, file in images:
+        if file.name not in hashes:
+            hashes[file.name] = content_hash(file)
+        lines.append("/".join(map(str, (*identity, hashes[file.name]))))
+    return pseudonym("images", *sorted(lines))
 
 
 class LoadVolume(Transform):
@@ -117,11 +149,5 @@ class LoadVolumed(MapTransform):
 
 
 def is_mask(volume: Volume) -> bool:
-    """Whether a NIfTI volume of whole numbers holds exactly two values."""
-    header = volume.nifti_header
-    if header is None or not np.issubdtype(header.get_data_dtype(), np.integer):
-        return False
-    lowest, highest = np.nanmin(volume.voxels), np.nanmax(volume.voxels)
-    if lowest == highest:
-        return False
-    return all(bool(((plane == lowest) | (plane == highest)).all()) for plane in np.moveaxis(volume.voxels, 2, 0))
+    """Whether a volume of a file without a modality (all but DICOM) holds exactly two values, of whatever type."""
+    return not volume.locations and has_two_values(volume.voxels)

@@ -19,7 +19,8 @@ from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, ref
 from anomalib_zsad.volumes.geometry import Floats, is_sheared, voxel_sizes
 from anomalib_zsad.volumes.input_files import DiskFile, FileSource
 from anomalib_zsad.volumes.options import AffineChoice, SizeBudget
-from anomalib_zsad.volumes.volume import SliceSource, Units, Volume, monai_data
+from anomalib_zsad.volumes.reading.voxel_arrays import check_finite, slice_sources, thick_axis, three_axes
+from anomalib_zsad.volumes.volume import Units, Volume, monai_data
 
 _BLOCK = 1 << 20
 # Bytes after the voxels that are read (to check the checksum) before the file counts as a bomb.
@@ -52,18 +53,24 @@ def read_nifti(
     budget = budget or SizeBudget()
     try:
         with file.open() as raw:
-            header, stored = _read_stream(_unpacked(raw), budget)
+            header, stored = _read_stream(unpacked(raw), budget)
     except (EOFError, IsalError, gzip.BadGzipFile, OSError) as error:  # type: ignore[misc]  # ISA-L has no types
         message = f"the file is truncated or damaged ({type(error).__name__}); unpack it or copy it again"
         refuse(Fault.DAMAGED_GZIP, message, (), (file.name,))
     except SeriesRefusedError as error:
-        found = error.finding
-        raise SeriesRefusedError(Finding(found.fault, found.outcome, found.message, (), (file.name,))) from error
-    findings: list[Finding] = []
-    stored = _three_axes(stored, volume_index, findings)
+        raise error.about(file.name) from error
+    return _assembled(header, stored, modality, affine_choice, volume_index)
+
+
+def _assembled(
+    header: Nifti1Header, stored: NDArray, modality: str, affine_choice: AffineChoice | None, volume_index: int | None
+) -> Volume:
+    """The volume of a header and its stored voxels."""
+    findings = _note_intent(header)
+    stored = three_axes(stored, volume_index, findings)
     voxels = _scaled(stored, header)
     affine, known = _affine(header, affine_choice, findings)
-    _check_finite(voxels, findings)
+    check_finite(voxels, findings)
     native = _native_axis(header, affine)
     return Volume(
         voxels=voxels,
@@ -71,14 +78,51 @@ def read_nifti(
         modality=modality,
         units=Units.HOUNSFIELD if modality == "CT" else Units.ARBITRARY,
         native_axis=native,
-        slices=_sources(voxels.shape, affine, native, known=known),
+        slices=slice_sources(voxels.shape, affine, native, known=known),
         findings=findings,
         geometry_known=known,
         nifti_header=header,
     )
 
 
-def _unpacked(raw: BinaryIO) -> BinaryIO:
+def read_nifti_pair(
+    header_file: FileSource,
+    image_file: FileSource,
+    *,
+    modality: str = "",
+    affine_choice: AffineChoice | None = None,
+    volume_index: int | None = None,
+    budget: SizeBudget | None = None,
+) -> Volume:
+    """Read a NIfTI-1 pair of files (.hdr and .img); arguments and errors are those of `read_nifti`.
+
+    Raises:
+        SeriesRefusedError: If the pair cannot be read truthfully, or is Analyze 7.5, which says no orientation.
+    """
+    names = header_file.name, image_file.name
+    try:
+        with header_file.open() as head, image_file.open() as raw:
+            header = _read_header(head, budget or SizeBudget(), pair=True)
+            stored = _read_voxels(unpacked(raw), header, _offset(header, 0))
+    except (EOFError, IsalError, gzip.BadGzipFile, OSError) as error:  # type: ignore[misc]  # ISA-L has no types
+        message = f"the file is truncated or damaged ({type(error).__name__}); unpack it or copy it again"
+        refuse(Fault.DAMAGED_GZIP, message, (), names)
+    except SeriesRefusedError as error:
+        raise error.about(*names) from error
+    return _assembled(header, stored, modality, affine_choice, volume_index)
+
+
+def _note_intent(header: Nifti1Header) -> list[Finding]:
+    """A warning where the header's intent code says that the voxels are no picture (NIfTI-1, nifti1.h)."""
+    intent = int(header["intent_code"])
+    what = "a statistical map" if 2 <= intent <= 24 else {1001: "an estimate", 1002: "labels"}.get(intent, "")
+    if not what:
+        return []
+    return [warn(Fault.DERIVED, f"the header's intent code {intent} says that the voxels are {what}, not a picture")]
+
+
+def unpacked(raw: BinaryIO) -> BinaryIO:
+    """The stream, unpacked on the way where it is gzip; reading it to its end checks gzip's checksum."""
     magic = raw.read(2)
     raw.seek(0)
     return igzip.IGzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw  # type: ignore[return-value]
@@ -87,9 +131,32 @@ def _unpacked(raw: BinaryIO) -> BinaryIO:
 def _read_stream(stream: BinaryIO, budget: SizeBudget) -> tuple[Nifti1Header, NDArray]:
     """Header and stored voxels; the stream is read to its end, so that gzip checks its checksum."""
     header = _read_header(stream, budget)
+    return header, _read_voxels(stream, header, _offset(header, header.sizeof_hdr))
+
+
+def _offset(header: Nifti1Header, start: int) -> int:
+    """How many bytes after `start` the voxels begin.
+
+    Raises:
+        SeriesRefusedError: If the header's number makes no sense.
+    """
+    offset = float(header["vox_offset"])
+    if not start <= offset <= start + _LARGEST_OFFSET:
+        message = f"the header puts the voxels at byte {offset:g}; {start} to {start + _LARGEST_OFFSET:,} is read"
+        refuse(Fault.TOO_LARGE, message)
+    return int(offset) - start
+
+
+def _read_voxels(stream: BinaryIO, header: Nifti1Header, offset: int) -> NDArray:
+    """Stored voxels, from `offset` bytes on, of the header's shape and type; the stream is read to its end.
+
+    Raises:
+        SeriesRefusedError: If it ends too early, or goes on for too long.
+    """
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    if len(stream.read(offset)) < offset:
+        refuse(Fault.DAMAGED_GZIP, "the file ends before its voxels")
     content = np.empty(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, np.uint8)
-    _skip(stream, int(header["vox_offset"]) - header.sizeof_hdr)
     view, filled = memoryview(content.data), 0
     while filled < len(content):
         count = stream.readinto(view[filled : filled + _BLOCK])  # type: ignore[attr-defined]
@@ -101,19 +168,10 @@ def _read_stream(stream: BinaryIO, budget: SizeBudget) -> tuple[Nifti1Header, ND
         trailing += len(block)
         if trailing > _TRAILING:
             refuse(Fault.TOO_LARGE, f"the file goes on for more than {_TRAILING >> 20} MiB after its voxels")
-    return header, content.view(dtype).reshape(shape, order="F")
+    return content.view(dtype).reshape(shape, order="F")
 
 
-def _skip(stream: BinaryIO, count: int) -> None:
-    if not 0 <= count <= _LARGEST_OFFSET:
-        refuse(
-            Fault.TOO_LARGE, f"the header puts the voxels {count:,} bytes after it; at most {_LARGEST_OFFSET:,} is read"
-        )
-    if len(stream.read(count)) < count:
-        refuse(Fault.DAMAGED_GZIP, "the file ends before its voxels")
-
-
-def _read_header(stream: BinaryIO, budget: SizeBudget) -> Nifti1Header:
+def _read_header(stream: BinaryIO, budget: SizeBudget, *, pair: bool = False) -> Nifti1Header:
     head = stream.read(348)
     size = int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")
     try:
@@ -124,8 +182,7 @@ def _read_header(stream: BinaryIO, budget: SizeBudget) -> Nifti1Header:
         else:
             refuse(Fault.DAMAGED_GZIP, "the file has no NIfTI header")
         magic = bytes(header["magic"].item())[:3]
-        if magic not in (b"n+1", b"n+2"):
-            refuse(Fault.DAMAGED_GZIP, "the header is of a .hdr/.img pair, or damaged; convert it to one .nii file")
+        _check_magic(magic, pair=pair)
         shape, dtype = header.get_data_shape(), header.get_data_dtype()
     except (HeaderDataError, ValueError, KeyError, IndexError) as error:
         refuse(Fault.DAMAGED_GZIP, f"the NIfTI header is damaged ({type(error).__name__})")
@@ -142,21 +199,12 @@ def _read_header(stream: BinaryIO, budget: SizeBudget) -> Nifti1Header:
     return header
 
 
-def _three_axes(stored: NDArray, volume_index: int | None, findings: list[Finding]) -> NDArray:
-    """Drop singleton axes after the third; take one volume of several where the user chose it."""
-    shape = stored.shape
-    if stored.ndim < 3:
-        return stored.reshape(shape + (1,) * (3 - stored.ndim), order="F")
-    extra = int(np.prod(shape[3:], dtype=np.int64))
-    if extra > 1 and volume_index is None:
-        message = f"the file holds {extra} volumes (shape {shape}): choose one with --volume-index 0 to {extra - 1}"
-        refuse(Fault.TOO_MANY_AXES, message)
-    index = volume_index or 0
-    if not 0 <= index < extra:
-        refuse(Fault.TOO_MANY_AXES, f"volume index {index} of {extra} volumes (shape {shape})")
-    if extra > 1:
-        findings.append(warn(Fault.TOO_MANY_AXES, f"volume {index} of {extra} is read (shape {shape})"))
-    return stored.reshape((*shape[:3], extra), order="F")[..., index]
+def _check_magic(magic: bytes, *, pair: bool) -> None:
+    if pair and magic not in (b"ni1", b"ni2"):
+        message = "an Analyze 7.5 pair (.hdr and .img), which does not say its orientation; convert it to one .nii file"
+        refuse(Fault.OTHER_FORMAT, message)
+    if not pair and magic not in (b"n+1", b"n+2"):
+        refuse(Fault.DAMAGED_GZIP, "the header is of a .hdr/.img pair, or damaged; convert it to one .nii file")
 
 
 def _scaled(stored: NDArray, header: Nifti1Header) -> NDArray[np.float32]:
@@ -231,36 +279,10 @@ def _largest_distance(one: Floats, other: Floats, shape: tuple[int, ...]) -> flo
     return float(np.linalg.norm(homogeneous @ (one - other).T, axis=1).max())
 
 
-def _check_finite(voxels: NDArray[np.float32], findings: list[Finding]) -> None:
-    """Turn infinite values into NaN, and refuse a volume that is mostly not finite."""
-    bad = sum(int(np.count_nonzero(~np.isfinite(voxels[:, :, k]))) for k in range(voxels.shape[2]))
-    if not bad:
-        return
-    if bad > 0.5 * voxels.size:
-        refuse(Fault.NOT_FINITE, f"{bad / voxels.size:.0%} of the voxels are NaN or infinite")
-    for k in range(voxels.shape[2]):
-        plane = voxels[:, :, k]
-        plane[~np.isfinite(plane)] = np.nan
-    findings.append(warn(Fault.NOT_FINITE, f"{bad:,} voxels are NaN or infinite: masked"))
-
-
 def _native_axis(header: Nifti1Header, affine: Floats) -> int:
-    """The slice axis: what dim_info says, else the axis with clearly the largest voxel edge, else the third."""
+    """The slice axis: what dim_info says, else the thick one."""
     slice_axis = header.get_dim_info()[2]
-    if slice_axis is not None:
-        return int(slice_axis)
-    sizes = voxel_sizes(affine)
-    largest = int(np.argmax(sizes))
-    others = np.delete(sizes, largest)
-    return largest if sizes[largest] > 1.5 * others.max() else 2
-
-
-def _sources(shape: tuple[int, ...], affine: Floats, axis: int, *, known: bool) -> tuple[SliceSource, ...]:
-    sources = []
-    for index in range(shape[axis]):
-        x, y, z = affine[:3, axis] * index + affine[:3, 3]
-        sources.append(SliceSource("", None, (float(x), float(y), float(z)) if known else None))
-    return tuple(sources)
+    return thick_axis(affine) if slice_axis is None else int(slice_axis)
 
 
 class NiftiVolumeReader(ImageReader):
