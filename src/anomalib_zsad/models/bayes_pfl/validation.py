@@ -23,9 +23,13 @@ _STREAM = 0x56414C
 
 
 class StageFigures:
-    """Average precision of the unsmoothed map and of the image probability, category by category."""
+    """Average precision of the unsmoothed map and of the image probability, category by category.
+
+    A category where one of them is not defined (no abnormal image, no normal one, or no mask) does not count for it.
+    """
 
     def __init__(self) -> None:
+        self._device = torch.device("cpu")
         self._pixel: dict[str, AveragePrecision] = {}
         self._image: dict[str, AveragePrecision] = {}
 
@@ -38,28 +42,31 @@ class StageFigures:
             labels: 1 for abnormal, (n,).
             masks: 1 where abnormal, (n, side, side); `None` where there are none: then pixels are not counted.
         """
-        maps = evidence.unsmoothed_map.detach()
+        maps, self._device = evidence.unsmoothed_map.detach(), labels.device
         for name in dict.fromkeys(class_names):
             rows = torch.tensor([index for index, one in enumerate(class_names) if one == name], device=labels.device)
-            image = self._image.setdefault(name, AveragePrecision())
+            image = self._image.setdefault(name, AveragePrecision().to(self._device))
             image.update(evidence.image_probability.detach()[rows], labels[rows])
             if masks is not None:
-                self._pixel.setdefault(name, AveragePrecision()).update(maps[rows], masks[rows][:, None])
+                pixel = self._pixel.setdefault(name, AveragePrecision().to(self._device))
+                pixel.update(maps[rows], masks[rows][:, None])
 
     def compute(self) -> dict[str, float]:
         """Both figures; NaN where no category has any."""
-        return {PIXEL_FIGURE: _mean(self._pixel), IMAGE_FIGURE: _mean(self._image)}
+        return {PIXEL_FIGURE: _mean(self._pixel, self._device), IMAGE_FIGURE: _mean(self._image, self._device)}
 
 
-def _mean(metrics: dict[str, AveragePrecision]) -> float:
-    """Mean over the categories of all processes."""
+def _mean(metrics: dict[str, AveragePrecision], device: torch.device) -> float:
+    """Mean over the categories of all processes that have a value."""
     names = set(metrics)
     if is_shared():
         everybodys: list[list[str]] = [[] for _ in range(distributed.get_world_size())]
         distributed.all_gather_object(everybodys, sorted(names))
         names = {name for own in everybodys for name in own}
-    values = [float(metrics.get(name, AveragePrecision()).compute()) for name in sorted(names)]
-    return sum(values) / len(values) if values else float("nan")
+    # A process without images of a category takes part with an empty metric, on its own device.
+    found = [metrics.get(name, AveragePrecision().to(device)) for name in sorted(names)]
+    values = torch.tensor([float(metric.compute()) for metric in found] or [float("nan")], dtype=torch.float64)
+    return float(values.nanmean())
 
 
 def validation_noise(seed: int, epoch: int, places: Sequence[int], width: int, device: torch.device) -> Noise:
