@@ -39,7 +39,7 @@ def test_bayes_pfl_trains_as_published(parse, name, auxiliary, mosaic) -> None:
     assert model.stage_1_epochs is None
     assert (data.dataset, data.mosaic_probability, data.train_batch_size) == (auxiliary, mosaic, 32)
     assert data.train_augmentations.class_path == "anomalib_zsad.data.augmentation.BayesPFLAugmentation"
-    assert (parsed.trainer.max_epochs, parsed.seed_everything, data.seed) == (30, 333, 333)
+    assert (parsed.trainer.max_epochs, model.seed, data.seed) == (30, 333, 333)
     assert data.validation == "published"
     assert (data.categories, data.validation_categories) == (None, None)
     assert data.validation_set.dataset == {"Visa": "MVTecAD", "MVTecAD": "Visa"}[auxiliary]
@@ -56,7 +56,7 @@ def test_cops_trains_as_published(parse, name, auxiliary, epochs, constants) -> 
     chosen = (model.neighbourhood, model.alpha, model.beta, model.training_neighbourhood, model.reconstruction)
     assert chosen == constants
     assert (data.dataset, data.train_batch_size, data.train_augmentations) == (auxiliary, 8, None)
-    assert (parsed.trainer.max_epochs, parsed.seed_everything, data.seed) == (epochs, 333, 333)
+    assert (parsed.trainer.max_epochs, model.seed, data.seed) == (epochs, 0, 0)
     assert (data.validation, data.categories, data.validation_categories) == ("held_out", None, [])
 
 

@@ -25,7 +25,7 @@ from anomalib_zsad.models.components.global_batch import is_shared, share_of_ste
 from anomalib_zsad.models.components.kept_training import KeepsFeatures
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.proportion import count_at, length_at
-from anomalib_zsad.models.components.training_noise import step_generator
+from anomalib_zsad.models.components.training_noise import seeded_start, step_generator
 
 from .published import PUBLISHED_KEY, from_published, infer_arguments, infer_stage
 from .stages import TwoStageTraining
@@ -79,6 +79,8 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
             takes 22.4 MB in float32.
         keep_features_limit: Most gigabytes to keep; it is an error if the training images need more.
         keep_features_folder: Existing folder for the file of `"disk"`; `None` for the system's temporary folder.
+        seed: Seed of the first weights and of the training steps' draws (published: 333); `None` for torch's, which
+            anomalib's command line seeds with nothing.
         calibration: A file that `anomalib-zsad calibrate` made of normal images with this model: labels, masks and
             p-values then follow it.
         false_alarm_rate: With a calibration, the share of normal images that may be flagged.
@@ -122,6 +124,7 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
         keep_features: Literal["memory", "disk"] | None = None,
         keep_features_limit: float = 8.0,
         keep_features_folder: str | None = None,
+        seed: int | None = None,
         calibration: str | None = None,
         false_alarm_rate: float = 0.05,
         pre_processor: nn.Module | bool = True,
@@ -141,6 +144,7 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
             evaluator=evaluator,
             visualizer=visualizer,
         )
+        self.seed = seed
         self.class_name, self.trained = base.class_name, saved is not None
         self.learning_rate, self.schedule_epochs = learning_rate, schedule_epochs
         self.patience, self.stage_1_epochs = patience, stage_1_epochs
@@ -152,16 +156,17 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
             "num_flows": num_flows,
         }
         shape = settle_shape(saved, shape, {} if saved is None else _arguments_of(saved), SHAPE)
-        self.model = BayesPFLModel(
-            frozen,
-            base.layers or frozen.config.default_layers,
-            num_samples=num_samples,
-            class_name=base.class_name or DEFAULT_CLASS_NAME,
-            blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
-            map_weight=map_weight,
-            top_k=count_at(frozen.image_size, TOP_K) if top_k is None else top_k,
-            **shape,  # type: ignore[arg-type]
-        )
+        with seeded_start(seed):
+            self.model = BayesPFLModel(
+                frozen,
+                base.layers or frozen.config.default_layers,
+                num_samples=num_samples,
+                class_name=base.class_name or DEFAULT_CLASS_NAME,
+                blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
+                map_weight=map_weight,
+                top_k=count_at(frozen.image_size, TOP_K) if top_k is None else top_k,
+                **shape,  # type: ignore[arg-type]
+            )
         if saved is not None:
             self.hparams.update(shape, **asdict(base))  # what rebuilds this model from a checkpoint of its own
             self._load(saved)

@@ -49,6 +49,7 @@ class ZeroShotMixin:
     class_name: str | None
     pretrained: str | None
     trained: bool
+    seed: int | None = None
     run_seed: int
     calibration: ImageCalibration | None = None
 
@@ -205,7 +206,7 @@ class ZeroShotMixin:
         return batch.update(p_value=self.calibration.p_values(batch.pred_score, self.class_names_of(batch)))
 
     def on_fit_start(self) -> None:
-        """Agree on the seed of the training steps' draws, which is torch's, and make sure that all backbones are one.
+        """Agree on the seed of the training steps' draws, the model's or torch's, and see that all backbones are one.
 
         Raises:
             ValueError: This process has another backbone than the first one.
@@ -213,7 +214,8 @@ class ZeroShotMixin:
         if self.calibration is not None:
             self._post_processor.use(None)  # what is trained now has other scores
         own = self.model.backbone.fingerprint
-        self.run_seed, first = self.trainer.strategy.broadcast((torch.initial_seed(), own))
+        seed = torch.initial_seed() if self.seed is None else self.seed
+        self.run_seed, first = self.trainer.strategy.broadcast((seed, own))
         if own != first:
             raise ValueError(
                 f"process {self.trainer.global_rank} has a backbone with other weights ({own}) than process 0 "

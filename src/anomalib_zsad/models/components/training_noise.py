@@ -1,7 +1,25 @@
 """Random draws of training steps that a resumed run repeats, and that processes which train together share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
+
+
+@contextmanager
+def seeded_start(seed: int | None) -> Iterator[None]:
+    """Seed what is drawn on the CPU for a while, such as a new model's weights; draws before and after do not notice.
+
+    Args:
+        seed: The seed; `None` for leaving torch's generator as it is.
+    """
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def step_generator(seed: int, epoch: int, batch_index: int) -> torch.Generator:

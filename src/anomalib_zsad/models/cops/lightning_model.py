@@ -26,7 +26,7 @@ from anomalib_zsad.models.components.kept_training import KeepsFeatures
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.proportion import length_at
 from anomalib_zsad.models.components.training_batch import TrainingBatch
-from anomalib_zsad.models.components.training_noise import step_generator
+from anomalib_zsad.models.components.training_noise import seeded_start, step_generator
 
 from .loss import abnormal_share
 from .published import PUBLISHED_KEY, from_published, infer_arguments, unknown_names
@@ -95,6 +95,8 @@ class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             augmentation, or with a number of `augmented_views`.
         keep_features_limit: Most gigabytes to keep; it is an error if the training images need more.
         keep_features_folder: Existing folder for the file of `"disk"`; `None` for the system's temporary folder.
+        seed: Seed of the first weights and of the training steps' draws (published: 0); `None` for torch's, which
+            anomalib's command line seeds with nothing.
         calibration: A file that `anomalib-zsad calibrate` made of normal images with this model: labels, masks and
             p-values then follow it.
         false_alarm_rate: With a calibration, the share of normal images that may be flagged.
@@ -141,6 +143,7 @@ class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         keep_features: Literal["memory", "disk"] | None = None,
         keep_features_limit: float = 8.0,
         keep_features_folder: str | None = None,
+        seed: int | None = None,
         calibration: str | None = None,
         false_alarm_rate: float = 0.05,
         pre_processor: nn.Module | bool = True,
@@ -162,6 +165,7 @@ class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             evaluator=evaluator,
             visualizer=visualizer,
         )
+        self.seed = seed
         self.class_name, self.trained, self.learning_rate = base.class_name, saved is not None, learning_rate
         self.epochs = epochs
         self._without_gradient: list[nn.Parameter] = []
@@ -181,15 +185,16 @@ class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             "extractor_heads": extractor_heads,
         }
         self._shape = settle_shape(saved, given, {} if saved is None else _arguments_of(saved), SHAPE)
-        self.model = CoPSModel(
-            frozen,
-            base.layers,
-            num_samples=num_samples,
-            class_name=base.class_name or DEFAULT_CLASS_NAME,
-            blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
-            constants={name: value for name, value in constants.items() if value is not None},
-            **self._shape,  # type: ignore[arg-type]
-        )
+        with seeded_start(seed):
+            self.model = CoPSModel(
+                frozen,
+                base.layers,
+                num_samples=num_samples,
+                class_name=base.class_name or DEFAULT_CLASS_NAME,
+                blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
+                constants={name: value for name, value in constants.items() if value is not None},
+                **self._shape,  # type: ignore[arg-type]
+            )
         if saved is not None:
             # What the checkpoint decided is what rebuilds this model from a checkpoint of its own.
             self.hparams.update(self._shape, **asdict(base))
