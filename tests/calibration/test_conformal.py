@@ -54,7 +54,7 @@ def test_members_count_by_their_share() -> None:
 
 
 def test_slices_taken_for_patients_would_break_the_promise_and_are_not() -> None:
-    """20 patients of 50 slices, alike within a patient: counted as 1000 units, 1 % would be promised and 4.5 % happen."""
+    """20 patients of 50 slices, alike in a patient: counted as 1000 units, 1 % would be promised and 4.5 % happen."""
     random = np.random.default_rng(2)
     pooled_flags = []
     for _ in range(REPETITIONS):
