@@ -47,11 +47,13 @@ EXPORTS: dict[str, dict[str, str]] = {
 # Modules whose classes `get_model({"class_path": ...})` may name by their full path.
 ALLOWED_MODULES = ("anomalib_zsad", "anomalib_zsad.models")
 
+OWN_PACKAGE = "anomalib-zsad"
 METHODS_GROUP = "anomalib_zsad.methods"
 """Entry points by which other packages bring methods of their own."""
 
 _reported: set[str] = set()
 _other_methods_known: list[bool] = []
+_brought_by: dict[str, str] = {}  # methods of other packages, and who brings them
 
 
 def autoload() -> None:
@@ -73,12 +75,27 @@ def autoload() -> None:
 
 
 def _take_in_other_methods() -> None:
-    """Add what other packages offer: entry points of the group `anomalib_zsad.methods`, name = `module:Class`."""
+    """Add what other packages offer: entry points of the group `anomalib_zsad.methods`, name = `module:Class`.
+
+    One that is malformed is left out with a warning.
+    """
     if _other_methods_known:
         return
     _other_methods_known.append(True)
-    for found in entry_points(group=METHODS_GROUP):
-        EXPORTS[MODELS].setdefault(found.attr or found.name, found.module)
+    try:
+        found = entry_points(group=METHODS_GROUP)
+        offered = [(point.name, point.value, point.dist.name if point.dist else point.value) for point in found]
+    except Exception as error:  # metadata that others installed, in whatever state it is
+        _report(f"methods of other packages ({METHODS_GROUP})", error)
+        return
+    for name, value, package in offered:
+        module, colon, attribute = (part.strip() for part in value.partition(":"))
+        if not (module and colon and attribute.isidentifier()):
+            _report(f"the method {name}", ValueError(f"its entry point is {value!r}; module:Class is needed"), package)
+        elif EXPORTS[MODELS].setdefault(attribute, module) == module:
+            _brought_by[attribute] = package
+        else:
+            _report(f"{module}.{attribute}", NameError("there is another method of that name"), package)
 
 
 def register() -> None:
@@ -104,26 +121,28 @@ def _register_class(host: ModuleType, name: str, module: str) -> None:
     """Set one class on its host, unless it cannot be had or the host has another of that name."""
     try:
         value = getattr(importlib.import_module(module), name)
-    except Exception as error:  # anomalib must work however broken this package is
-        _report(f"{module}.{name}", error)
+    except Exception as error:  # anomalib must work however broken a package is
+        _report(f"{module}.{name}", error, _brought_by.get(name, OWN_PACKAGE))
         return
     if vars(host).setdefault(name, value) is not value:
-        _report(f"{module}.{name}", NameError(f"{host.__name__} has another class of that name"))
+        another = NameError(f"{host.__name__} has another class of that name")
+        _report(f"{module}.{name}", another, _brought_by.get(name, OWN_PACKAGE))
     elif name not in host.__all__:
         host.__all__.append(name)
 
 
-def _report(name: str, error: Exception) -> None:
+def _report(name: str, error: Exception, package: str = OWN_PACKAGE) -> None:
     """Warn once that something could not be registered, and say what to do."""
     if name in _reported:
         return
     _reported.add(name)
     logger.warning(
         "anomalib-zsad could not make %s known to anomalib: %s: %s. anomalib itself works. Reinstall with "
-        "`pip install --force-reinstall anomalib-zsad`, or set TORCH_DEVICE_BACKEND_AUTOLOAD=0 to stop trying.",
+        "`pip install --force-reinstall %s`, or set TORCH_DEVICE_BACKEND_AUTOLOAD=0 to stop trying.",
         name,
         type(error).__name__,
         error,
+        package,
     )
 
 

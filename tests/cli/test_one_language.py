@@ -1,6 +1,7 @@
 """The command line as one language: the same option, the same meaning; help without torch; exit codes in one place."""
 
 import argparse
+import inspect
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from anomalib_zsad import BayesPFL
 from anomalib_zsad.cli import COMMANDS, build_parser, main
 from anomalib_zsad.cli.dataclass_options import default_of
 from anomalib_zsad.evaluation.settings import Settings
@@ -95,7 +97,8 @@ def test_exit_codes_are_documented_as_they_are() -> None:
 
 def test_options_that_the_page_names_exist() -> None:
     text = (DOCS / "command-line.md").read_text()
-    known = {flag for command in COMMANDS for flag in options_of(command)} | {"--help", "--model.num_samples"}
+    known = {flag for command in COMMANDS for flag in options_of(command)} | {"--help"}
+    known |= {f"--model.{name}" for name in inspect.signature(BayesPFL).parameters}
     assert set(re.findall(r"--[a-z][\w.-]+", text)) <= known
 
 
@@ -106,6 +109,9 @@ def test_options_that_the_page_names_exist() -> None:
         (["--model.3d", "1"], "--model.3d needs a value"),
         (["--model.checkpoint", "x"], "--model.checkpoint is --checkpoint here"),
         (["--model.class_name=brain"], "--model.class_name is --class-name here"),
+        (["--model.num_samples", "--resume"], "--model.num_samples needs a value, as in --model.num_samples 5"),
+        (["--model.calibration", "c.json"], "--model.calibration is --calibration, in commands that judge scores"),
+        (["--model.false_alarm_rate=0.1"], "--model.false_alarm_rate is --false-alarm-rate, in commands that"),
     ],
 )
 def test_model_arguments_that_make_no_sense(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,22 +121,42 @@ def test_model_arguments_that_make_no_sense(words: list[str], message: str, caps
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["info", "weights"])
+def test_a_command_without_a_model_takes_no_model_arguments(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, *(["-i", "x"] if command == "info" else []), "--model.num_samples", "5"])
+    assert stopped.value.code == ExitCode.USAGE
+    assert f"{command} builds no model and takes no --model.num_samples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_terminal(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    parser = build_parser(command)
+    (subparsers,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    text = (subparsers.choices[command] if command else parser).format_help()
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
 def test_an_empty_class_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "-i", str(tmp_path), "-o", str(tmp_path / "o"), "--class-name", " "]) == 2
     assert "--class-name is empty; say what is shown" in capsys.readouterr().err
 
 
-def test_the_model_is_told_to_be_loading_before_torch_is_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["screen", "inspect", "calibrate", "evaluate"])
+def test_the_model_is_told_to_be_loading_before_torch_is_imported(command: str, tmp_path: Path) -> None:
     program = (
-        "import sys\nimport anomalib_zsad.cli.failures as failures\n"
-        "from anomalib_zsad.cli import main, model_options\n"
-        "def say(text):\n    print(text, 'torch' in sys.modules)\n"
+        "import sys\nfrom anomalib_zsad.cli import main, model_options\n"
+        "def say(text):\n    print(text, 'torch' in sys.modules)\n    raise KeyboardInterrupt\n"
         "model_options.say = say\n"
-        f"main(['inspect', '-i', {str(tmp_path)!r}, '-o', {str(tmp_path / 'out')!r}, '--checkpoint', 'none.ckpt'])\n"
+        "sys.exit(main(sys.argv[1:]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "loading model none.ckpt ... False" in done.stdout
-    assert "error: there is no checkpoint none.ckpt" in done.stderr
+    arguments = [command, "-i", tmp_path, "-o", tmp_path / "out", "--checkpoint", "model.ckpt"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "loading model model.ckpt ... False\n", done.stderr
+    assert done.returncode == ExitCode.INTERRUPTED
 
 
 def test_what_others_chose_cannot_act_on_a_terminal() -> None:

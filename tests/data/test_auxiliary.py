@@ -112,7 +112,9 @@ def test_a_single_category_holds_out_images(mvtec_root, caplog):
 
 def test_published_validation_looks_elsewhere_and_warns(mvtec_root, target_root, caplog):
     other = CategorySet("FolderTree", target_root, ["gear"])
-    datamodule = ready(auxiliary(mvtec_root, target=FolderTree(target_root), published_validation=other))
+    datamodule = ready(
+        auxiliary(mvtec_root, target=FolderTree(target_root), validation="published", validation_set=other)
+    )
     assert datamodule.train_data.class_names == CATEGORIES
     assert datamodule.val_data.class_names == ["gear"]
     assert "figures on it come out too good" in caplog.text
@@ -162,8 +164,39 @@ def test_wrong_arguments_are_refused(mvtec_root):
             auxiliary(mvtec_root, **changes).setup()
     with pytest.raises(ValueError, match=r"mosaic_probability must be in \[0, 1\]"):
         auxiliary(mvtec_root, mosaic_probability=-1)
-    with pytest.raises(ValueError, match="not both"):
-        auxiliary(mvtec_root, validation_categories=["tile"], published_validation=CategorySet("Visa"))
+    with pytest.raises(ValueError, match=r"validation_categories are \['tile'\], and validation is 'published'"):
+        auxiliary(mvtec_root, validation_categories=["tile"], validation="published")
+    with pytest.raises(ValueError, match="validation must be one of held_out, published, got 'all'"):
+        auxiliary(mvtec_root, validation="all")
+    with pytest.raises(ValueError, match="set validation to 'published'"):
+        auxiliary(mvtec_root, validation_set=CategorySet("Visa"))
+    with pytest.raises(ValueError, match="validation_set is BTech, of which no categories are published"):
+        auxiliary(mvtec_root, validation="published", validation_set=CategorySet("BTech"))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "other", "categories"),
+    [
+        ("MVTecAD", "Visa", ["chewinggum", "cashew", "pipe_fryum", "capsules", "candle"]),
+        ("Visa", "MVTecAD", ["bottle", "hazelnut", "wood", "zipper", "leather"]),
+    ],
+)
+def test_the_published_validation_is_five_categories_of_the_other_benchmark(dataset, other, categories):
+    chosen = AuxiliaryDataModule(dataset, validation="published").validation_set
+    assert (chosen.dataset, chosen.categories) == (other, categories)
+
+
+def test_an_empty_list_holds_nothing_out(mvtec_root, target_root, caplog):
+    caplog.set_level("INFO")
+    datamodule = ready(auxiliary(mvtec_root, categories=["tile"], validation_categories=[]))
+    assert datamodule.train_data.class_names == ["tile"]
+    assert len(datamodule.train_data) == 5
+    assert datamodule.val_dataloader() == datamodule.test_dataloader() == []
+    assert "a fifth of its images" not in caplog.text
+    targeted = ready(auxiliary(mvtec_root, validation_categories=[], target=FolderTree(target_root)))
+    assert targeted.train_data.class_names == CATEGORIES
+    assert targeted.val_dataloader() == []
+    assert len(targeted.test_dataloader())
 
 
 def batches_of(datamodule, epoch, workers=0):
@@ -205,7 +238,8 @@ def test_a_config_file_and_a_command_line_build_it(mvtec_root, target_root, tmp_
         "--data.categories=[tile, zipper, cable]",
         "--data.dataset_arguments={mask_threshold: 10}",
         "--data.train_augmentations=anomalib_zsad.data.augmentation.BayesPFLAugmentation",
-        f"--data.published_validation={{dataset: FolderTree, root: {target_root}, categories: [lens]}}",
+        "--data.validation=published",
+        f"--data.validation_set={{dataset: FolderTree, root: {target_root}, categories: [lens]}}",
         "--data.target=FolderTree",
         f"--data.target.root={target_root}",
         "--data.target.categories=[gear]",
@@ -246,7 +280,8 @@ def test_mappings_build_it_as_get_datamodule_gives_them(mvtec_root, target_root)
         auxiliary(
             mvtec_root,
             target={"class_path": "MVTecAD", "init_args": {"root": str(target_root), "category": "lens"}},
-            published_validation={"dataset": "FolderTree", "root": str(target_root), "categories": ["gear"]},
+            validation="published",
+            validation_set={"dataset": "FolderTree", "root": str(target_root), "categories": ["gear"]},
         )
     )
     assert datamodule.test_data.class_names == ["lens"]

@@ -111,7 +111,7 @@ def test_mosaic_of_anomalous_images_of_the_class(pooled):
     pooled.mosaic_probability = 1.0
     for item in pooled:
         assert item.gt_label
-        assert item.gt_mask.shape == item.image.shape[-2:] == (12, 16)
+        assert item.gt_mask.shape == item.image.shape[-2:] == (24, 32)
         # every quarter is an anomalous image (200 to 202 of 255), its upper left quarter marked
         assert item.image.min() >= 199 / 255
         assert item.gt_mask.float().mean() == 0.25

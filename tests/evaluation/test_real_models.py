@@ -67,7 +67,8 @@ def one_at_a_time(subject: Subject, tree: Path) -> tuple[list, np.ndarray, np.nd
     """Evidence, masks as published, and labels, image by image."""
     evidence, masks, labels = [], [], []
     for path in sorted((tree / "screw" / "test").glob("*/*.png")):
-        image = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1).float() / 255
+        resized = Image.open(path).resize((32, 32), Image.Resampling.BICUBIC)
+        image = torch.from_numpy(np.asarray(resized).copy()).permute(2, 0, 1).float() / 255
         evidence.append(subject.model.eval().evidence(subject.transform(image)[None], ["screw"]))
         mask_path = tree / "screw" / "ground_truth" / "spot" / path.name
         mask = Image.open(mask_path) if mask_path.exists() else Image.new("L", (64, 48))

@@ -1,6 +1,5 @@
-"""Every config is one that `anomalib train --config` takes, and those of Bayes-PFL are the published setting."""
+"""Every config is one that `anomalib train --config` takes, those without held-out categories the published setting."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +36,39 @@ def test_bayes_pfl_trains_as_published(parse, name, auxiliary, mosaic) -> None:
     assert (model.backbone, model.num_samples, model.num_prompts) == ("ViT-L-14-336", 10, 3)
     assert (model.context_length, model.state_length, model.num_flows) == (5, 5, 10)
     assert (model.learning_rate, model.schedule_epochs, model.patience) == (1e-3, 30, 3)
+    assert model.stage_1_epochs is None
     assert (data.dataset, data.mosaic_probability, data.train_batch_size) == (auxiliary, mosaic, 32)
     assert data.train_augmentations.class_path == "anomalib_zsad.data.augmentation.BayesPFLAugmentation"
-    assert parsed.trainer.max_epochs == 30
-    # Held-out categories validate unless the published, leaky choice is uncommented.
-    assert data.published_validation is None
+    assert (parsed.trainer.max_epochs, parsed.seed_everything, data.seed) == (30, 333, 333)
+    assert data.validation == "published"
+    assert (data.categories, data.validation_categories) == (None, None)
+    assert data.validation_set.dataset == {"Visa": "MVTecAD", "MVTecAD": "Visa"}[auxiliary]
 
 
-@pytest.mark.parametrize(("name", "benchmark"), [("visa", "MVTecAD"), ("mvtec", "Visa")])
-def test_the_published_validation_can_be_uncommented(parse, tmp_path, name, benchmark) -> None:
-    text = (CONFIGS / f"bayes_pfl_{name}.yaml").read_text()
-    text, lines = re.subn(r"(?m)^    # (published_validation:|  dataset: \w+$|  root: \S+$)", r"    \1", text)
-    assert lines == 3
-    (tmp_path / "leaky.yaml").write_text(text)
-    parsed = parse("train", "--config", tmp_path / "leaky.yaml")
-    assert parsed.data.init_args.published_validation.dataset == benchmark
+@pytest.mark.parametrize(
+    ("name", "auxiliary", "epochs", "constants"),
+    [("visa", "Visa", 10, (5, 0.26, 0.9, 5, False)), ("mvtec", "MVTecAD", 5, (3, 0.35, 1.0, 3, True))],
+)
+def test_cops_trains_as_published(parse, name, auxiliary, epochs, constants) -> None:
+    parsed = parse("train", "--config", CONFIGS / f"cops_{name}.yaml")
+    model, data = parsed.model.init_args, parsed.data.init_args
+    assert (model.backbone, model.learning_rate) == ("ViT-L-14-336", 1e-3)
+    chosen = (model.neighbourhood, model.alpha, model.beta, model.training_neighbourhood, model.reconstruction)
+    assert chosen == constants
+    assert (data.dataset, data.train_batch_size, data.train_augmentations) == (auxiliary, 8, None)
+    assert (parsed.trainer.max_epochs, parsed.seed_everything, data.seed) == (epochs, 333, 333)
+    assert (data.validation, data.categories, data.validation_categories) == ("held_out", None, [])
+
+
+@pytest.mark.parametrize("name", ["bayes_pfl_visa", "bayes_pfl_mvtec", "cops_visa", "cops_mvtec"])
+def test_a_held_out_config_differs_in_validation_alone(parse, name) -> None:
+    published, held_out = (
+        parse("train", "--config", CONFIGS / f"{name}{kind}.yaml").as_dict() for kind in ("", "_held_out")
+    )
+    data = held_out["data"]["init_args"]
+    assert (data["validation"], data["validation_categories"], data["validation_set"]) == ("held_out", None, None)
+    for parsed in (published, held_out):
+        del parsed["config"]
+        for key in ("validation", "validation_categories", "validation_set"):
+            del parsed["data"]["init_args"][key]
+    assert published == held_out

@@ -44,10 +44,12 @@ def test_losses_and_metrics_are_those_of_one_process(runs, method) -> None:
     """Also in the last step of an epoch, whose one image leaves the second process none, and on both processes."""
     alone, together = runs[method]
     assert len(alone["losses"]) == 3 * len(alone["epochs"][1:])
-    assert set(alone["stages"]) == ({1, 2} if method == "BayesPFL" else {1})
+    assert set(alone["stages"]) == ({1} if method == "CoPS" else {1, 2})
     for record in together:
         assert record["stages"] == alone["stages"]
-        assert record["losses"] == pytest.approx(alone["losses"], rel=1e-4, abs=1e-4)
+        # Rounding grows with the steps, and one run has an epoch of stage 1 more.
+        tolerance = 1e-3 if method == "BayesPFL by the rule" else 1e-4
+        assert record["losses"] == pytest.approx(alone["losses"], rel=tolerance, abs=1e-4)
         for metrics, expected in zip(record["epochs"], alone["epochs"], strict=True):
             assert metrics == pytest.approx(expected, abs=1e-3)
     assert {"train_loss", "train_class_loss", "pixel_AUPRO"} <= set(alone["epochs"][1])
@@ -74,6 +76,21 @@ def test_parameters_end_as_those_of_one_process(runs, method) -> None:
     for record in together:
         for name, value in alone["parameters"].items():
             torch.testing.assert_close(record["parameters"][name], value, rtol=0, atol=2e-5, msg=name)
+
+
+def test_both_processes_go_back_to_the_best_weights_and_on_to_stage_2(runs) -> None:
+    """The first epoch is the best, two more end stage 1, and the fourth epoch begins where the second one did."""
+    alone, together = runs["BayesPFL by the rule"]
+    steps = len(alone["stages"]) // 4
+    for record in (alone, *together):
+        assert record["stages"] == [1] * 3 * steps + [2] * steps
+        assert len(record["starts"]) == 4
+        for name, value in record["starts"][3].items():
+            assert torch.equal(value, record["starts"][1][name]), name
+        moved = [
+            name for name, value in record["starts"][2].items() if not torch.equal(value, record["starts"][3][name])
+        ]
+        assert moved
 
 
 def test_stage_1_leaves_the_image_head_alone_and_stage_2_all_else(runs) -> None:

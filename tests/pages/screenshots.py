@@ -5,7 +5,7 @@ The pictures in docs/images were made from what `make demo` leaves:
     python -m tests.pages.screenshots demo_output/screening/head_ct/SERIES/report.html docs/images/report_series.png \
         --size 1440 1160
     anomalib-zsad inspect -i sample_data/industrial/tile/test -o tiles --class-name tile \
-        --backbone demo --checkpoint demo_output/BayesPFL/BayesPFL/industrial/v0/weights/lightning/model.ckpt
+        --checkpoint demo_output/BayesPFL/BayesPFL/industrial/v0/weights/lightning/model.ckpt
     python -m tests.pages.screenshots tiles/report.html docs/images/report_gallery.png --size 1440 820
 """
 

@@ -25,6 +25,8 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(registration, "EXPORTS", {"zsad_host": {"Thing": "zsad_plugin"}})
     monkeypatch.setattr(registration, "MODELS", "zsad_host")
     monkeypatch.setattr(registration, "_reported", set())
+    monkeypatch.setattr(registration, "_other_methods_known", [])
+    monkeypatch.setattr(registration, "_brought_by", {})
     monkeypatch.setattr(
         sys,
         "meta_path",
@@ -107,6 +109,56 @@ def test_a_broken_plugin_leaves_the_host_working_and_warns_once(world, caplog):
     assert caplog.text.count("could not make zsad_plugin.Thing known to anomalib") == 1
     assert "No module named 'a_dependency_that_is_missing'" in caplog.text
     assert "pip install --force-reinstall anomalib-zsad" in caplog.text
+
+
+def offer(folder, *lines):
+    """Another package's metadata, as pip leaves it, with entry points of its own."""
+    metadata = folder / "other_methods-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: other-methods\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("\n".join([f"[{registration.METHODS_GROUP}]", *lines]) + "\n")
+
+
+def test_a_method_of_another_package_is_registered(world):
+    (world / "zsad_other.py").write_text("class Other: pass\n")
+    offer(world, "Other = zsad_other:Other")
+    registration.autoload()
+    import zsad_host
+
+    assert zsad_host.Other is sys.modules["zsad_other"].Other
+    assert zsad_host.__all__ == ["own", "Thing", "Other"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "Other = zsad_other",
+            "the method Other known to anomalib: ValueError: its entry point is 'zsad_other'; module:",
+        ),
+        ("Other = zsad_other:", "the method Other known to anomalib: ValueError: its entry point is 'zsad_other:'"),
+        ("Other = zsad_absent:Other", "zsad_absent.Other known to anomalib: ModuleNotFoundError"),
+        ("Thing = zsad_other:Thing", "zsad_other.Thing known to anomalib: NameError: there is another method of that"),
+    ],
+)
+def test_what_another_package_offers_in_vain_breaks_nothing(world, caplog, line, message):
+    (world / "zsad_other.py").write_text("class Other: pass\n")
+    offer(world, line)
+    registration.autoload()
+    import zsad_host
+
+    check_registered(zsad_host)
+    assert message in caplog.text
+    assert "pip install --force-reinstall other-methods" in caplog.text
+
+
+def test_metadata_that_cannot_be_read_breaks_nothing(world, caplog, monkeypatch):
+    monkeypatch.setattr(registration, "entry_points", lambda **_: 1 / 0)
+    registration.autoload()
+    import zsad_host
+
+    check_registered(zsad_host)
+    assert "methods of other packages (anomalib_zsad.methods) known to anomalib: ZeroDivisionError" in caplog.text
 
 
 def test_a_class_of_the_hosts_own_is_never_replaced(world, caplog):

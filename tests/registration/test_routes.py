@@ -66,7 +66,8 @@ def wheel(tmp_path_factory):
 
 
 def pip(command, *arguments, python=None):
-    """Run pip offline, without dependencies."""
+    """Run pip offline, without dependencies, and never into the environment that runs the tests."""
+    assert command == "wheel" or python is not None or "--target" in arguments
     chosen = [] if python is None else ["--python", str(python)]
     full = [sys.executable, "-m", "pip", *chosen, command, "--quiet", "--no-deps", "--no-index", *map(str, arguments)]
     done = subprocess.run(full, capture_output=True, text=True, check=False)
@@ -164,7 +165,7 @@ def test_the_stock_command_trains_on_auxiliary_data_and_tests_on_a_target(tmp_pa
 @pytest.mark.slow
 def test_a_target_install(tmp_path, wheel, backbone):
     folder = tmp_path / "target"
-    pip("install", "-i", folder, wheel)
+    pip("install", "--target", folder, wheel)
     check = f"import anomalib_zsad\nassert anomalib_zsad.__file__.startswith({str(folder)!r})\n"
     run(BUILD + ROUTES + check + SAMPLE, backbone, cwd=tmp_path, PYTHONPATH=str(folder))
 

@@ -147,6 +147,7 @@ def test_screen_refuses_what_makes_no_sense(
         (("-i", "empty"), "empty holds neither images nor volumes"),
         (("-i", "both"), "both holds both images (1) and files of volumes (1); give a folder of one kind, or say"),
         (("-i", "few", "--patient", "x"), "has no group in parentheses"),
+        (("-i", "few", "--window", "head"), "unknown window 'head'"),
         (("-i", "few", "--only", "scanner=A"), "--only takes modality=..., window=... or plane=..., not 'scanner=A'"),
         (("-i", "VolumeDataModule:few?window=brain"), "say window with --window and not in the input"),
         (("-i", "VolumeDataModule:few?colour=red"), "VolumeDataModule cannot be built with colour"),

@@ -3,6 +3,7 @@
 from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -172,7 +173,7 @@ def _spread(cached: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _tokenizer():  # noqa: ANN202 - open_clip's class, imported late
+def _tokenizer() -> Any:  # open_clip's class, imported late
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()

@@ -1,6 +1,7 @@
 """Frozen transformer blocks over open_clip's weights."""
 
 from collections.abc import Callable, MutableMapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +78,7 @@ class FrozenLinear(FrozenModule):
             return kernels.inner_product_add(x, weight, self.bias, residual)
         return kernels.inner_product(x, weight, self.bias, activation)
 
-    def _apply(self, fn, recurse: bool = True) -> "FrozenLinear":  # noqa: ANN001 - torch's signature
+    def _apply(self, fn: Any, recurse: bool = True) -> "FrozenLinear":
         """Forget the layout before a move or a conversion."""
         self._packed.forget()
         return super()._apply(fn, recurse)

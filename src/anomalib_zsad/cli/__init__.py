@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         given, model_arguments = take_model_arguments(given)
         parsed = parser.parse_args(given, argparse.Namespace(model_arguments=model_arguments))
+        if model_arguments and not hasattr(parsed, "checkpoint"):
+            parser.error(f"{command} builds no model and takes no --model.{next(iter(model_arguments))}")
     else:
         parsed = parser.parse_args(given)
     if not parsed.verbose:

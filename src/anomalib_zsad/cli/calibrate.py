@@ -22,15 +22,20 @@ if TYPE_CHECKING:
     from anomalib_zsad.screening.normal_volumes import Normals
 
 _EPILOG = """\
-The input holds nothing but normal cases, of the same kind as those to be judged later (scanner, protocol, region;
-camera, light, product), none of which the model was trained on. Volumes need 20 patients or more, images 20 images.
-Patients are told apart by DICOM's PatientID; every NIfTI file counts as a patient unless --patient finds one in names.
-Of a data set (DATAMODULE:ROOT, as for `evaluate`) the normal cases are taken.
+The input holds nothing but normal cases, of the same kind as those to be judged
+later (scanner, protocol, region; camera, light, product), none of which the
+model was trained on. Volumes need 20 patients or more, images 20 images.
+Patients are told apart by DICOM's PatientID; every NIfTI file counts as a
+patient unless --patient finds one in names. Of a data set (DATAMODULE:ROOT, as
+for `evaluate`) the normal cases are taken.
 
-  anomalib-zsad calibrate -i normal_heads -o heads.json --checkpoint model.ckpt --class-name brain
-  anomalib-zsad calibrate -i MVTecAD:datasets/MVTecAD --category bottle -o bottle.json --checkpoint model.ckpt
+  anomalib-zsad calibrate -i normal_heads -o heads.json \\
+      --checkpoint model.ckpt --class-name brain
+  anomalib-zsad calibrate -i MVTecAD:datasets/MVTecAD --category bottle \\
+      -o bottle.json --checkpoint model.ckpt
 
-The file holds scores, no names and no identifiers. It fits this model with these settings only.
+The file holds scores, no names and no identifiers. It fits this model with
+these settings only.
 """
 _OF_THE_COMMAND = ("plane", "channels", "crop", "window", "class_name")
 DataModule = tuple[str, Path, dict[str, Any]]
@@ -75,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     check_trained(args)
     if datamodule is None:
         run_options.check_input(Path(args.input))
+    _ = fill(VolumeOptions, args), reading_options(args), _only(args)  # what makes no sense is told at once
     say_loading(args)
     from anomalib_zsad.scoring.build import build_scorer
 

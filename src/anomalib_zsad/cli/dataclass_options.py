@@ -53,6 +53,9 @@ def _keywords(field: "Field[Any]", hint: Any, text: str) -> dict[str, Any]:
         kind = get_args(kind)[0]
     if get_origin(kind) is Literal:
         keywords["choices"] = list(get_args(kind))
+        if "nargs" in keywords:  # the choices would stand in the help four times
+            keywords["metavar"] = "NAME"
+            text = f"{text}: {', '.join(get_args(kind))}"
     elif kind in (int, float, Path):
         keywords["type"] = kind
         keywords["metavar"] = {int: "N", float: "X", Path: "FILE"}[kind]

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
     from anomalib_zsad.evaluation.targets import Target
 
 _EPILOG = """\
-An input is DATAMODULE:ROOT for one of anomalib's datamodules (MVTecAD:datasets/MVTecAD, Visa:datasets/visa) or a class
-path, with further arguments as in 'FolderTree:data/steel?mask_threshold=0&class_name=steel'; or a meta.json file or a
-folder that holds one; or a folder of images sorted by kind. NAME= in front says which set it is
-(VisA=data/meta_visa.json), for the published figures and the check against the auxiliary set. Nothing is downloaded.
+An input is DATAMODULE:ROOT for one of anomalib's datamodules
+(MVTecAD:datasets/MVTecAD, Visa:datasets/visa) or a class path, with further
+arguments as in 'FolderTree:data/steel?mask_threshold=0&class_name=steel'; or a
+meta.json file or a folder that holds one; or a folder of images sorted by kind.
+NAME= in front says which set it is (VisA=data/meta_visa.json), for the
+published figures and the check against the auxiliary set. Nothing is
+downloaded.
 
-  anomalib-zsad evaluate -i VisA=Visa:datasets/visa -o visa --checkpoint model.ckpt
+  anomalib-zsad evaluate -i VisA=Visa:datasets/visa -o visa \\
+      --checkpoint model.ckpt
 
-Volumes (VolumeDataModule:data/ms?class_name=brain) are also evaluated for readers: readers.json, readers.md,
-volumes.csv, lesions.csv and curves (docs/protocol.md, "For readers").
+Volumes (VolumeDataModule:data/ms?class_name=brain) are also evaluated for
+readers: readers.json, readers.md, volumes.csv, lesions.csv and curves
+(docs/protocol.md, "For readers").
 """
 
 

@@ -15,10 +15,12 @@ from anomalib_zsad.outputs.terminal import console, visible
 from anomalib_zsad.records.image_records import ImageRecord
 
 _EPILOG = """\
-Written: images.csv (score, deviation, p-value, decision and peak of each image), report.html to look at (sorted by
-score; one file, opens from disk without network), report.json (model, hashes, thresholds, versions).
+Written: images.csv (score, deviation, p-value, decision and peak of each
+image), report.html to look at (sorted by score; one file, opens from disk
+without network), report.json (model, hashes, thresholds, versions).
 
-  anomalib-zsad inspect -i line3/today -o inspected --checkpoint model.ckpt --class-name washer
+  anomalib-zsad inspect -i line3/today -o inspected \\
+      --checkpoint model.ckpt --class-name washer
 """
 _LISTED = 10
 

@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_zsad.cli.failures import say
+from anomalib_zsad.outputs.exit_codes import ExitCode
 
 _PREFIX = "--model."
-_OWN = {"checkpoint": "--checkpoint", "class_name": "--class-name"}
+# Arguments of the models that are options of the commands.
+_OWN = {
+    "checkpoint": "--checkpoint here",
+    "class_name": "--class-name here",
+    "calibration": "--calibration, in commands that judge scores",
+    "false_alarm_rate": "--false-alarm-rate, in commands that judge scores",
+}
+DEFAULT_METHOD = "BayesPFL"
+"""The method of an untrained model that was not named."""
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
@@ -29,7 +38,12 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
         help="the trained model, or a published file; it knows its method, backbone, image size and class name"
         + ("; several are averaged over" if several else ""),
     )
-    group.add_argument("--model", metavar="NAME", help="BayesPFL, CoPS, or a class path; needed without a checkpoint")
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        help="BayesPFL, CoPS, another method's name, or a class path "
+        f"(default: the checkpoint's; {DEFAULT_METHOD} without one)",
+    )
     group.add_argument("--class-name", help="what is shown, for the prompts, such as brain (default: the checkpoint's)")
     group.add_argument(
         "--allow-untrained",
@@ -62,12 +76,12 @@ def take_model_arguments(given: Sequence[str]) -> tuple[list[str], dict[str, Any
             left.append(word)
             continue
         key, equals, value = word.removeprefix(_PREFIX).partition("=")
-        text = value if equals else next(words, None)
-        if not key.isidentifier() or text is None:
+        text = value if equals else next(words, "--")
+        if not key.isidentifier() or (not equals and text.startswith("--")):
             _usage(f"{_PREFIX}{key} needs a value, as in {_PREFIX}num_samples 5")
         if key in _OWN:
-            _usage(f"{_PREFIX}{key} is {_OWN[key]} here")
-        arguments[key] = _parsed(str(text))
+            _usage(f"{_PREFIX}{key} is {_OWN[key]}")
+        arguments[key] = _parsed(text)
     return left, arguments
 
 
@@ -80,7 +94,7 @@ def _parsed(text: str) -> Any:
 
 def _usage(message: str) -> None:
     say(f"error: {message}")
-    raise SystemExit(2)
+    raise SystemExit(ExitCode.USAGE)
 
 
 def check_trained(args: argparse.Namespace) -> None:
@@ -103,10 +117,6 @@ def say_loading(args: argparse.Namespace) -> None:
     given = args.checkpoint if isinstance(args.checkpoint, list) else [args.checkpoint]
     names = [path.name for path in given if path is not None]
     say(f"loading model {', '.join(names) or args.model or DEFAULT_METHOD} ...")
-
-
-DEFAULT_METHOD = "BayesPFL"
-"""The method of an untrained model that was not named."""
 
 
 def method_of(args: argparse.Namespace) -> str | None:

@@ -17,14 +17,18 @@ from anomalib_zsad.records.run_summary import RunEntry
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 
 _EPILOG = """\
-For each series a folder under its pseudonym: anomaly_map.nii.gz and lesions.nii.gz on the input's grid, lesions_seg.dcm
-(DICOM SEG, where the source is DICOM), slices.csv, regions.csv, previews, report.json, and report.html to look at. For
-the run: index.html, which links them, summary.json and summary.csv.
+For each series a folder under its pseudonym: anomaly_map.nii.gz and
+lesions.nii.gz on the input's grid, lesions_seg.dcm (DICOM SEG, where the source
+is DICOM), slices.csv, regions.csv, previews, report.json, and report.html to
+look at. For the run: index.html, which links them, summary.json and
+summary.csv.
 
-  anomalib-zsad screen -i STUDIES -o OUT --checkpoint model.ckpt --class-name brain
+  anomalib-zsad screen -i STUDIES -o OUT --checkpoint model.ckpt \\
+      --class-name brain
 
-For research use only. Scores are uncalibrated unless a calibration is given: then p_value and flagged mean what the
-calibration promises at the false-alarm rate. `uncertain` are slices whose score the sampled prompts do not agree on.
+For research use only. Scores are uncalibrated unless a calibration is given:
+then p_value and flagged mean what the calibration promises at the false-alarm
+rate. `uncertain` are slices whose score the sampled prompts do not agree on.
 """
 
 

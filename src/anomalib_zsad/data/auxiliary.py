@@ -3,8 +3,9 @@
 import copy
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from anomalib.data import AnomalibDataModule, AnomalibDataset, get_datamodule
@@ -22,6 +23,14 @@ from anomalib_zsad.data.seeded_sampler import SeededSampler
 __all__ = ["AuxiliaryDataModule", "held_out_by_default"]
 
 logger = logging.getLogger(__name__)
+
+Validation = Literal["held_out", "published"]
+
+PUBLISHED_VALIDATION_CATEGORIES = {
+    "Visa": ("chewinggum", "cashew", "pipe_fryum", "capsules", "candle"),
+    "MVTecAD": ("bottle", "hazelnut", "wood", "zipper", "leather"),
+}
+"""Categories on whose test images the published Bayes-PFL run validated, by the benchmark that holds them."""
 
 
 def held_out_by_default(categories: list[str]) -> list[str]:
@@ -52,15 +61,18 @@ class AuxiliaryDataModule(AnomalibDataModule):
             "MPDD", "RealIAD", ...), "FolderTree" for a folder of images, or a class path.
         root: The auxiliary set's folder; by default the class's own default.
         categories: Auxiliary categories, those for validation among them; by default all of the set.
-        validation_categories: Which of the categories validate and are not trained on. By default every fifth in
-            alphabetical order, beginning with the third (see `held_out_by_default`); of a set with one category
-            a fifth of the images, drawn by `seed`.
+        validation: "held_out" validates on categories of the auxiliary set, which are then not trained on; that is what
+            we recommend. "published" trains on all categories and validates on five of another benchmark, as the
+            published Bayes-PFL run does: VisA's after MVTec AD, MVTec AD's after anything else. It chose its weights by
+            categories of the very benchmark that it reports, so figures there come out too good: for reproduction only.
+        validation_categories: Which of the categories are held out. By default every fifth in alphabetical order,
+            beginning with the third (see `held_out_by_default`); of a set with one category a fifth of the images,
+            drawn by `seed`. An empty list holds nothing out: there is no validation.
+        validation_set: Where the published validation finds its images, if not in anomalib's default folder; categories
+            that it names are taken for the published five. With `validation="published"` alone.
         class_names: What categories are called in prompts, by category; by default the category's name.
         dataset_arguments: Further arguments of the data set's class, such as `mask_threshold` of FolderTree.
-        target: Datamodule whose test images are examined. Without one the held-out images are.
-        published_validation: Validate on this other set instead, as the published runs do: they chose their weights
-            by categories of the very benchmark they report, so figures come out too good. All auxiliary categories
-            train then. For reproduction only.
+        target: Datamodule whose test images are examined. Without one those that validate are.
         train_batch_size: Images in a training batch of each process; the last batch of an epoch may be smaller.
         eval_batch_size: Images in a batch of validation and test.
         num_workers: Processes that load images; 0 loads them in the main process.
@@ -68,6 +80,8 @@ class AuxiliaryDataModule(AnomalibDataModule):
             `BayesPFLAugmentation`; by default none.
         mosaic_probability: Probability with which a training image is replaced by a 2 x 2 mosaic of anomalous images
             of its category (published for Bayes-PFL on MVTec AD: 0.4).
+        augmented_views: Number of augmented views of each image: epochs go through the same views in turn, so that a
+            model can keep their frozen features (`keep_features`). By default each epoch draws new ones, as published.
         seed: Seed of shuffling, augmentation and held-out images. Together with the epoch it decides them: the number
             of workers, or a run that was interrupted and resumed, makes no difference.
 
@@ -86,16 +100,18 @@ class AuxiliaryDataModule(AnomalibDataModule):
         dataset: str = "MVTecAD",
         root: str | Path | None = None,
         categories: list[str] | None = None,
+        validation: Validation = "held_out",
         validation_categories: list[str] | None = None,
+        validation_set: CategorySet | None = None,
         class_names: dict[str, str] | None = None,
         dataset_arguments: dict[str, Any] | None = None,
         target: AnomalibDataModule | None = None,
-        published_validation: CategorySet | None = None,
         train_batch_size: int = 32,
         eval_batch_size: int = 8,
         num_workers: int = 0,
         train_augmentations: Transform | None = None,
         mosaic_probability: float = 0.0,
+        augmented_views: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -107,16 +123,23 @@ class AuxiliaryDataModule(AnomalibDataModule):
         )
         if not 0 <= mosaic_probability <= 1:
             raise ValueError(f"mosaic_probability must be in [0, 1], got {mosaic_probability}")
-        if published_validation is not None and validation_categories is not None:
+        if validation not in get_args(Validation):
+            raise ValueError(f"validation must be one of {', '.join(get_args(Validation))}, got {validation!r}")
+        if validation == "published" and validation_categories is not None:
             raise ValueError(
-                "give validation_categories (held-out auxiliary categories) or published_validation (another set), "
-                "not both"
+                f"validation_categories are {validation_categories}, and validation is 'published', which holds no "
+                "categories of the auxiliary set out: remove one of the two"
             )
+        if validation == "held_out" and validation_set is not None:
+            raise ValueError("validation_set is given, and validation is 'held_out': set validation to 'published'")
         self.auxiliary = CategorySet(dataset, root, categories, dict(class_names or {}), dict(dataset_arguments or {}))
         self.validation_categories = validation_categories
-        self.published_validation = _as_category_set(published_validation)
+        self.validation: Validation = validation
+        self.validation_set = self._published_set(validation_set) if validation == "published" else None
         self.target = _as_datamodule(target)
         self.mosaic_probability = mosaic_probability
+        _check_views(augmented_views, is_augmented=train_augmentations is not None or mosaic_probability > 0)
+        self.augmented_views = augmented_views
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -152,7 +175,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
 
     def prepare_data(self) -> None:
         """Download and convert what anomalib can download and convert."""
-        for part in (self.auxiliary, self.published_validation):
+        for part in (self.auxiliary, self.validation_set):
             if part is not None:
                 part.prepare()
         if self.target is not None:
@@ -162,19 +185,25 @@ class AuxiliaryDataModule(AnomalibDataModule):
         """Read the categories, split them, and check them against the target."""
         training, held_out = self._split_categories()
         train_data = self._read(training)
+        val_data: ClassNamedDataset | None = None
         if held_out:
             val_data = self._read(held_out)
-        elif self.published_validation is not None:
-            val_data = self._read_published_validation(self.published_validation)
-        else:
+        elif self.validation_set is not None:
+            val_data = self._read_published_validation(self.validation_set)
+        elif self.validation_categories is None:
             logger.info("The auxiliary set has one category; a fifth of its images is held out for validation.")
             train_data, val_data = _hold_out_images(train_data, self.seed)
         _check_supervision(train_data)
         train_data.mosaic_probability = self.mosaic_probability
-        self.train_data, self.val_data = train_data, val_data
-        if self.target is None:
-            logger.info("There is no target; the held-out images test too.")
-            self.test_data = copy.deepcopy(val_data)
+        train_data.augmented_views = self.augmented_views
+        self.train_data = train_data
+        if val_data is not None:
+            self.val_data = val_data
+        if self.target is None and val_data is None:
+            logger.info("There is no target, and nothing is held out; there is nothing to validate or to test.")
+        elif self.target is None:
+            logger.info("There is no target; the images that validate test too.")
+            self.test_data = copy.deepcopy(self.val_data)
         else:
             test_data = _read_target(self.target)
             names = [self.auxiliary.name_of(category) for category in [*training, *held_out]]
@@ -198,7 +227,7 @@ class AuxiliaryDataModule(AnomalibDataModule):
             ValueError: If a named one is unknown, or if none are left to train on.
         """
         categories = self.auxiliary.resolve_categories()
-        if self.published_validation is not None:
+        if self.validation == "published":
             return categories, []
         if self.validation_categories is None:
             held_out = held_out_by_default(categories)
@@ -211,6 +240,24 @@ class AuxiliaryDataModule(AnomalibDataModule):
         if not training:
             raise ValueError(f"all auxiliary categories {sorted(categories)} validate; none are left to train on")
         return training, held_out
+
+    def _published_set(self, given: Any) -> CategorySet:
+        """Where the published validation finds its images, with the published five categories if none are named.
+
+        Raises:
+            ValueError: The set is no benchmark with published categories, and names none.
+        """
+        other = "Visa" if self.auxiliary_set == "MVTecAD" else "MVTecAD"
+        found = CategorySet(other) if given is None else _as_category_set(given)
+        if found.categories is not None:
+            return found
+        published = PUBLISHED_VALIDATION_CATEGORIES.get(found.dataset)
+        if published is None:
+            raise ValueError(
+                f"validation_set is {found.dataset}, of which no categories are published for validation (there are "
+                f"for {' and '.join(PUBLISHED_VALIDATION_CATEGORIES)}): name its categories"
+            )
+        return replace(found, categories=list(published))
 
     def _read_published_validation(self, other: CategorySet) -> ClassNamedDataset:
         """The other set's categories, with a warning."""
@@ -246,14 +293,16 @@ class AuxiliaryDataModule(AnomalibDataModule):
 
     def val_dataloader(self) -> EVAL_DATALOADERS:
         """Validation batches; see `_evaluation_loader`."""
-        return self._evaluation_loader(self.val_data)
+        return self._evaluation_loader(getattr(self, "val_data", None))
 
     def test_dataloader(self) -> EVAL_DATALOADERS:
         """Test batches; see `_evaluation_loader`."""
-        return self._evaluation_loader(self.test_data)
+        return self._evaluation_loader(getattr(self, "test_data", None))
 
-    def _evaluation_loader(self, data: AnomalibDataset) -> DataLoader:
+    def _evaluation_loader(self, data: AnomalibDataset | None) -> EVAL_DATALOADERS:
         """Batches in order. Of several processes no two have the same image, so that metrics are those of one."""
+        if data is None:
+            return []
         processes = self._processes()
         # With fewer images than processes, Lightning's own sampler repeats some: each process needs one.
         split = 1 < processes["num_replicas"] <= len(data)
@@ -271,7 +320,9 @@ class AuxiliaryDataModule(AnomalibDataModule):
         epoch = None if self.trainer is None else self._current_epoch
         return DataLoader(
             dataset=self.train_data,
-            sampler=SeededSampler(len(self.train_data), self.seed or 0, epoch, **self._processes()),
+            sampler=SeededSampler(
+                len(self.train_data), self.seed or 0, epoch, views=self.augmented_views, **self._processes()
+            ),
             batch_size=self.train_batch_size,
             num_workers=self.num_workers,
             collate_fn=self.external_collate_fn or self.train_data.collate_fn,
@@ -304,11 +355,24 @@ def _check_supervision(data: ClassNamedDataset) -> None:
         logger.warning("The auxiliary categories have no normal images: image scores learn from anomalous ones alone.")
 
 
+def _check_views(views: int | None, is_augmented: bool) -> None:
+    """Raise if there cannot be so many augmented views."""
+    if views is None:
+        return
+    if views < 1:
+        raise ValueError(f"augmented_views is {views}; give the number of views of each image, at least 1")
+    if not is_augmented:
+        raise ValueError(
+            f"augmented_views is {views}, and the training images are not augmented, so there are no views; give "
+            "train_augmentations, or leave augmented_views out"
+        )
+
+
 def _as_datamodule(target: Any) -> AnomalibDataModule | None:
     """A datamodule, from itself or from a mapping with `class_path`."""
     return get_datamodule(dict(target)) if isinstance(target, Mapping) else target
 
 
-def _as_category_set(value: Any) -> CategorySet | None:
+def _as_category_set(value: Any) -> CategorySet:
     """A category set, from itself or from a mapping of its attributes."""
     return CategorySet(**value) if isinstance(value, Mapping) else value

@@ -16,6 +16,7 @@ from torchvision.tv_tensors import Image, Mask
 from anomalib_zsad.data.augmentation import mosaic
 from anomalib_zsad.data.image_files import read_image, read_mask
 from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem
+from anomalib_zsad.data.pillow_resize import PillowResize
 from anomalib_zsad.data.seeded_sampler import DrawnIndex
 
 __all__ = ["ClassNamedDataset", "has_mask"]
@@ -46,9 +47,15 @@ class ClassNamedDataset(AnomalibDataset):
         mosaic_probability: Probability with which an item is replaced by a 2 x 2 mosaic of anomalous images of its
             class, drawn from this dataset. Only for training.
 
+    Attributes:
+        augmented_views: Number of different views of each image that a training run shows, where its sampler repeats
+            them; None where each epoch shows new ones.
+
     Raises:
         ValueError: If `mosaic_probability` is not in [0, 1].
     """
+
+    augmented_views: int | None = None
 
     def __init__(
         self,
@@ -128,6 +135,11 @@ class ClassNamedDataset(AnomalibDataset):
         """The class names that occur, sorted."""
         return sorted(self.samples.class_name.dropna().unique())
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether `image_path` names image files, and not something that a subclass reads in its own way."""
+        return type(self).read_sample is ClassNamedDataset.read_sample
+
     def lacking_masks(self) -> pd.DataFrame:
         """The samples that are not normal and have no mask."""
         samples = self.samples
@@ -172,6 +184,8 @@ class ClassNamedDataset(AnomalibDataset):
             label = LabelName.ABNORMAL
         else:
             image, mask = self.read_sample(sample)
+            if isinstance(self.augmentations, PillowResize) and self.reads_files:
+                image = self.augmentations.resize_file(sample.image_path, image)
         image, mask = self._augment(image, mask if self._gives_masks else None)
         return ClassNamedItem(
             image=image,

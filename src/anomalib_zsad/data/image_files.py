@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 from torchvision.transforms.v2.functional import to_dtype, to_image
 from torchvision.tv_tensors import Image, Mask
 
-__all__ = ["read_image", "read_mask"]
+__all__ = ["open_picture", "read_image", "read_mask"]
 
 # Depths that cameras and scanners write into 16-bit files.
 _DEPTHS = (8, 10, 12, 14, 16)
@@ -38,7 +38,7 @@ def read_image(path: str | Path) -> Image:
         FileNotFoundError: If there is no such file.
         ValueError: If the file cannot be read as an image, or holds values that are not finite.
     """
-    picture = _open(path)
+    picture = open_picture(path)
     if picture.mode.startswith("I") or picture.mode == "F":
         gray = torch.from_numpy(_rescale(np.asarray(picture), path))
         return Image(gray.expand(3, -1, -1).contiguous())
@@ -66,7 +66,7 @@ def read_mask(path: str | Path | Sequence[str | Path], threshold: float = 0) -> 
     if not isinstance(path, str | Path):
         masks = [read_mask(part, threshold) for part in path]
         return Mask(torch.stack(masks).amax(dim=0))
-    values = _mask_values(_open(path))
+    values = _mask_values(open_picture(path))
     marked = values > threshold
     if not marked.any() and values.max(initial=0) > 0:
         raise ValueError(
@@ -76,8 +76,13 @@ def read_mask(path: str | Path | Sequence[str | Path], threshold: float = 0) -> 
     return Mask(torch.from_numpy(marked.astype(np.uint8)))
 
 
-def _open(path: str | Path) -> PILImage.Image:
-    """Open and decode a file."""
+def open_picture(path: str | Path) -> PILImage.Image:
+    """Open and decode a file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read as an image.
+    """
     try:
         with PILImage.open(path) as picture:
             picture.load()

@@ -33,6 +33,8 @@ class SeededSampler(DistributedSampler[DrawnIndex]):
         epoch: What tells the current epoch; by default `set_epoch` does, which Lightning calls, and each
             iteration without it counts as one more.
         shuffle: Whether to shuffle, or keep the dataset's order.
+        views: Number of epochs after which the items' seeds, and with them the augmented views of the data, come again;
+            the order is new in every epoch all the same. None for new seeds in every epoch.
         num_replicas: Number of processes.
         rank: This process.
 
@@ -47,6 +49,7 @@ class SeededSampler(DistributedSampler[DrawnIndex]):
         seed: int,
         epoch: Callable[[], int] | None = None,
         shuffle: bool = True,
+        views: int | None = None,
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
@@ -54,16 +57,23 @@ class SeededSampler(DistributedSampler[DrawnIndex]):
         super().__init__(range(size), num_replicas, rank, shuffle, seed)  # type: ignore[arg-type]
         self.size = size
         self.current_epoch = epoch
+        self.views = views
 
     def __iter__(self) -> Iterator[DrawnIndex]:
         epoch = self.epoch if self.current_epoch is None else self.current_epoch()
         self.epoch = epoch + 1
+        order, item_seeds = self._draws(epoch)
+        if self.views is not None:
+            item_seeds = self._draws(epoch % self.views)[1]
+        for index in range(self.rank, self.total_size, self.num_replicas):
+            position = int(order[index % self.size])
+            yield DrawnIndex(position, int(item_seeds[position]))
+
+    def _draws(self, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Order and seeds of the items in an epoch."""
         # The two numbers are mixed by drawing one generator's seed from another's.
         seeds = torch.Generator().manual_seed(self.seed)
         epoch_seed = torch.randint(2**62, (epoch + 1,), generator=seeds)[-1]
         generator = torch.Generator().manual_seed(int(epoch_seed))
         order = torch.randperm(self.size, generator=generator) if self.shuffle else torch.arange(self.size)
-        item_seeds = torch.randint(2**62, (self.size,), generator=generator)
-        for index in range(self.rank, self.total_size, self.num_replicas):
-            position = int(order[index % self.size])
-            yield DrawnIndex(position, int(item_seeds[position]))
+        return order, torch.randint(2**62, (self.size,), generator=generator)

@@ -2,6 +2,7 @@
 
 import colorsys
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ KIND_NAMES = {**{kind: kind for kind in KINDS}, "chip": "chip", "distortion": "t
 
 
 @lru_cache(maxsize=1)
-def _tokenizer():  # noqa: ANN202 - a class of open_clip, imported late
+def _tokenizer() -> Any:  # a class of open_clip, imported late
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()

@@ -4,16 +4,21 @@
 looks at the whole test set (docs/protocol.md says where the two differ).
 """
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
+from anomalib.data import AnomalibDataset
+from anomalib.data.transforms.utils import extract_transforms_by_type
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import Compose, InterpolationMode, Resize, Transform
 from torchvision.transforms.v2.functional import resize
+from torchvision.tv_tensors import Mask
 
+from anomalib_zsad.data.pillow_resize import PillowResize
 from anomalib_zsad.data.set_names import canonical_name
 from anomalib_zsad.models.components.prediction import top_mean
 from anomalib_zsad.models.components.smoothing import GaussianSmoothing
@@ -61,6 +66,16 @@ class Protocol(ABC):
             Scores (n,).
         """
 
+    def prepare(self, dataset: AnomalibDataset, transform: Callable[[Tensor], Tensor]) -> AnomalibDataset:
+        """The test images, perhaps resized in a way of the protocol's own; here as they are.
+
+        Args:
+            dataset: The test images.
+            transform: The model's transform of an image.
+        """
+        del transform
+        return dataset
+
     def resize_mask(self, mask: Tensor, side: int) -> Tensor:
         """Bring a boolean mask (h, w) to the maps' size, (side, side)."""
         return resize(mask[None].byte(), [side, side], InterpolationMode.NEAREST)[0].bool()
@@ -91,10 +106,23 @@ class Published(Protocol):
 
     name = PAPER
 
+    def prepare(self, dataset: AnomalibDataset, transform: Callable[[Tensor], Tensor]) -> AnomalibDataset:
+        """Images and masks resized by Pillow, image files in their own mode, as both published implementations do.
+
+        The size is that of the transform's own resize; images stay as they are where it has none.
+        """
+        sizes = extract_transforms_by_type(transform, Resize) if isinstance(transform, Transform) else []
+        if not sizes:
+            return dataset
+        prepared = copy.copy(dataset)
+        pillow = PillowResize(tuple(sizes[0].size))
+        given = dataset.augmentations
+        prepared.augmentations = pillow if given is None else Compose([given, pillow])
+        return prepared
+
     def resize_mask(self, mask: Tensor, side: int) -> Tensor:
-        """Resize 8-bit masks bilinearly with antialiasing and cut at one half, as both published implementations do."""
-        levels = resize(mask[None].byte() * 255, [side, side], InterpolationMode.BILINEAR, antialias=True)
-        return levels[0] > 127
+        """Resize masks bilinearly with Pillow and cut at one half, as both published implementations do."""
+        return PillowResize((side, side))(Mask(mask)).bool()
 
 
 @dataclass(frozen=True)

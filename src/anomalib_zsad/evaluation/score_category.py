@@ -88,7 +88,8 @@ def evaluate_category(
     start = time.perf_counter()
     device = device_of(model)
     tally = _Tally()
-    images = PreparedImages(dataset, transform, protocol.resize_mask, class_name)
+    prepared = protocol.prepare(dataset, transform)
+    images = PreparedImages(prepared, transform, protocol.resize_mask, class_name)
     for batch in make_loader(images, batch_size, num_workers):
         answer = protocol.answer(model, batch.images.to(device), batch.class_names)
         tally.add(batch, answer.maps.float(), answer.parts)

@@ -81,9 +81,9 @@ def parse_target(specification: str) -> Target:
         ValueError: There is no such datamodule.
 
     Example:
-        >>> parse_target("MVTecAD:datasets/MVTecAD")
-        >>> parse_target("VisA=data/meta_visa.json")
-        >>> parse_target("FolderTree:data/steel?mask_threshold=0")
+        >>> parse_target("MVTecAD:datasets/MVTecAD")  # doctest: +SKIP
+        >>> parse_target("VisA=data/meta_visa.json")  # doctest: +SKIP
+        >>> parse_target("FolderTree:data/steel?mask_threshold=0")  # doctest: +SKIP
     """
     given, rest = None, specification
     named = re.match(r"([\w -]+)=(.+)", specification)

@@ -79,8 +79,11 @@ class _AUROC(ScoreSummary):
         return self._value(curves.auroc(super().compute()))
 
 
-class _AveragePrecision(ScoreSummary):
+class AveragePrecision(ScoreSummary):
+    """Average precision, as scikit-learn defines it, NaN without samples of both classes; fed with tensors."""
+
     def compute(self) -> Tensor:
+        """The average precision of all that was taken in."""
         return self._value(curves.average_precision(super().compute()))
 
 
@@ -109,11 +112,12 @@ class StreamingAUROC(AnomalibMetric, _AUROC):  # type: ignore[misc]
     """Area under the receiver operating characteristic curve, NaN without samples of both classes.
 
     Example:
-        >>> StreamingAUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_")
+        >>> StreamingAUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_").name
+        'pixel_StreamingAUROC'
     """
 
 
-class StreamingAveragePrecision(AnomalibMetric, _AveragePrecision):  # type: ignore[misc]
+class StreamingAveragePrecision(AnomalibMetric, AveragePrecision):  # type: ignore[misc]
     """Average precision, as scikit-learn defines it, NaN without samples of both classes."""
 
 

@@ -22,14 +22,14 @@ def find_method(name: str) -> type:
     """The Lightning module of a method.
 
     Args:
-        name: Its name, whatever the case, or a class path such as `package.module.Class`.
+        name: Its name as anomalib takes it (`BayesPFL`, `bayes_pfl`), or a class path such as `package.module.Class`.
 
     Raises:
         ValueError: If there is no such method, or the class is no zero-shot model.
     """
     known = methods()
     for method, cls in known.items():
-        if method.lower() == name.lower():
+        if method.lower() == name.lower().replace("_", ""):
             return cls
     if "." in name:
         return _from_path(name)

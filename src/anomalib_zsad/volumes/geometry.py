@@ -6,6 +6,7 @@ the DICOM reader the world is RAS (x to the right, y to the front), both in mm.
 
 import math
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,8 +161,6 @@ def anatomical_axes(affine: Floats) -> tuple[int, int, int]:
 
     The assignment that keeps the largest sum of cosines is taken, so that each axis is used once.
     """
-    from itertools import permutations
-
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     cosines = np.abs(axes)
     best = max(permutations(range(3)), key=lambda axis: sum(cosines[world, axis[world]] for world in range(3)))

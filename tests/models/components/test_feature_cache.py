@@ -1,6 +1,5 @@
 """Features kept between epochs are those that would be computed again."""
 
-import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,16 +56,19 @@ class TestKeptFeatures:
         assert encode.seen == [3, 2]
         assert len(kept) == 5
 
-    def test_beyond_the_limit_images_are_encoded_again(self, storage, caplog) -> None:
-        kept, encode = KeptFeatures(limit=2.5 * ROW_BYTES / 1e9, expected=4, **storage), Encoder()
-        with caplog.at_level(logging.WARNING):
-            for _ in range(2):
-                paths, images = batch(0, 1, 2, 3)
-                same(kept.features(paths, images, encode), Encoder()(images))
+    def test_a_limit_that_would_be_exceeded_is_an_error_with_what_is_needed(self, storage, tmp_path) -> None:
+        kept = KeptFeatures(limit=2.5 * ROW_BYTES / 1e9, expected=4, **storage)
+        with pytest.raises(ValueError, match=r"features of 4 images .* need 1.6e-07 GB .*\(4e-05 MB each\).* 1e-07 GB"):
+            kept.features(*batch(0, 1, 2, 3), Encoder())
+        assert not list(tmp_path.iterdir())
+
+    def test_where_the_number_is_not_known_images_without_a_place_are_encoded_again(self, storage) -> None:
+        kept, encode = KeptFeatures(limit=2.5 * ROW_BYTES / 1e9, **storage), Encoder()
+        for _ in range(2):
+            paths, images = batch(0, 1, 2, 3)
+            same(kept.features(paths, images, encode), Encoder()(images))
         assert encode.seen == [4, 2]
         assert len(kept) == 2
-        assert "The frozen features of 4 images need 0.00 GB" in caplog.text
-        assert "those of 2 images are kept" in caplog.text
 
     def test_a_limit_below_one_image_keeps_nothing(self, storage) -> None:
         kept, encode = KeptFeatures(limit=1e-9, **storage), Encoder()
@@ -133,9 +135,10 @@ class TestKeptFeatures:
 
 
 class Data(list):
-    def __init__(self, augmentations: object = None, mosaic_probability: float = 0) -> None:
+    def __init__(self, augmentations: object = None, mosaic_probability: float = 0, views: int | None = None) -> None:
         super().__init__([0])
         self.augmentations, self.mosaic_probability = augmentations, mosaic_probability
+        self.augmented_views = views
 
 
 class TestAugmentation:
@@ -145,7 +148,10 @@ class TestAugmentation:
 
     @pytest.mark.parametrize("wrap", [lambda data: data, lambda data: ConcatDataset([Data(), Subset(data, [0])])])
     def test_random_transforms_are_refused(self, wrap) -> None:
-        with pytest.raises(ValueError, match=r"augmented \(RandomHorizontalFlip\).*set keep_features to null"):
+        with pytest.raises(ValueError, match=r"augmented \(RandomHorizontalFlip\).*augmented_views"):
             refuse_augmentation(wrap(Data(v2.Compose([v2.Resize(8), v2.RandomHorizontalFlip()]))))
         with pytest.raises(ValueError, match=r"augmented \(a mosaic\)"):
             refuse_augmentation(wrap(Data(mosaic_probability=0.4)))
+
+    def test_views_that_come_again_are_accepted(self) -> None:
+        refuse_augmentation(Data(v2.RandomHorizontalFlip(), mosaic_probability=0.4, views=2))

@@ -109,10 +109,11 @@ class ImageAgnosticFlow(nn.Module):
     def __init__(self, base: BaseDistribution, in_width: int, width: int, num_flows: int) -> None:
         super().__init__()
         self.base = base
-        self.state = nn.Parameter(torch.randn(1, in_width) * 0.02)
-        self.direction = nn.Parameter(torch.randn(1, num_flows, width) * 0.02)
-        self.normal = nn.Parameter(torch.randn(1, num_flows, width) * 0.02)
-        self.offset = nn.Parameter(torch.zeros(1, num_flows))
+        # Quirk kept for parity: standard normal, where everything else starts fifty times smaller.
+        self.state = nn.Parameter(torch.randn(1, in_width))
+        self.direction = nn.Parameter(torch.randn(1, num_flows, width))
+        self.normal = nn.Parameter(torch.randn(1, num_flows, width))
+        self.offset = nn.Parameter(torch.randn(1, num_flows))
 
     def forward(self, noise: Tensor) -> FlowSample:
         """Draws (1, samples, width) for noise (samples, width)."""

@@ -5,89 +5,121 @@ import math
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
+
+from .validation import IMAGE_FIGURE, PIXEL_FIGURE
 
 logger = logging.getLogger(__name__)
 
-# What decides when a stage has stopped improving, as anomalib's evaluator names it.
-MONITORED = {1: "pixel_AveragePrecision", 2: "image_AveragePrecision"}
+MONITORED = {1: PIXEL_FIGURE, 2: IMAGE_FIGURE}
+
+
+class NoValidationFigureError(ValueError):
+    """Validation never gave a number to choose weights by."""
 
 
 class TwoStageTraining(Callback):
-    """Ends a stage when its validation metric stalls, restores its best weights, and goes on or stops.
+    """The published stage rule: what an epoch is worth, when a stage ends, and which weights come back.
 
-    Stage 1 watches the pixel AP, stage 2 the image AP. Where a run has no validation data, or its number of epochs is
-    small, stage 1 ends at a share of the epochs so that stage 2 has its own. Everything is part of the callback's
-    state: a run that is resumed goes on as if it had not been interrupted.
+    Stage 1 goes by the pixel AP, stage 2 by the image AP (see `anomalib_zsad.models.bayes_pfl.validation`), each with a
+    best of its own, beginning at 0. After each validation, *better* means at least as good as the best so far. A better
+    epoch's weights are kept and the count of others begins anew. Another one ends the stage if there were `patience` in
+    a row before it: with the published 3 the fourth does. When stage 1 ends, all weights of the last better epoch come
+    back and stage 2 begins; when stage 2 ends, so does training, with the weights of its last epoch.
+
+    No share of the epochs is set aside: a run whose pixel AP keeps rising never sees stage 2, and says so. Without
+    validation data it does not either.
+
+    Everything is part of the callback's state: a run that is resumed goes on as if it had not been interrupted.
 
     Args:
-        patience: Epochs without improvement after which a stage ends.
-        first_share: Share of `max_epochs` after which stage 1 ends at the latest.
+        patience: Epochs in a row that are not better and do not end a stage yet; the next one does.
+        stage_1_epochs: End stage 1 after so many epochs at the latest; `None` for no such limit, as published.
+
+    Raises:
+        ValueError: If a number makes no sense.
     """
 
-    def __init__(self, patience: int = 3, first_share: float = 2 / 3) -> None:
-        if patience < 1:
-            raise ValueError(f"patience is {patience}; give the number of epochs, at least 1")
-        if not 0 < first_share <= 1:
-            raise ValueError(
-                f"first_share is {first_share}; give the share of the epochs for stage 1, above 0 and up to 1"
-            )
-        self.patience, self.first_share = patience, first_share
-        self.best_value: float | None = None
+    def __init__(self, patience: int = 3, stage_1_epochs: int | None = None) -> None:
+        if patience < 0:
+            raise ValueError(f"patience is {patience}; give the number of epochs, at least 0")
+        if stage_1_epochs is not None and stage_1_epochs < 1:
+            raise ValueError(f"stage_1_epochs is {stage_1_epochs}; give the number of epochs, at least 1")
+        self.patience, self.stage_1_epochs = patience, stage_1_epochs
+        self.best_value = 0.0
         self.best_weights: dict[str, Tensor] = {}
         self.stalled = 0
+        self.ended = False
+        self.kept_in_stage = False
 
     def state_dict(self) -> dict[str, Any]:
         """Progress of the stage, with its best weights."""
-        return {"best_value": self.best_value, "best_weights": self.best_weights, "stalled": self.stalled}
+        return {name: getattr(self, name) for name in _STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the progress of a stage."""
-        self.best_value, self.stalled = state_dict["best_value"], state_dict["stalled"]
-        self.best_weights = state_dict["best_weights"]
+        for name in _STATE:
+            setattr(self, name, state_dict[name])
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Compare the metric of this epoch with the best one."""
+        """Compare the figure of this epoch with the best one."""
         value = trainer.callback_metrics.get(MONITORED[pl_module.model.stage])
-        if trainer.sanity_checking or not trainer.training or value is None or math.isnan(float(value)):
+        if trainer.state.fn != "fit" or trainer.sanity_checking or value is None or self.ended:
             return
-        if self.best_value is None or float(value) > self.best_value:
-            self.best_value, self.stalled = float(value), 0
+        stage = pl_module.model.stage
+        if float(value) >= self.best_value:
+            self.best_value, self.stalled, self.kept_in_stage = float(value), 0, True
             parameters = pl_module.model.named_parameters()
             self.best_weights = {name: parameter.detach().cpu().clone() for name, parameter in parameters}
-        else:
-            self.stalled += 1
-        if pl_module.model.stage == 2 and self.stalled >= self.patience:
+            return
+        # Quirk kept for parity: until stage 2 has kept something, a figure that is no number does not count in it.
+        if stage == 2 and math.isnan(float(value)) and not self.kept_in_stage:
+            return
+        self.ended = self.stalled == self.patience
+        self.stalled += not self.ended
+        if self.ended and stage == 2:
             logger.info("Stage 2 ends after epoch %d.", trainer.current_epoch + 1)
             trainer.should_stop = True
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Begin stage 2 where stage 1 has stalled or its share of the epochs is used up.
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """End stage 1 where its number of epochs is limited."""
+        limit = self.stage_1_epochs
+        if pl_module.model.stage == 1 and limit is not None and trainer.current_epoch + 1 >= limit:
+            self.ended = True
 
-        This happens when an epoch begins and not when one ends, because checkpoints are written in between.
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Begin stage 2 where stage 1 has ended.
+
+        This happens when an epoch begins and not when one ends, because checkpoints are written in between, of the
+        epoch's own weights.
         """
-        if pl_module.model.stage == 1 and (self.stalled >= self.patience or self._share_is_used(trainer)):
+        if pl_module.model.stage == 1 and self.ended:
             logger.info("Stage 1 ended after epoch %d; the image head trains from here on.", trainer.current_epoch)
             self._restore_best(pl_module)
-            self.best_value, self.stalled = None, 0
+            self.best_value, self.stalled, self.ended, self.kept_in_stage = 0.0, 0, False, False
             pl_module.start_stage_2()
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Leave the model, and the checkpoint of the last epoch, with the weights that validated best."""
-        if not self.best_weights or trainer.interrupted:
+        """Say what a run has not seen; the weights that stage 1 ended with come back in the last epoch too."""
+        if pl_module.model.stage == 2 or trainer.interrupted:
             return
-        self._restore_best(pl_module)
-        callback = trainer.checkpoint_callback
-        if isinstance(callback, ModelCheckpoint) and callback.monitor is None and callback.best_model_path:
-            trainer.save_checkpoint(callback.best_model_path)
-
-    def _share_is_used(self, trainer: Trainer) -> bool:
-        epochs = trainer.max_epochs or -1
-        # A run of one epoch has no second one to give to stage 2.
-        return epochs > 1 and trainer.current_epoch >= min(epochs - 1, math.ceil(self.first_share * epochs))
+        if self.ended:
+            self._restore_best(pl_module)
+        logger.warning(
+            "Training ended in stage 1 after %d epochs: the image head was never trained, and images are scored "
+            "without it, as the published run does whose pixel AP keeps rising. More epochs, or stage_1_epochs, give "
+            "stage 2 its turn.",
+            trainer.current_epoch,
+        )
 
     def _restore_best(self, pl_module: Any) -> None:
         if self.best_weights:
             pl_module.model.load_state_dict(self.best_weights, strict=False)
-            self.best_weights = {}
+        elif self.stage_1_epochs is None:
+            raise NoValidationFigureError(
+                f"validation gave no pixel AP in {self.patience + 1} epochs, so there are no weights to go on with: "
+                "validation data need abnormal images with masks"
+            )
+
+
+_STATE = ("best_value", "best_weights", "stalled", "ended", "kept_in_stage")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from anomalib_zsad.backbone import FrozenCLIP, ImageTokens
 from anomalib_zsad.backbone.kernels import is_traced
 from anomalib_zsad.models.components.class_names import resolve_names
+from anomalib_zsad.models.components.initialisation import init_linear_layers
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread, top_mean
 from anomalib_zsad.models.components.smoothing import GaussianSmoothing
@@ -103,11 +104,8 @@ class BayesPFLModel(nn.Module):
         self.image_mapping = nn.Linear(width, width)
         self.temperature_pixel = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.temperature_image = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        # Quirk kept for parity: the query layer, a convolution in the published code, keeps torch's own distribution.
+        init_linear_layers(self, leave_out=(self.cross_attention.query,))
 
         self.smoothing = GaussianSmoothing(backbone.image_size, blur_sigma)
         for kind in ("context", "normal", "abnormal"):
@@ -123,17 +121,22 @@ class BayesPFLModel(nn.Module):
         self.stage = state["stage"]
 
     def forward(
-        self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
+        self,
+        images: Tensor,
+        class_names: Sequence[str] | str | None = None,
+        noise: Noise | None = None,
+        tokens: ImageTokens | None = None,
     ) -> ZeroShotPrediction:
         """Scores, maps and their spread over the sampled prompts.
 
         Args:
             images: Normalised images (n, 3, side, side).
             class_names: One name, or one an image; `None` for the model's own.
-            noise: Standard normal draws for context, normal and abnormal state, each (samples, D); `None` for seeded
-                ones, equal for every image.
+            noise: Standard normal draws for context, normal and abnormal state, each (samples, D), that for the context
+                also (n, samples, D); `None` for seeded ones, equal for every image.
+            tokens: Tokens of the images, where they are at hand; else they are computed.
         """
-        evidence = self.evidence(images, class_names, noise)
+        evidence = self.evidence(images, class_names, noise, tokens)
         share = self.map_weight
         score = (1 - share) * evidence.image_probability
         sample_scores = (1 - share) * evidence.sample_probabilities
@@ -151,14 +154,22 @@ class BayesPFLModel(nn.Module):
         )
 
     def evidence(
-        self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Noise | None = None
+        self,
+        images: Tensor,
+        class_names: Sequence[str] | str | None = None,
+        noise: Noise | None = None,
+        tokens: ImageTokens | None = None,
     ) -> Evidence:
         """Image probabilities and unsmoothed maps, see `forward` for the arguments."""
-        tokens = self.backbone.encode_image(images, self.layers)
+        tokens = tokens or self.encode(images)
         sample = self.sample_prompts(tokens, class_names, noise or self._seeded_noise())
         probabilities = self.image_logits(tokens, sample.text).float().softmax(dim=-1)[..., 1].mean(dim=2)
         maps = self._sample_maps(tokens, sample.text)
         return Evidence(probabilities.mean(dim=1), maps.mean(dim=1, keepdim=True), probabilities, maps)
+
+    def encode(self, images: Tensor) -> ImageTokens:
+        """Tokens of normalised images (n, 3, side, side): all that is frozen of an answer."""
+        return self.backbone.encode_image(images, self.layers)
 
     def sample_prompts(
         self, tokens: ImageTokens, class_names: Sequence[str] | str | None, noise: Noise

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anomalib_zsad.backbone import ImageTokens
 from anomalib_zsad.models.components.global_batch import global_count, global_mean
 from anomalib_zsad.models.components.training_batch import TrainingBatch
 
@@ -35,9 +36,43 @@ def draw_training_noise(model: BayesPFLModel, images: int, generator: torch.Gene
     return TrainingDraw(noise, int(torch.randint(entries, (), generator=generator)))  # type: ignore[arg-type]
 
 
-def prompt_losses(model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw) -> dict[str, Tensor]:
-    """Losses of stage 1: `class`, `focal`, `dice`, `distribution`, `orthogonal`; their sum trains all."""
-    tokens = model.backbone.encode_image(batch.images, model.layers)
+class KeptTokens(NamedTuple):
+    """An image's tokens as plain tensors, which can be kept between epochs.
+
+    Attributes:
+        class_token: Raw class token after the last block, (n, Dv).
+        patches: Raw patch tokens of each layer, (n, layers, N, Dv).
+    """
+
+    class_token: Tensor
+    patches: Tensor
+
+    def tokens(self) -> ImageTokens:
+        """The same as the backbone gives them."""
+        return ImageTokens(self.class_token, self.patches.unbind(dim=1), None)
+
+
+def kept_tokens(model: BayesPFLModel, images: Tensor) -> KeptTokens:
+    """Frozen tokens of normalised images (n, 3, side, side)."""
+    tokens = model.encode(images)
+    return KeptTokens(tokens.class_token, torch.stack(tokens.patches, dim=1))
+
+
+def prompt_losses(
+    model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw, tokens: ImageTokens | None = None
+) -> dict[str, Tensor]:
+    """Losses of stage 1, whose sum trains all but what only stage 2 trains.
+
+    Args:
+        model: The model.
+        batch: A labelled batch of n images.
+        draw: The step's random draws.
+        tokens: Frozen tokens of the batch's images, where they were kept; else they are computed.
+
+    Returns:
+        `class`, `focal`, `dice`, `distribution` and `orthogonal`.
+    """
+    tokens = tokens or model.encode(batch.images)
     sample = model.sample_prompts(tokens, batch.class_names, draw.noise)
     chosen = sample.text[:, 0, draw.entry]
     logits = model.pixel_logits(tokens, chosen[:, None])
@@ -56,9 +91,11 @@ def prompt_losses(model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw
     }
 
 
-def image_head_losses(model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw) -> dict[str, Tensor]:
-    """Loss of stage 2: `class` alone, which trains the mappings and the fusion."""
-    tokens = model.backbone.encode_image(batch.images, model.layers)
+def image_head_losses(
+    model: BayesPFLModel, batch: TrainingBatch, draw: TrainingDraw, tokens: ImageTokens | None = None
+) -> dict[str, Tensor]:
+    """Loss of stage 2: `class` alone, which trains the mappings and the fusion; arguments as in `prompt_losses`."""
+    tokens = tokens or model.encode(batch.images)
     with torch.no_grad():
         sample = model.sample_prompts(tokens, batch.class_names, draw.noise)
     chosen = sample.text[:, 0, draw.entry]

@@ -11,12 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from anomalib_zsad.backbone.weights import SUFFIXES
+
 STAMP = "anomalib_zsad"
 
 DEFAULT_BACKBONE = "ViT-L-14-336"
 DEFAULT_PRETRAINED = "openai"
 AUTO = "auto"
 """Value of `pretrained` that leaves it to the checkpoint."""
+
+# What tells the path of a configuration or of weights from the name of either.
+_FILES = (".json", *SUFFIXES)
 
 
 class CheckpointError(ValueError):
@@ -174,14 +179,19 @@ def settle(
     stamp = saved.stamp if saved is not None else {}
     trained_on = stamp.get("backbone", {})
     known = trained_on.get("name")
-    # The same weights may go by the path of another file; what they are is told by their fingerprint.
-    if known and backbone not in (None, known) and not (backbone.endswith(".json") or known.endswith(".json")):
+    # A configuration may lie in another place now; whether it is the same backbone is told by its fingerprint.
+    moved = bool(known and backbone) and all(str(path).endswith(".json") for path in (known, backbone))
+    if known and backbone not in (None, known) and not moved:
         raise _contradiction(saved, "backbone", backbone, known)
     for name, given in (("image_size", image_size), ("layers", layers)):
         if given is not None and name in stamp and _plain(given) != _plain(stamp[name]):
             raise _contradiction(saved, name, given, stamp[name])
     tag = trained_on.get("pretrained", DEFAULT_PRETRAINED) if pretrained == AUTO else pretrained
     chosen = layers or stamp.get("layers")
+    if known and backbone is None:
+        _check_there(saved, "backbone", known)
+    if known and pretrained == AUTO:
+        _check_there(saved, "pretrained", tag)
     return Foundation(
         backbone=backbone or known or DEFAULT_BACKBONE,
         pretrained=tag,
@@ -189,6 +199,43 @@ def settle(
         layers=None if chosen is None else tuple(chosen),
         class_name=class_name or stamp.get("class_name"),
     )
+
+
+def settle_shape(
+    saved: Checkpoint | None,
+    given: Mapping[str, int | None],
+    known: Mapping[str, int],
+    defaults: Mapping[str, int | None],
+) -> dict[str, int | None]:
+    """Arguments that decide the shapes of a model's tensors, from its checkpoint and those that were given.
+
+    Args:
+        saved: The checkpoint; `None` for a model to be trained.
+        given: The arguments by name; `None` for the checkpoint's, else the default.
+        known: Those that the checkpoint's tensors and stamp tell.
+        defaults: Their defaults.
+
+    Raises:
+        CheckpointError: If an argument contradicts the checkpoint; says both values.
+    """
+    for name, value in given.items():
+        if value is not None and name in known and value != known[name]:
+            raise _contradiction(saved, name, value, known[name])
+    return {name: known.get(name, defaults[name] if value is None else value) for name, value in given.items()}
+
+
+def _check_there(saved: Checkpoint | None, name: str, value: str | None) -> None:
+    """Refuse a configuration or weights file that the checkpoint names and that is gone.
+
+    Raises:
+        CheckpointError: If there is no such file; says how to give its new place.
+    """
+    is_path = value is not None and (Path(value).suffix in _FILES or len(Path(value).parts) > 1)
+    if is_path and not Path(str(value)).is_file():
+        path = "" if saved is None else saved.path
+        raise CheckpointError(
+            f"'{path}' was trained with {name} '{value}', and there is no such file here; give its new place as {name}"
+        )
 
 
 def _plain(value: Any) -> Any:

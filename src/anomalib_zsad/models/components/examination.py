@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from anomalib_zsad.data.image_files import read_image
+
 
 @dataclass(frozen=True)
 class Examination:
@@ -57,8 +59,6 @@ class Examination:
 @torch.no_grad()
 def examine_image(model: Any, pre_processor: nn.Module | None, path: Path, class_name: str | None) -> Examination:
     """See `ZeroShotMixin.examine`."""
-    from anomalib_zsad.data.image_files import read_image
-
     image = read_image(path)
     device = model.backbone.vision.projection.device
     batch = image[None].to(device)

@@ -47,13 +47,15 @@ class KeptFeatures:
     file under that path, augmentation, or another pre-processing is an error and not a wrong answer. One object serves
     one run of one model.
 
-    Once the limit is reached, images that have no place are encoded in each epoch; the losses are the same.
+    Where the number of images is known, a limit that they would exceed is an error at the first of them, which states
+    what they need.
 
     Args:
         storage: `"memory"` or `"disk"`.
         limit: Most gigabytes (10^9 bytes) to keep.
         folder: Existing folder for the file of `"disk"`; `None` for the system's temporary folder.
-        expected: Number of images that will come, if known: it bounds what is set aside.
+        expected: Number of images that will come, if known: it bounds what is set aside. Where it is not, images that
+            have no place any more are encoded each time.
 
     Raises:
         ValueError: The storage is unknown, the limit is not above 0, or a folder was given for `"memory"`.
@@ -88,7 +90,8 @@ class KeptFeatures:
             encode: Gives a named tuple of tensors (n, ...) for images.
 
         Raises:
-            ValueError: An image has no path, or is not what it was when its features were kept.
+            ValueError: An image has no path, or is not what it was when its features were kept, or the features of all
+                expected images exceed the limit.
         """
         names = _check_paths(paths, images)
         probes = _probe(images)
@@ -147,27 +150,23 @@ class KeptFeatures:
         row_bytes = self._layout.length * dtype.itemsize
         self._capacity = int(self.limit * GIGABYTE // row_bytes)
         if self.expected is not None:
-            self._warn_if_short(row_bytes, self.expected)
+            self._check_budget(row_bytes, self.expected)
             self._capacity = min(self._capacity, self.expected)
         if self.storage == "disk" and self._capacity:
             self._mapped = self._map_file(self._layout, row_bytes * self._capacity)
 
-    def _warn_if_short(self, row_bytes: int, expected: int) -> None:
+    def _check_budget(self, row_bytes: int, expected: int) -> None:
+        """Say what is kept, or refuse where it would exceed the limit."""
         needed = expected * row_bytes / GIGABYTE
         where = "in memory" if self.storage == "memory" else f"in '{self.folder}'"
-        if expected <= self._capacity:
-            logger.info("The frozen features of %d images are kept %s: %.2f GB.", expected, where, needed)
-            return
-        logger.warning(
-            "The frozen features of %d images need %.2f GB, and keep_features_limit is %.2f GB: those of %d images are "
-            "kept %s, the others are computed in each epoch. Raise the limit%s to keep all.",
-            expected,
-            needed,
-            self.limit,
-            self._capacity,
-            where,
-            " (keep_features='disk' needs no memory for it)" if self.storage == "memory" else "",
-        )
+        if expected > self._capacity:
+            remedy = ", set keep_features to disk, which needs no memory for it," if self.storage == "memory" else ""
+            raise ValueError(
+                f"the frozen features of {expected} images (views counted) need {needed:.3g} GB {where} "
+                f"({row_bytes / 1e6:.3g} MB each), and keep_features_limit is {self.limit:.3g} GB; raise the limit"
+                f"{remedy} or set keep_features to null"
+            )
+        logger.info("The frozen features of %d images are kept %s: %.2f GB.", expected, where, needed)
 
     def _map_file(self, layout: _Layout, size: int) -> Tensor:
         free = shutil.disk_usage(self.folder).free
@@ -229,15 +228,18 @@ def check_options(storage: str, limit: float, folder: str | Path | None) -> None
 
 
 def refuse_augmentation(dataset: Any) -> None:
-    """Raise `ValueError` if a training dataset shows other images in each epoch."""
+    """Raise `ValueError` if a training dataset shows other images in each epoch, without end."""
     for part in _parts(dataset):
+        if getattr(part, "augmented_views", None):
+            continue
         random = _first_random(getattr(part, "augmentations", None))
         if getattr(part, "mosaic_probability", 0):
             random = "a mosaic"
         if random:
             raise ValueError(
                 f"keep_features is set, and the training data are augmented ({random}): features can be kept only "
-                "where each epoch shows the same images. Remove the augmentation, or set keep_features to null."
+                "where each epoch shows the same images, or one of so many views of them; give augmented_views of "
+                "AuxiliaryDataModule, remove the augmentation, or set keep_features to null"
             )
 
 

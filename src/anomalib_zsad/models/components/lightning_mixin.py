@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from anomalib_zsad.backbone import FrozenCLIP
 from anomalib_zsad.data.items import ClassNamedBatch
+from anomalib_zsad.data.sample_set import SampleDataModule
 from anomalib_zsad.data.visualizer import CategoryVisualizer
 from anomalib_zsad.metrics.collection import streaming_metrics
 
@@ -140,17 +141,24 @@ class ZeroShotMixin:
         return super().to_onnx(*args, **{"opset_version": 18, **kwargs})  # type: ignore[misc]
 
     def setup(self, stage: str) -> None:
-        """Prepare for several processes, and silence two notes of Lightning's on what is meant to be so.
+        """Prepare for several processes, resize as published, and silence two of Lightning's notes on what is meant.
 
         Buffers are the same on every process: the backbone's, which are nearly all, never change, and thresholds come
         from metrics over all processes. DDP would send every one of them around before every step.
         """
-        del stage
+        if stage == "fit":
+            self._resize_as_published(getattr(self.trainer, "datamodule", None))
         buffers = [name for name, _ in self.named_buffers()]  # type: ignore[attr-defined]
         # Underscored, but what torch documents for this.
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, buffers)  # noqa: SLF001
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
         warnings.filterwarnings("ignore", message=r"You have overridden `on_before_batch_transfer`")
+
+    def _resize_as_published(self, datamodule: Any) -> None:
+        """Training and validation of these data follow the published pre-processing, if the pre-processor is ours."""
+        pre_processor = getattr(self, "pre_processor", None)
+        if isinstance(pre_processor, CLIPPreProcessor):
+            pre_processor.resize_as_published(datamodule)
 
     @classmethod
     def configure_visualizer(cls) -> CategoryVisualizer:
@@ -275,13 +283,13 @@ class ZeroShotMixin:
         return self._sample().test_dataloader()
 
     def _sample(self) -> Any:
-        from anomalib_zsad.data.sample_set import SampleDataModule
-
         if not hasattr(self, "_sample_data"):
             logger.warning("No data was given: the bundled sample set is used, which is a demonstration.")
             self._sample_data = SampleDataModule()
             self._sample_data.trainer = self.trainer  # images are resized before they are batched
             self._sample_data.setup()
+            if self.trainer.state.fn == "fit":
+                self._resize_as_published(self._sample_data)
         return self._sample_data
 
     # Checkpoints ---------------------------------------------------------------------------------------------------

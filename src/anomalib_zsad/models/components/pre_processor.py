@@ -7,6 +7,8 @@ from anomalib.pre_processing import PreProcessor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import Compose, InterpolationMode, Normalize, Resize, Transform
 
+from anomalib_zsad.data.pillow_resize import PillowResize
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -31,9 +33,33 @@ class CLIPPreProcessor(PreProcessor):
     """
 
     def __init__(self, image_size: tuple[int, int]) -> None:
-        resize = Resize(tuple(image_size), interpolation=InterpolationMode.BICUBIC, antialias=True)
+        resize = Resize(image_size, interpolation=InterpolationMode.BICUBIC, antialias=True)
         super().__init__(Compose([resize, ClampToUnit(), Normalize(mean=CLIP_MEAN, std=CLIP_STD)]))
-        self.image_size = tuple(image_size)
+        self.image_size = (image_size[0], image_size[1])
+
+    def resize_as_published(self, datamodule: Any) -> None:
+        """Let the images that train and validate be resized by Pillow, as in the published runs; see `PillowResize`.
+
+        anomalib has the data set apply this object's own resize before images are batched, which is fast and serves
+        testing and prediction. That one is replaced here, until anomalib sets the data up again.
+
+        Args:
+            datamodule: A datamodule of anomalib that was set up.
+        """
+        for subset in ("train_data", "val_data"):
+            data = getattr(datamodule, subset, None)
+            if data is not None:
+                data.augmentations = self._with_pillow(data.augmentations)
+
+    def _with_pillow(self, transform: Any) -> Any:
+        own = self.transform.transforms[0] if isinstance(self.transform, Compose) else None
+        if own is None:
+            return transform
+        if transform is own:
+            return PillowResize(self.image_size)
+        if isinstance(transform, Compose) and transform.transforms[-1] is own:
+            return Compose([*transform.transforms[:-1], PillowResize(self.image_size)])
+        return transform
 
     def checkpoint_config(self) -> dict[str, Any]:
         """Plain data that rebuilds the pre-processor from a checkpoint."""

@@ -19,15 +19,18 @@ from anomalib_zsad.models.components.checkpoint import (
     load_parameters,
     read_checkpoint,
     settle,
+    settle_shape,
 )
-from anomalib_zsad.models.components.feature_cache import KeptFeatures, check_options, refuse_augmentation
-from anomalib_zsad.models.components.global_batch import share_of_step
+from anomalib_zsad.models.components.global_batch import global_sum, share_of_step
+from anomalib_zsad.models.components.kept_training import KeepsFeatures
 from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.proportion import length_at
+from anomalib_zsad.models.components.training_batch import TrainingBatch
 from anomalib_zsad.models.components.training_noise import step_generator
 
+from .loss import abnormal_share
 from .published import PUBLISHED_KEY, from_published, infer_arguments, unknown_names
-from .torch_model import CoPSModel, ImageFeatures
+from .torch_model import CoPSModel
 from .training import draw_training_noise, prompt_losses
 
 logger = logging.getLogger(__name__)
@@ -35,11 +38,21 @@ logger = logging.getLogger(__name__)
 # Published smoothing of the map, in pixels at 518 x 518.
 BLUR_SIGMA = 4.0
 
+# Published sizes of the prompts; how many text blocks have deep ones follows from the text tower.
+SHAPE: dict[str, int | None] = {
+    "context_length": 6,
+    "state_length": 6,
+    "class_length": 2,
+    "deep_depth": None,
+    "deep_length": 4,
+    "extractor_heads": 12,
+}
+
 # What Lightning makes of a max_epochs that is not set, before any hook is called.
 LIGHTNING_DEFAULT_EPOCHS = 1000
 
 
-class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
+class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     """Zero-shot anomaly detection with prompts that are conditioned on the image.
 
     Trained once on labelled auxiliary data, it scores and segments categories it never saw. Without `checkpoint` it
@@ -67,18 +80,20 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             image size of 518, in proportion at others.
         training_neighbourhood: `neighbourhood` while training; 5.
         reconstruction: Whether the reconstruction of image features counts in training; no.
-        context_length: Context vectors of a prompt; a checkpoint's are taken from it.
-        state_length: State vectors of a prompt, and prototypes of a state; likewise.
-        class_length: Class vectors of a prompt; likewise.
-        deep_depth: Text blocks with deep prompts; likewise, else 8, or all but the first in a shallower text tower.
-        deep_length: Deep vectors of a block; likewise.
-        extractor_heads: Attention heads of the prototype extractor, a divisor of the embedding's width; likewise.
+        context_length: Context vectors of a prompt; `None` for the checkpoint's, else 6.
+        state_length: State vectors of a prompt, and prototypes of a state; `None` for the checkpoint's, else 6.
+        class_length: Class vectors of a prompt; `None` for the checkpoint's, else 2.
+        deep_depth: Text blocks with deep prompts; `None` for the checkpoint's, else 8, or all but the first in a
+            shallower text tower.
+        deep_length: Deep vectors of a block; `None` for the checkpoint's, else 4.
+        extractor_heads: Attention heads of the prototype extractor, a divisor of the embedding's width; `None` for the
+            checkpoint's, else 12.
         learning_rate: Learning rate of everything.
         epochs: Epochs of a run whose trainer has no `max_epochs` (published: 10 on VisA, 5 on MVTec AD).
         keep_features: Keep each training image's frozen features between epochs, `"memory"` or `"disk"` (a
             memory-mapped file that goes with the run); `None` for computing them in each. Needs training data without
-            augmentation.
-        keep_features_limit: Most gigabytes to keep; images beyond that are computed in each epoch.
+            augmentation, or with a number of `augmented_views`.
+        keep_features_limit: Most gigabytes to keep; it is an error if the training images need more.
         keep_features_folder: Existing folder for the file of `"disk"`; `None` for the system's temporary folder.
         calibration: A file that `anomalib-zsad calibrate` made of normal images with this model: labels, masks and
             p-values then follow it.
@@ -91,13 +106,13 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     Raises:
         ValueError: An argument is out of its range or does not fit the backbone.
         WeightsUnavailableError: The backbone's weights are not to be had; the message names three remedies.
-        CheckpointError: The checkpoint is damaged, of another method, or of another backbone.
+        CheckpointError: The checkpoint is damaged, of another method or backbone, or an argument contradicts it.
         CalibrationMismatchError: The calibration was made with another model or other settings.
 
     Example:
         >>> from anomalib_zsad import CoPS
         >>> model = CoPS(backbone="demo")
-        >>> finding = model.examine("part.png")  # doctest: +SKIP
+        >>> answer = model.examine("part.png")  # doctest: +SKIP
     """
 
     def __init__(
@@ -115,12 +130,12 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         blur_sigma: float | None = None,
         training_neighbourhood: int | None = None,
         reconstruction: bool | None = None,
-        context_length: int = 6,
-        state_length: int = 6,
-        class_length: int = 2,
+        context_length: int | None = None,
+        state_length: int | None = None,
+        class_length: int | None = None,
         deep_depth: int | None = None,
-        deep_length: int = 4,
-        extractor_heads: int = 12,
+        deep_length: int | None = None,
+        extractor_heads: int | None = None,
         learning_rate: float = 1e-3,
         epochs: int = 10,
         keep_features: Literal["memory", "disk"] | None = None,
@@ -135,8 +150,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     ) -> None:
         if epochs < 1:
             raise ValueError(f"epochs is {epochs}; give the number of epochs, at least 1")
-        if keep_features is not None:
-            check_options(keep_features, keep_features_limit, keep_features_folder)
+        self.keep(keep_features, keep_features_limit, keep_features_folder)
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
         base = settle(saved, backbone, pretrained, image_size, layers, class_name)
         frozen = FrozenCLIP(
@@ -150,9 +164,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         )
         self.class_name, self.trained, self.learning_rate = base.class_name, saved is not None, learning_rate
         self.epochs = epochs
-        self.keep_features, self.keep_features_limit = keep_features, keep_features_limit
-        self.keep_features_folder = keep_features_folder
-        self._kept: KeptFeatures | None = None
+        self._without_gradient: list[nn.Parameter] = []
         constants = {
             "neighbourhood": neighbourhood,
             "alpha": alpha,
@@ -160,7 +172,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             "training_neighbourhood": training_neighbourhood,
             "reconstruction": reconstruction,
         }
-        shape: dict[str, int | None] = {
+        given = {
             "context_length": context_length,
             "state_length": state_length,
             "class_length": class_length,
@@ -168,9 +180,7 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             "deep_length": deep_length,
             "extractor_heads": extractor_heads,
         }
-        if saved is not None:
-            shape.update(_arguments_of(saved))
-        self._shape = shape
+        self._shape = settle_shape(saved, given, {} if saved is None else _arguments_of(saved), SHAPE)
         self.model = CoPSModel(
             frozen,
             base.layers,
@@ -214,34 +224,29 @@ class CoPS(ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             logger.info("The trainer's max_epochs is not set: training ends after %d epochs.", self.epochs)
             self.trainer.fit_loop.max_epochs = self.epochs
 
-    def on_train_start(self) -> None:
-        """Make place for the features to be kept, or say why they cannot be."""
-        if self.keep_features is None:
-            return
-        dataset = self.trainer.train_dataloader.dataset
-        refuse_augmentation(dataset)
-        self._kept = KeptFeatures(
-            self.keep_features, self.keep_features_limit, self.keep_features_folder, expected=len(dataset)
-        )
-
-    def on_train_end(self) -> None:
-        """Let the kept features go."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
-
     def training_step(self, batch: Any, batch_idx: int, *args: Any, **kwargs: Any) -> Tensor:
         """Losses of a labelled batch."""
         del args, kwargs
         share = share_of_step(self.trainer, batch_idx, len(batch.image))
         labelled = self.labelled(batch, share)
-        features: ImageFeatures | None = None
-        if self._kept is not None:
-            paths = None if batch.image_path is None else batch.image_path[: len(labelled.images)]
-            features = self._kept.features(paths, labelled.images, self.model.encode)
+        features = self.features_of(batch, labelled.images, self.model.encode)
         generator = step_generator(self.run_seed, self.current_epoch, batch_idx)
         noise = share.rows(draw_training_noise(self.model, share.total, generator))
-        return self.log_losses(prompt_losses(self.model, labelled, noise, features), share.total)
+        total = self.log_losses(prompt_losses(self.model, labelled, noise, features), share.total)
+        self._without_gradient = self._unread_queries(labelled)
+        return total
+
+    def _unread_queries(self, labelled: TrainingBatch) -> list[nn.Parameter]:
+        """Queries of prototypes that no patch of the batch, on any process, is compared with."""
+        share = abnormal_share(labelled.masks, self.model.backbone.config.patch_size)[labelled.counted]
+        seen = global_sum(torch.stack(((share == 0).sum(), (share > 0).sum())))
+        queries = (self.model.prototypes.normal, self.model.prototypes.abnormal)
+        return [query for query, count in zip(queries, seen.tolist(), strict=True) if not count]
+
+    def on_after_backward(self) -> None:
+        """Leave queries that nothing was said of without a gradient, so that Adam passes them over, moments and all."""
+        for query in self._without_gradient:
+            query.grad = None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam at one learning rate, without a schedule."""

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_zsad.backbone.transformer import quick_gelu
+from anomalib_zsad.models.components.initialisation import PUBLISHED_SD
 
 
 class PrototypeExtractor(nn.Module):
@@ -54,8 +55,8 @@ class StatePrototypes(nn.Module):
 
     def __init__(self, num_prototypes: int, width: int, num_heads: int = 12) -> None:
         super().__init__()
-        self.normal = nn.Parameter(torch.randn(num_prototypes, width) * width**-0.5)
-        self.abnormal = nn.Parameter(torch.randn(num_prototypes, width) * width**-0.5)
+        self.normal = nn.Parameter(torch.randn(num_prototypes, width) * PUBLISHED_SD)
+        self.abnormal = nn.Parameter(torch.randn(num_prototypes, width) * PUBLISHED_SD)
         self.extractor = PrototypeExtractor(width, num_heads)
 
     def forward(self, patches: Tensor) -> Tensor:

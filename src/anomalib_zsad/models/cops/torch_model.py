@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from anomalib_zsad.backbone import FrozenCLIP, Prefix
 from anomalib_zsad.models.components.class_names import resolve_names
+from anomalib_zsad.models.components.initialisation import init_linear_layers
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread
 from anomalib_zsad.models.components.smoothing import SmoothUpsampling
@@ -101,6 +102,8 @@ class CoPSModel(nn.Module):
         self.prompts = StatePrompts(width, context_length, state_length, class_length, deep_depth, deep_length)
         self.prototypes = StatePrototypes(state_length, width, extractor_heads)
         self.vae = ClassVAE(width)
+        init_linear_layers(self)
+        # `init_linear_layers` leaves the in-projection of the attention alone: it is no linear layer of its own.
         self.smoothing = SmoothUpsampling(backbone.grid, backbone.image_size, blur_sigma)
         self.register_buffer("noise", seeded_normal("cops.class", (num_samples, width)), persistent=False)
         self.constant_prefix = ConstantPrefix()
@@ -226,7 +229,7 @@ class CoPSModel(nn.Module):
         self.constant_prefix.forget()
         return super().train(mode)
 
-    def _apply(self, fn, recurse: bool = True) -> "CoPSModel":  # noqa: ANN001 - torch's signature
+    def _apply(self, fn: Any, recurse: bool = True) -> "CoPSModel":
         """Forget what was read before a move or a conversion."""
         self.constant_prefix.forget()
         return super()._apply(fn, recurse)

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -235,8 +235,6 @@ def _with_patient(case: Case, pattern: str | None) -> Case:
     Raises:
         ValueError: If the expression is not found in the name.
     """
-    from dataclasses import replace
-
     if pattern is None:
         return case if case.patient else replace(case, patient=case.name)
     match = re.search(pattern, case.name)

@@ -1,0 +1,110 @@
+"""What the README and docstrings show is run: their Python, and every command, as it is written."""
+
+import doctest
+import importlib
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import anomalib_zsad
+from anomalib_zsad.cli import COMMANDS, build_parser, main
+from anomalib_zsad.data.sample_set import sample_data_folder
+from anomalib_zsad.demo.phantoms import normal_phantoms, write_phantom
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES += ["src/anomalib_zsad/volumes/README.md"]
+
+
+def modules_with_examples() -> list[str]:
+    found = sorted(Path(anomalib_zsad.__file__).parent.rglob("*.py"))
+    names = [path.relative_to(Path(anomalib_zsad.__file__).parents[1]) for path in found if ">>>" in path.read_text()]
+    return [".".join(name.with_suffix("").parts) for name in names]
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Language and content of every fenced block of a page."""
+    fenced = (ROOT / page).read_text().split("```")[1::2]
+    return [(block.partition("\n")[0], block.partition("\n")[2]) for block in fenced]
+
+
+def commands(page: str) -> list[list[str]]:
+    """Every `anomalib-zsad` command in a page's blocks, as words, without comments."""
+    lines = [line for _, block in blocks(page) for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.lstrip().startswith("anomalib-zsad ")]
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
+def test_examples_in_docstrings(name: str) -> None:
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs={"torch": torch}, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_the_pages_are_understood(page: str) -> None:
+    for words in commands(page):
+        if "..." not in words:
+            build_parser(words[1]).parse_args(words[1:])
+
+
+def test_the_pages_show_every_command() -> None:
+    shown = {words[1] for page in PAGES for words in commands(page)}
+    assert set(COMMANDS) - {"weights"} <= shown
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the README's commands name: a trained model, images, studies, normal cases."""
+    folder = tmp_path_factory.mktemp("place")
+    command = [
+        *(sys.executable, "-c", "import sys; from anomalib.cli.cli import main; sys.exit(main())", "train"),
+        *(
+            "--model",
+            "BayesPFL",
+            "--model.backbone",
+            "demo",
+            "--trainer.max_epochs",
+            "1",
+            "--trainer.accelerator",
+            "cpu",
+        ),
+        *(
+            "--trainer.limit_train_batches",
+            "4",
+            "--trainer.limit_val_batches",
+            "1",
+            "--trainer.limit_test_batches",
+            "1",
+        ),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    shutil.copy(next(folder.rglob("model.ckpt")), folder / "model.ckpt")
+    leather = sample_data_folder() / "industrial" / "leather" / "test"
+    shutil.copytree(leather, folder / "IMAGES")
+    shutil.copy(next((leather / "good").iterdir()), folder / "part.png")
+    shutil.copytree(sample_data_folder() / "medical" / "head_ct" / "images", folder / "STUDIES")
+    for phantom in normal_phantoms("head_ct", range(1000, 1020)):
+        write_phantom(phantom, folder / "phantoms", patient=phantom.name)
+    (folder / "phantoms" / "images").rename(folder / "NORMALS")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_readme_does_what_it_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    (python,) = (block for language, block in blocks("README.md") if language == "python")
+    exec(compile(python, "README.md", "exec"), {})  # noqa: S102 - that is the point
+    assert (place / "overlay.png").is_file()
+    ran = 0
+    for words in commands("README.md"):
+        shutil.rmtree(place / "OUT", ignore_errors=True)
+        assert main(words[1:]) == 0, words
+        ran += 1
+    assert ran >= 5
