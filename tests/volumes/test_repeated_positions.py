@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from anomalib_zsad.volumes.options import ReadingOptions
+from anomalib_zsad.volumes.options import ReadingOptions, SizeBudget
 from anomalib_zsad.volumes.reading.discovery import discover
 from anomalib_zsad.volumes.reading.loading import plan_jobs
 from tests.volumes.volume_builders import (
@@ -225,3 +225,11 @@ def test_41_derived_images_are_named_and_can_be_left_out(tmp_path: Path, words: 
 def test_41_dicom_of_two_values_is_read_with_a_warning(tmp_path: Path) -> None:
     volume = only(write_series(tmp_path / "s", (marked_voxels() > 30).astype(np.int16)))
     assert "two values only" in message(volume.findings, 41)
+
+
+def test_21_the_budget_is_of_a_volume_not_of_all_time_points(tmp_path: Path) -> None:
+    folder = write_volumes(tmp_path / "s", [{"TemporalPositionIdentifier": n} for n in range(1, 6)])
+    budget = SizeBudget(volume_bytes=int(np.prod(SHAPE)) * 4)
+    assert len(read_all(folder, budget=budget)[0]) == 5
+    _, findings = read_all(folder, budget=SizeBudget(volume_bytes=budget.volume_bytes - 4))
+    assert outcomes(findings) == {21: "refused"}

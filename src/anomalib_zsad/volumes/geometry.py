@@ -146,6 +146,16 @@ def is_sheared(affine: Floats, tolerance: float = 1e-3) -> bool:
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > tolerance)
 
 
+def is_usable(affine: Floats) -> bool:
+    """Whether an affine places voxels at all: finite, edges of 1 nm to 10 m, and no axes in one plane."""
+    if not np.isfinite(affine).all():
+        return False
+    sizes = voxel_sizes(affine)
+    if (sizes < 1e-6).any() or (sizes > 1e4).any():
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / sizes)) > 1e-4)
+
+
 def anatomical_axes(affine: Floats) -> tuple[int, int, int]:
     """Which voxel axis runs closest to each of right, anterior and superior: (sagittal, coronal, axial) normals.
 

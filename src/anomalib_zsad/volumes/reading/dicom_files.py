@@ -20,6 +20,9 @@ DEFLATED = str(pydicom.uid.DeflatedExplicitVRLittleEndian)
 # True headers stay far below: an enhanced series of 5,000 frames has about 75,000 sequence items.
 LARGEST_ITEM_COUNT = 200_000
 
+# Reads of a header's parser: one to three for each element. A true header takes less than a million.
+LARGEST_READ_COUNT = 1_500_000
+
 _BLOCK = 1 << 20
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # (FFFE,E000) in either byte order
 _ITEM_BYTES = 8
@@ -122,6 +125,33 @@ def check_items(stream: BinaryIO, file: FileSource) -> None:
     stream.seek(0)
 
 
+class TooManyElementsError(Exception):
+    """A header of more elements than any true one has."""
+
+
+class BoundedHeader:
+    """A stream for pydicom's parser, which reads an element at a time: it ends what would take minutes and gigabytes.
+
+    Args:
+        stream: What is read; its position moves along.
+
+    Raises:
+        TooManyElementsError: While it is read.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._left = LARGEST_READ_COUNT
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes."""
+        self._left -= 1
+        if self._left < 0:
+            raise TooManyElementsError
+        return self._stream.read(count)
+
+
 def refuse_header(error: Exception, file: FileSource) -> NoReturn:
     """Refuse a file because of what its header's parser raised.
 
@@ -130,6 +160,9 @@ def refuse_header(error: Exception, file: FileSource) -> NoReturn:
     """
     if isinstance(error, RecursionError):
         refuse(Fault.TOO_COMPLEX, "a DICOM header with sequences nested too deeply is not read", (), (file.name,))
+    if isinstance(error, TooManyElementsError):
+        message = "a DICOM header of more elements than any true one is not read: damaged, or made to harm"
+        refuse(Fault.TOO_COMPLEX, message, (), (file.name,))
     refuse(Fault.TRUNCATED_PIXELS, f"a DICOM header is damaged ({type(error).__name__})", (), (file.name,))
 
 
@@ -144,7 +177,8 @@ def read_dataset(stream: BinaryIO, *, pixels: bool) -> Dataset | None:
     if head[128:132] != b"DICM" and not is_bare(head):
         return None
     with quiet_pydicom():
-        dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=True)
+        source = stream if pixels else BoundedHeader(stream)
+        dataset = pydicom.dcmread(source, stop_before_pixels=not pixels, force=True)  # type: ignore[arg-type]
     if "TransferSyntaxUID" not in dataset.file_meta:
         original = dataset.original_encoding
         implicit = pydicom.uid.ImplicitVRLittleEndian if original[0] else pydicom.uid.ExplicitVRLittleEndian

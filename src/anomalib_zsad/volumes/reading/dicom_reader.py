@@ -1,13 +1,14 @@
 """Read DICOM volumes: planned from headers, decoded slice by slice; also as a MONAI `ImageReader`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.data import ImageReader
+from numpy.typing import NDArray
 
-from anomalib_zsad.volumes.faults import Fault, refuse, warn
+from anomalib_zsad.volumes.faults import Fault, Finding, refuse, warn
 from anomalib_zsad.volumes.input_files import FileSource
 from anomalib_zsad.volumes.options import ReadingOptions, SizeBudget
 from anomalib_zsad.volumes.reading.dicom_headers import Frame
@@ -45,13 +46,6 @@ def read_volume(plan: VolumePlan) -> Volume:
     for slot, frame in zip(slots, plan.frames, strict=True):
         sources[slot] = _source(frame)
         locations[slot] = FrameLocation(plan.files[frame.file], frame.index)
-    findings = list(plan.findings)
-    if any(frame.padding is not None for frame in plan.frames):
-        masked = sum(int(np.isnan(voxels[:, :, slot]).sum()) for slot in slots)
-        if masked:
-            findings.append(warn(Fault.PADDING, f"{masked:,} padding voxels are masked"))
-    if plan.geometry is not None and has_two_values(voxels):
-        findings.append(warn(Fault.DERIVED, "the images hold two values only: a mask, or a map, not a picture"))
     return Volume(
         voxels=voxels,
         affine=plan.affine,
@@ -59,7 +53,7 @@ def read_volume(plan: VolumePlan) -> Volume:
         units=Units.HOUNSFIELD if is_hounsfield(first) else Units.ARBITRARY,
         native_axis=2,
         slices=tuple(sources),
-        findings=findings,
+        findings=[*plan.findings, *_notes_of_voxels(plan, voxels, slots)],
         geometry_known=plan.geometry is not None,
         regular=plan.geometry is None or plan.geometry.regular,
         has_spatial_stack=plan.geometry is not None,
@@ -70,6 +64,18 @@ def read_volume(plan: VolumePlan) -> Volume:
         locations=tuple(locations),
         segmentable=_segmentable(plan),
     )
+
+
+def _notes_of_voxels(plan: VolumePlan, voxels: NDArray[np.float32], slots: Iterable[int]) -> list[Finding]:
+    """Warnings about what the decoded voxels hold."""
+    notes = []
+    if any(frame.padding is not None for frame in plan.frames):
+        masked = sum(int(np.isnan(voxels[:, :, slot]).sum()) for slot in slots)
+        if masked:
+            notes.append(warn(Fault.PADDING, f"{masked:,} padding voxels are masked"))
+    if plan.geometry is not None and has_two_values(voxels):
+        notes.append(warn(Fault.DERIVED, "the images hold two values only: a mask, or a map, not a picture"))
+    return notes
 
 
 def _segmentable(plan: VolumePlan) -> bool:

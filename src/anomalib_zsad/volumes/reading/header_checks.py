@@ -17,6 +17,7 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _NUCLEAR_MEDICINE = "1.2.840.10008.5.1.4.1.1.20"
 # Far beyond any scanner, far below what float32 and the NIfTI header of an output can hold.
 _LARGEST_VALUE = 1e30
+_MOST_BITS = 64
 _LARGEST_POSITION = 1e6
 _LARGEST_SPACING = 1e4
 _SMALLEST_SPACING = 1e-6
@@ -29,6 +30,8 @@ def check_rescale(frames: list[Frame]) -> None:
         SeriesRefusedError: Naming it.
     """
     for frame in frames:
+        if not 1 <= frame.bits_stored <= _MOST_BITS:
+            refuse(Fault.ABSURD_NUMBERS, f"pixels of {frame.bits_stored} bits, beyond anything real", uids([frame]))
         if frame.has_lookup_table:
             continue
         if frame.slope == 0 or not math.isfinite(frame.slope) or not math.isfinite(frame.intercept):

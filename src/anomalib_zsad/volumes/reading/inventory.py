@@ -8,7 +8,7 @@ from typing import Any
 from nibabel.orientations import aff2axcodes
 
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, skip
-from anomalib_zsad.volumes.geometry import voxel_sizes
+from anomalib_zsad.volumes.geometry import Floats, voxel_sizes
 from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.discovery import Candidate, discover
@@ -105,7 +105,7 @@ def _planned(job: Job, plan: VolumePlan) -> InventoryItem:
     item.shape = (first.columns, first.rows, plan.slots)
     if plan.geometry is not None:
         item.spacing = tuple(float(size) for size in voxel_sizes(plan.affine)) if plan.geometry.regular else None
-        item.orientation = "".join(aff2axcodes(plan.affine))
+        item.orientation = _axes(plan.affine)
     return item
 
 
@@ -117,8 +117,13 @@ def _decoded(job: Job, options: ReadingOptions) -> InventoryItem:
     item = _item(job, list(volume.findings))
     item.modality, item.shape = volume.modality, volume.shape
     item.spacing = volume.spacing if volume.regular else None
-    item.orientation = "".join(aff2axcodes(volume.affine)) if volume.geometry_known else ""
+    item.orientation = _axes(volume.affine) if volume.geometry_known else ""
     return item
+
+
+def _axes(affine: Floats) -> str:
+    """Where the axes point, such as LPS."""
+    return "".join(code or "?" for code in aff2axcodes(affine))
 
 
 def _item(job: Job, findings: list[Finding]) -> InventoryItem:

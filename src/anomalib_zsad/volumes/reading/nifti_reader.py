@@ -16,7 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, refuse, warn
-from anomalib_zsad.volumes.geometry import Floats, is_sheared, voxel_sizes
+from anomalib_zsad.volumes.geometry import Floats, is_sheared, is_usable, voxel_sizes
 from anomalib_zsad.volumes.input_files import DiskFile, FileSource
 from anomalib_zsad.volumes.options import AffineChoice, SizeBudget
 from anomalib_zsad.volumes.reading.voxel_arrays import check_finite, slice_sources, thick_axis, three_axes
@@ -188,10 +188,9 @@ def _read_header(stream: BinaryIO, budget: SizeBudget, *, pair: bool = False) ->
         refuse(Fault.DAMAGED_GZIP, f"the NIfTI header is damaged ({type(error).__name__})")
     if not shape or min(shape) < 1:
         refuse(Fault.DAMAGED_GZIP, f"the header says that the shape is {shape}")
-    if dtype.fields is not None or np.issubdtype(dtype, np.complexfloating):
-        refuse(
-            Fault.VOXEL_TYPE, f"voxels are {'colour' if dtype.fields else dtype.name}: one real number each is needed"
-        )
+    if dtype.kind not in "iuf" or not dtype.itemsize:
+        what = "colour" if dtype.fields else f"of the type {dtype.name} ({int(header['datatype'])})"
+        refuse(Fault.VOXEL_TYPE, f"voxels are {what}: one real number each is needed")
     voxels = 1
     for length in shape:
         voxels *= int(length)
@@ -253,8 +252,7 @@ def _affine(header: Nifti1Header, choice: AffineChoice | None, findings: list[Fi
 
 
 def _usable(affine: Floats) -> Floats | None:
-    good = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
-    return affine if good else None
+    return affine if is_usable(affine) else None
 
 
 def _qform(header: Nifti1Header) -> Floats | None:

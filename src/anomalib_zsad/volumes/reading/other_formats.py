@@ -10,7 +10,7 @@ from isal.igzip_lib import IsalError
 from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, refuse, warn
-from anomalib_zsad.volumes.geometry import LPS_TO_RAS, Floats, is_sheared
+from anomalib_zsad.volumes.geometry import LPS_TO_RAS, Floats, is_sheared, is_usable
 from anomalib_zsad.volumes.input_files import DiskFile, FileSource, scratch_file
 from anomalib_zsad.volumes.options import ReadingOptions, SizeBudget
 from anomalib_zsad.volumes.reading.nifti_reader import unpacked
@@ -171,5 +171,4 @@ def _affine(image: Any) -> Floats:
 
 
 def _usable(affine: Floats) -> Floats | None:
-    good = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9
-    return affine if good else None
+    return affine if is_usable(affine) else None

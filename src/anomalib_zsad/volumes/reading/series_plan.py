@@ -8,7 +8,7 @@ import numpy as np
 from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, skip, warn
 from anomalib_zsad.volumes.geometry import StackGeometry, affine_from_dicom, stack_geometry
 from anomalib_zsad.volumes.input_files import FileSource
-from anomalib_zsad.volumes.options import ReadingOptions
+from anomalib_zsad.volumes.options import ReadingOptions, SizeBudget
 from anomalib_zsad.volumes.reading.dicom_headers import Frame, read_frames
 from anomalib_zsad.volumes.reading.dicom_pixels import check_transfer_syntax
 from anomalib_zsad.volumes.reading.discovery import Candidate
@@ -83,7 +83,6 @@ def plan_series(candidate: Candidate, options: ReadingOptions | None = None) -> 
     options = options or ReadingOptions()
     budget = options.budget
     frames, damaged = read_frames(candidate.files, budget)
-    budget.check_volume(sum(frame.rows * frame.columns for frame in frames), "a DICOM series")
     check_rescale(frames)
     check_places(frames, candidate.files)
     frames, dropped = without_duplicates(frames, candidate.files)
@@ -95,7 +94,7 @@ def plan_series(candidate: Candidate, options: ReadingOptions | None = None) -> 
     except SeriesRefusedError:
         if options.mode != "2d":
             raise
-        return _plan_2d(candidate, frames, [*notes, *dropped])
+        return _plan_2d(candidate, frames, [*notes, *dropped], budget)
     main, findings = _main_stack(frames)
     if not main:
         return SeriesPlan([], findings)
@@ -112,7 +111,7 @@ def plan_series(candidate: Candidate, options: ReadingOptions | None = None) -> 
         volume = _stack(candidate, part.suffix, part.frames)
         volume.findings = [*notes, *dropped, *kept, *note_kinds(part.frames), *part.findings, *volume.findings]
         first = part.frames[0]
-        budget.check_volume(volume.slots * first.rows * first.columns, "a DICOM series with its empty slots")
+        budget.check_volume(volume.slots * first.rows * first.columns, "a DICOM volume with its empty slots")
         plan.volumes.append(volume)
     return plan
 
@@ -122,7 +121,7 @@ def _listed(names: list[str], most: int = 10) -> str:
     return f"{', '.join(name or 'the whole' for name in names[:most])}{more}"
 
 
-def _plan_2d(candidate: Candidate, frames: list[Frame], notes: list[Finding]) -> SeriesPlan:
+def _plan_2d(candidate: Candidate, frames: list[Frame], notes: list[Finding], budget: SizeBudget) -> SeriesPlan:
     groups: dict[tuple[int, int], list[Frame]] = {}
     for frame in sorted(frames, key=lambda frame: (frame.instance_number or 0, frame.file, frame.index or 0)):
         groups.setdefault((frame.columns, frame.rows), []).append(frame)
@@ -133,6 +132,7 @@ def _plan_2d(candidate: Candidate, frames: list[Frame], notes: list[Finding]) ->
         notes.append(warn(Fault.COLOUR, "ultrasound or secondary capture: text may be burned into the picture"))
     plans = []
     for (columns, rows), group in groups.items():
+        budget.check_volume(len(group) * columns * rows, "a DICOM series")
         suffix = f"-{columns}x{rows}" if len(groups) > 1 else ""
         plans.append(VolumePlan(candidate.key + suffix, candidate.files, group, None, list(notes)))
     return SeriesPlan(plans)

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from anomalib_zsad.volumes.input_files import FileSource
 from anomalib_zsad.volumes.options import SizeBudget
 from anomalib_zsad.volumes.reading.dicom_files import (
+    BoundedHeader,
     check_items,
     is_bare,
     open_dicom,
@@ -82,7 +83,8 @@ def read_series_tag(file: FileSource, budget: SizeBudget | None = None) -> Serie
         check_items(stream, file)
         try:
             with quiet_pydicom():
-                dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=_TAG_NAMES)
+                source: Any = BoundedHeader(stream)
+                dataset = pydicom.dcmread(source, stop_before_pixels=True, force=True, specific_tags=_TAG_NAMES)
                 return _series_tag(dataset, file)
         except MemoryError:
             raise
