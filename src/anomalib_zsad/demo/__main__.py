@@ -24,8 +24,8 @@ EPOCHS = {"BayesPFL": 20, "CoPS": 15}
 # chosen on the held-out auxiliary category. With a validation in every fifth epoch the published rule would never come
 # to the image head, so its stage begins after a fixed number of epochs.
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "BayesPFL": {"stage_1_epochs": 15},
-    "CoPS": {"neighbourhood": 3, "training_neighbourhood": 3},
+    "BayesPFL": {"stage_1_epochs": 15, "keep_features": "memory"},
+    "CoPS": {"neighbourhood": 3, "training_neighbourhood": 3, "keep_features": "memory"},
 }
 SHOWN = ("image_AUROC", "image_AP", "pixel_AUROC", "pixel_AP", "pixel_AUPRO")
 console = Console()
