@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 from torchvision.transforms.v2.functional import to_dtype, to_image
 from torchvision.tv_tensors import Image, Mask
 
-__all__ = ["open_picture", "read_image", "read_mask"]
+__all__ = ["open_picture", "picture_mode", "read_image", "read_mask"]
 
 # Depths that cameras and scanners write into 16-bit files.
 _DEPTHS = (8, 10, 12, 14, 16)
@@ -74,6 +74,12 @@ def read_mask(path: str | Path | Sequence[str | Path], threshold: float = 0) -> 
             "Set mask_threshold below that (0 for masks that number the kinds of defect)."
         )
     return Mask(torch.from_numpy(marked.astype(np.uint8)))
+
+
+def picture_mode(path: str | Path) -> str:
+    """Pillow's mode of an image file that was read before, from its header alone: nothing is decoded."""
+    with PILImage.open(path) as picture:
+        return picture.mode
 
 
 def open_picture(path: str | Path) -> PILImage.Image:

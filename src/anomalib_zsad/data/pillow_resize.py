@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import InterpolationMode, Resize
 from torchvision.transforms.v2.functional import pil_to_tensor
 from torchvision.tv_tensors import Image, Mask
 
-from anomalib_zsad.data.image_files import open_picture
+from anomalib_zsad.data.image_files import open_picture, picture_mode
 
 __all__ = ["PillowResize"]
 
@@ -65,10 +65,9 @@ class PillowResize(Resize):
             FileNotFoundError: If there is no such file.
             ValueError: If the file cannot be read as an image.
         """
-        picture = open_picture(path)
-        if picture.mode not in _OWN_MODE_MATTERS:
+        if picture_mode(path) not in _OWN_MODE_MATTERS:
             return self._resize_image(image)
-        resized = picture.resize(self._pillow_size, PILImage.Resampling.BICUBIC)
+        resized = open_picture(path).resize(self._pillow_size, PILImage.Resampling.BICUBIC)
         return Image(pil_to_tensor(resized.convert("RGB")).float() / 255)
 
     @property
