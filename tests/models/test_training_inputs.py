@@ -101,3 +101,12 @@ def test_an_augmentation_comes_before_the_resize(tmp_path: Path, augmentation: A
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     torch.testing.assert_close(torch.as_tensor(item.image), expected_image * std + mean, rtol=0, atol=1e-5)
     assert torch.equal(torch.as_tensor(item.gt_mask).bool(), expected_mask)
+
+
+def test_a_run_that_holds_nothing_out_trains_and_has_nothing_to_validate_or_test(tmp_path: Path) -> None:
+    draw_tree(tmp_path / "set")
+    model = CoPS(**write_backbone(tmp_path, 20, CLIP), layers=(4,), image_size=SIDE, num_samples=1, extractor_heads=4)
+    seen = Seen()
+    data = AuxiliaryDataModule("FolderTree", tmp_path / "set", validation_categories=[], train_batch_size=2)
+    engine(tmp_path, 1, callbacks=[seen]).train(model, datamodule=data)
+    assert (len(seen.training), len(seen.validation), len(seen.test)) == (8, 0, 0)
