@@ -1,5 +1,7 @@
 """The promises of calibration, on many seeded repetitions, and where a promise would be false."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
@@ -145,3 +147,40 @@ def test_benjamini_hochberg_controls_false_discoveries_of_independent_cases() ->
         found.append(flags[40:].mean())
     assert np.mean(proportions) <= 0.2 * 40 / 50 + 3 * np.std(proportions) / np.sqrt(len(proportions))
     assert np.mean(found) > 0.7
+
+
+def test_the_lowest_rate_that_a_message_names_is_accepted() -> None:
+    for units in range(1, 400):
+        normal = NormalScores.of([[0.5]] * units)
+        with pytest.raises(TooFewNormalsError) as error:
+            normal.threshold(0.9 / (units + 1))
+        named = re.search(r"the lowest rate is (\d\.\d{4})$", str(error.value))
+        assert named is not None
+        assert normal.p_values(normal.threshold(float(named[1]))) <= float(named[1])
+        assert float(named[1]) - 1e-4 < 1 / (units + 1)
+
+
+def test_a_score_that_is_no_number_has_no_p_value() -> None:
+    with pytest.raises(ValueError, match="1 of 2 scores are not a number"):
+        NormalScores.of([[0.1], [0.2]]).p_values([0.3, np.nan])
+
+
+@pytest.mark.parametrize("units", range(1, 400))
+def test_a_rate_that_is_given_exactly_is_met(units: int) -> None:
+    """A p-value that equals the rate flags: of K normal scores k - 1 are as high, and the rate is k / (K + 1)."""
+    normal = NormalScores.of([[place / 1000] for place in range(units)])
+    for above in {1, 2, 3, units // 2 + 1, units} & set(range(1, units + 1)):
+        rate = above / (units + 1)
+        assert normals_needed(rate) <= units
+        score = np.float32((units - above) / 1000 + 0.0005)  # as many normal scores, less one, are higher
+        assert normal.p_values(score) == rate
+        assert normal.threshold(rate) <= score
+        assert benjamini_hochberg(normal.p_values([score]), rate).all()
+
+
+def test_shares_of_members_add_up_exactly() -> None:
+    """Three thirds are one, in whatever order: 1 + 2 x (1/3 + 1/3 + 1/3) of 10."""
+    normal = NormalScores.of([[0.7, 0.8, 0.9]] * 2 + [[0.1]] * 7)
+    assert normal.p_values(0.5) == 0.3
+    assert normal.p_values(normal.threshold(0.3)) <= 0.3 <= normal.p_values(0.5)
+    assert normal.threshold(0.3) <= 0.5

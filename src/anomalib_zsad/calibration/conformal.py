@@ -10,12 +10,11 @@ conformal prediction); Vovk, Gammerman & Shafer, "Algorithmic Learning in a Rand
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-# Shares of members are sums of fractions in floating point; rounded to this many decimals they compare as they should.
-_DECIMALS = 12
 
 
 class TooFewNormalsError(ValueError):
@@ -34,8 +33,16 @@ def check_rate(rate: float) -> float:
 
 
 def normals_needed(rate: float) -> int:
-    """Fewest normal units with which anything can be flagged at a false-alarm rate: ceil(1 / rate) - 1."""
-    return max(1, math.ceil(round(1 / check_rate(rate), 9)) - 1)
+    """Fewest normal units K with which anything can be flagged at a false-alarm rate: 1 / (K + 1) <= rate."""
+    units = max(1, math.floor(1 / check_rate(rate)) - 2)
+    while 1 / (units + 1) > rate:
+        units += 1
+    return units
+
+
+def lowest_rate(units: int) -> float:
+    """The lowest false-alarm rate of four decimals that this many normal units allow."""
+    return math.ceil(Fraction(10_000, units + 1)) / 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +52,13 @@ class NormalScores:
     Attributes:
         units: Number of units, K.
         values: All members' scores in ascending order, float32, shape (m,).
-        reached: For each place in `values`, and one past the last, the sum over units of the share of the unit's
-            members from that place on, shape (m + 1,).
+        p_at: For each place in `values`, and one past the last, the p-value of a score that belongs there, the double
+            nearest to the exact fraction, shape (m + 1,).
     """
 
     units: int
     values: NDArray[np.float32]
-    reached: NDArray[np.float64]
+    p_at: NDArray[np.float64]
 
     @classmethod
     def of(cls, members: Sequence[Sequence[float]]) -> "NormalScores":
@@ -68,10 +75,12 @@ class NormalScores:
         values = np.concatenate([np.asarray(unit, np.float32) for unit in members])
         if not np.isfinite(values).all():
             raise ValueError("a score to calibrate on is not a finite number")
-        weights = np.concatenate([np.full(len(unit), 1 / len(unit)) for unit in members])
         order = np.argsort(values, kind="stable")
-        reached = np.append(np.cumsum(weights[order][::-1])[::-1], 0.0)
-        return cls(len(members), values[order], reached)
+        sizes = np.repeat([len(unit) for unit in members], [len(unit) for unit in members])[order]
+        # Whole numbers of a common share, so that a p-value is exact: rounded sums would miss a rate that it equals.
+        share = math.lcm(*map(len, members))
+        reached = list(accumulate((share // int(size) for size in sizes[::-1]), initial=share))[::-1]
+        return cls(len(members), values[order], np.array([part / (share * (len(members) + 1)) for part in reached]))
 
     def p_values(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Conformal p-values, of the shape of `scores`.
@@ -80,9 +89,16 @@ class NormalScores:
 
         For a random member of a new normal unit that can be exchanged with these, P(p <= rate) <= rate for every rate,
         whatever the distribution of scores, ties included. Scores are compared as float32, as models give them.
+
+        Raises:
+            ValueError: If a score is not a number: it would pass for the highest of all.
         """
-        places = np.searchsorted(self.values, np.asarray(scores, np.float32), side="left")
-        return np.round((1 + self.reached[places]) / (self.units + 1), _DECIMALS)
+        values = np.asarray(scores, np.float32)
+        if np.isnan(values).any():
+            raise ValueError(
+                f"{int(np.isnan(values).sum())} of {values.size} scores are not a number: no p-value is known"
+            )
+        return self.p_at[np.searchsorted(self.values, values, side="left")]
 
     def threshold(self, rate: float) -> float:
         """The lowest float32 number that is flagged: score >= threshold exactly where p <= rate.
@@ -95,7 +111,7 @@ class NormalScores:
         if self.units < needed:
             raise TooFewNormalsError(
                 f"a false-alarm rate of {rate:g} needs at least {needed} normal units, and the calibration has "
-                f"{self.units}: with these the lowest rate is {1 / (self.units + 1):.4f}"
+                f"{self.units}: with these the lowest rate is {lowest_rate(self.units):.4f}"
             )
         # The lowest score has p = 1, so there is a highest one that is not flagged.
         highest = self.values[np.flatnonzero(self.p_values(self.values) > rate)[-1]]
@@ -118,5 +134,7 @@ def benjamini_hochberg(p_values: ArrayLike, rate: float) -> NDArray[np.bool_]:
     values = np.asarray(p_values, np.float64)
     check_rate(rate)
     ranked = np.sort(values)
-    passed = np.flatnonzero(ranked <= np.round(np.arange(1, len(values) + 1) * rate / max(1, len(values)), _DECIMALS))
+    # The rate that was typed, not the double nearest to it: with 0.3 the first of ten is compared with 3/100.
+    exact = Fraction(repr(float(rate)))
+    passed = np.flatnonzero(ranked <= [float(exact * place / len(values)) for place in range(1, len(values) + 1)])
     return values <= ranked[passed[-1]] if len(passed) else np.zeros(len(values), bool)
