@@ -350,7 +350,31 @@ def test_slices_table_and_report(tmp_path: Path) -> None:
     assert "PatientName" in report["privacy"]
     deviation = np.asarray(nibabel.load(folder / "anomaly_map_std.nii.gz").dataobj)
     heat = np.asarray(nibabel.load(folder / "anomaly_map.nii.gz").dataobj)
-    np.testing.assert_allclose(deviation, 0.1 * heat, atol=1e-6)
+    np.testing.assert_allclose(deviation, 0.1 * heat, atol=2e-5)
+
+
+@pytest.mark.parametrize("plane", ["native", "sagittal"])
+@pytest.mark.parametrize(("map_type", "largest"), [("uint8", 2e-3), ("int16", 2e-5), ("float32", 0)])
+def test_maps_are_stored_as_asked_and_decided_on_before(
+    tmp_path: Path, plane: str, map_type: str, largest: float
+) -> None:
+    series = write_series(tmp_path / "s")
+    exact, threshold = run(series, tmp_path / "exact", map_type="float32", plane=plane, std_map=True), 0.40001
+    folder = run(series, tmp_path / "out", map_type=map_type, plane=plane, std_map=True, threshold=threshold)
+    for name in ("anomaly_map", "anomaly_map_std"):
+        image, wanted = nibabel.load(folder / f"{name}.nii.gz"), nibabel.load(exact / f"{name}.nii.gz").get_fdata()
+        assert image.get_data_dtype() == np.dtype(map_type)
+        assert wanted.max() > 0
+        assert np.abs(image.get_fdata() - wanted).max() <= largest
+        read = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(folder / f"{name}.nii.gz"))).T
+        assert np.abs(read - wanted).max() <= largest
+    marked = nibabel.load(exact / "anomaly_map.nii.gz").get_fdata() >= np.float32(threshold)
+    assert np.array_equal(nibabel.load(folder / "lesions.nii.gz").get_fdata() > 0, marked)
+
+
+def test_maps_are_stored_as_16_bits_unless_asked(tmp_path: Path) -> None:
+    folder = run(write_series(tmp_path / "s"), tmp_path / "out")
+    assert nibabel.load(folder / "anomaly_map.nii.gz").get_data_dtype() == np.int16
 
 
 def test_previews_show_the_best_slices_in_true_proportions(tmp_path: Path) -> None:

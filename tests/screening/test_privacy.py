@@ -17,9 +17,12 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from anomalib_zsad.cli import main
+from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.scoring import build
 from anomalib_zsad.screening.options import ScreeningOptions
 from anomalib_zsad.screening.screen import screen
+from anomalib_zsad.volumes.options import ReadingOptions
+from anomalib_zsad.volumes.uid_pseudonyms import hash_uid
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import affines, marked_voxels, write_nifti, write_series
 
@@ -34,6 +37,7 @@ PLANTED = {
     "TM": "235957",
 }
 SECRETS = ("ZZSECRET", "zzsecret", "19121212", "235957", "111Y")
+TEXTS = {".json", ".csv", ".html", ".md"}
 PATIENT_MODULE = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 # Text that decides how pixels are read; with an arbitrary value there would be no image to screen.
 DECIDING = {"SpecificCharacterSet", "Modality", "PhotometricInterpretation", "ImageType", "BurnedInAnnotation"}
@@ -153,3 +157,35 @@ def test_file_names_are_shown_only_where_asked_for(tmp_path: Path) -> None:
     assert "folder_name/f000.dcm" in (tmp_path / "named" / "summary.json").read_text()
     assert "folder_name/f000.dcm" in (tmp_path / "named" / "summary.csv").read_text()
     assert source.exists()
+
+
+def all_uids(folder: Path) -> set[str]:
+    """Every UID of the instances in a folder but those that DICOM itself defines."""
+    found = set()
+    for path in folder.rglob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        found |= {str(element.value) for element in dataset.iterall() if element.VR == "UI"}
+    return {uid for uid in found if not uid.startswith("1.2.840.10008.")}
+
+
+def test_hashed_uids_are_all_that_outputs_hold_but_for_the_seg(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_series(tmp_path / "in" / "whole")
+    write_series(tmp_path / "in" / "damaged", seed="other")
+    first = min((tmp_path / "in" / "damaged").iterdir())
+    first.write_bytes(first.read_bytes()[:-40])
+    originals = all_uids(tmp_path / "in")
+    options = ScreeningOptions(reading=ReadingOptions(hash_uids=True))
+    screen(tmp_path / "in", tmp_path / "out", BrightSpotScorer(), options)
+    (report,) = (tmp_path / "out").rglob("report.json")
+    facts = json.loads(report.read_text())
+    (seg,) = (tmp_path / "out").rglob("*.dcm")
+    source = pydicom.dcmread(min((tmp_path / "in" / "whole").iterdir()))
+    assert facts["series_instance_uid"] == hash_uid(source.SeriesInstanceUID)
+    assert "pseudonyms in the place of UIDs" in facts["privacy"]
+    assert pydicom.dcmread(seg).ReferencedSeriesSequence[0].SeriesInstanceUID == source.SeriesInstanceUID
+    assert main(["info", "-i", str(tmp_path / "in"), "--check", "--hash-uids"]) == ExitCode.SOME_REFUSED
+    said = "".join(capsys.readouterr())
+    texts = [said, *(path.read_text() for path in (tmp_path / "out").rglob("*") if path.suffix in TEXTS)]
+    assert len(texts) > 6
+    assert [uid for uid in originals if any(uid in text for text in texts)] == []
+    assert any("2.25." in text for text in texts[1:])

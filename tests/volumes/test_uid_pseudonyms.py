@@ -1,8 +1,9 @@
-"""Pseudonyms of UIDs: stable, valid, and everywhere in a record."""
+"""Pseudonyms of UIDs: stable, valid, and in every word of a finding."""
 
 import re
 
-from anomalib_zsad.volumes.uid_pseudonyms import hash_uid, hash_uids
+from anomalib_zsad.volumes.faults import Fault, warn
+from anomalib_zsad.volumes.uid_pseudonyms import hash_uid, hash_uids_of
 
 UID = "1.3.12.2.1107.5.2.19.45160.2018091812250026676990470"  # a scanner's serial number and a date
 
@@ -22,19 +23,9 @@ def test_pseudonyms_are_stable_and_differ() -> None:
     assert hash_uid("") == ""
 
 
-def test_every_uid_of_a_record_is_replaced_and_nothing_else() -> None:
-    record = {
-        "series": "series-0123456789",
-        "series_instance_uid": UID,
-        "study_instance_uid": None,
-        "warnings": [{"message": "words", "sop_instance_uids": [UID, "1.2.3"]}, {"fault": 3}],
-        "rows": ({"sop_instance_uid": UID, "slice": 4},),
-    }
-    made = hash_uids(record)
-    assert made["series"] == record["series"]
-    assert made["series_instance_uid"] == made["warnings"][0]["sop_instance_uids"][0] == hash_uid(UID)
-    assert made["study_instance_uid"] is None
-    assert made["warnings"][1] == {"fault": 3}
-    assert made["rows"] == ({"sop_instance_uid": hash_uid(UID), "slice": 4},)
-    assert record["series_instance_uid"] == UID
-    assert UID not in str(made)
+def test_every_uid_of_a_finding_is_replaced_but_those_of_dicom() -> None:
+    words = f"instances 1.2.3, 1.2.34 and {UID}. No decoder for 1.2.840.10008.1.2.4.70, version 2.15.0"
+    made = hash_uids_of(warn(Fault.DUPLICATE_INSTANCES, words, ("1.2.3", "1.2.34")))
+    wanted = f"instances {hash_uid('1.2.3')}, {hash_uid('1.2.34')} and {hash_uid(UID)}. "
+    assert made.message == wanted + "No decoder for 1.2.840.10008.1.2.4.70, version 2.15.0"
+    assert made.instances == (hash_uid("1.2.3"), hash_uid("1.2.34"))

@@ -21,6 +21,8 @@ def add_reading_options(parser: argparse.ArgumentParser, *, source_names: bool =
             "volume_index": "which volume, from 0, of a NIfTI file that holds several, or of a split DICOM series",
             "select": "NAME=VALUE of the volumes to take of a DICOM series that was split, such as time=1, echo=4.9, "
             "component=magnitude; kind=original leaves out maps and whatever else was computed",
+            "hash_uids": "write stable pseudonyms in the place of UIDs, which may hold a scanner's serial number and "
+            "the date of the study; DICOM objects keep them, to refer to their source",
         },
     )
     group.add_argument(

@@ -40,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     outputs = {
         "output_types": "kinds of maps to write",
+        "map_type": "type of NIfTI maps; int16 is within 2e-5 of float32, uint8 within 2e-3",
         "previews": "number of pictures of top slices",
         "std_map": "write the map of standard deviations as well",
         "pages": "no report.html for series, no index.html for the run",

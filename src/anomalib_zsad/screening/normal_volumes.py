@@ -90,7 +90,7 @@ def find_volumes(location: Path, reading: ReadingOptions, patient: str | None, t
     pattern = None if patient is None else patient_expression(patient)
     found = discover(location, reading.budget)
     normals = Normals(tell)
-    for finding in found.findings:
+    for finding in map(reading.told, found.findings):
         if finding.outcome is Outcome.REFUSE:
             normals.leave_out("", finding.fault.code, finding.message)
     for candidate in found.candidates:
@@ -129,7 +129,7 @@ def _add_candidate(
         return
     planned = guarded(lambda: plan_jobs(candidate, reading))
     jobs, findings = ([], [planned]) if isinstance(planned, Finding) else planned
-    for finding in findings:
+    for finding in map(reading.told, findings):
         normals.leave_out(candidate.key, finding.fault.code, finding.message)
     for job in jobs:
         normals.volumes.append(NormalVolume(job.key, whose, _reader(job, reading), job.images))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.calibration.fingerprint import compared, flatten
-from anomalib_zsad.volumes.options import Channels, Plane, ReadingOptions, check_window
+from anomalib_zsad.volumes.options import Channels, MapType, Plane, ReadingOptions, check_window
 
 OutputType = Literal["nifti", "dicom_seg"]
 
@@ -17,6 +17,8 @@ class VolumeOptions:
 
     Attributes:
         output_types: `nifti` and `dicom_seg`, or one of them. A SEG is written where the source is DICOM and allows it.
+        map_type: How NIfTI files store maps: as whole numbers with a scale (`int16` is off by less than 2e-5, `uint8`
+            by less than 2e-3), or as `float32`. Decisions, masks and regions are made before values are rounded.
         plane, channels, crop: Of `SliceStack`.
         window: Of `choose_window`.
         top_k: The volume's score is the mean of this many highest slice scores.
@@ -28,6 +30,7 @@ class VolumeOptions:
     """
 
     output_types: tuple[OutputType, ...] = ("nifti", "dicom_seg")
+    map_type: MapType = "int16"
     plane: Plane = "native"
     channels: Channels = "repeat"
     crop: bool = False

@@ -93,7 +93,7 @@ class _Run:
     def screen_all(self, location: Path) -> None:
         """Screen all series, writing the summary after each."""
         found = discover(location, self.options.reading.budget)
-        self.entries = [RunEntry.left_out(finding) for finding in found.findings]
+        self.entries = [RunEntry.left_out(self.options.reading.told(finding)) for finding in found.findings]
         with Progress(enabled=self.options.progress) as progress:
             series, slices = progress.bar("series", len(found.candidates)), progress.bar("slices")
             for candidate in found.candidates:
@@ -113,11 +113,13 @@ class _Run:
         jobs, left_out = ([], [planned]) if isinstance(planned, Finding) else planned
         self.seen.update(job.key for job in jobs)
         if self._chosen(candidate.key):
-            yield from (_left_out(finding, candidate.key, candidate) for finding in left_out)
+            yield from (_left_out(self.options.reading.told(finding), candidate.key, candidate) for finding in left_out)
         for job in jobs:
             if self._chosen(job.key) or self._chosen(candidate.key):
                 entry = guarded(partial(self._screen_job, job, self.output / job.key, slices))
-                yield _left_out(entry, job.key, candidate) if isinstance(entry, Finding) else entry
+                if isinstance(entry, Finding):
+                    entry = _left_out(self.options.reading.told(entry), job.key, candidate)
+                yield entry
 
     def _chosen(self, key: str) -> bool:
         return not self.options.series or key in self.options.series
@@ -152,6 +154,7 @@ class _Run:
                 rule=rule,
                 identity=identity,
                 reading_seconds=reading,
+                hash_uids=self.options.reading.hash_uids,
                 advance=slices.advance,
             )
         return RunEntry.screened(report.as_dict(), candidate.files[0].name)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
@@ -18,12 +18,13 @@ from anomalib_zsad.records.slice_rows import SliceRow, rows_to_csv
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import VolumeOptions
 from anomalib_zsad.screening.previews import TopSlices
-from anomalib_zsad.screening.series_report import SEGMENTATION, VolumeJudgement, series_report
+from anomalib_zsad.screening.series_report import SEGMENTATION, VolumeJudgement, series_report, with_hashed_uids
 from anomalib_zsad.screening.slice_records import blank_row, judge_rows, scored_row
 from anomalib_zsad.screening.volume_pass import ScoredBatch, VolumeScores, check_population, cut_slices, pass_over
 from anomalib_zsad.volumes.faults import Fault, warn
 from anomalib_zsad.volumes.regions import Regions
 from anomalib_zsad.volumes.slice_stack import SliceStack
+from anomalib_zsad.volumes.uid_pseudonyms import hash_uid
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.writing.dicom_seg import write_segmentation
 from anomalib_zsad.volumes.writing.map_outputs import MapOutputs
@@ -38,6 +39,7 @@ def screen_volume(
     rule: DecisionRule | None = None,
     identity: SeriesIdentity | None = None,
     reading_seconds: float = 0.0,
+    hash_uids: bool = False,
     advance: Callable[[int], None] = lambda _: None,
 ) -> SeriesReport:
     """Score a volume's slices and write all outputs of its series.
@@ -52,6 +54,7 @@ def screen_volume(
         rule: How scores become decisions; by default by a threshold of 0.5.
         identity: What the caller knows the volume by, for the report.
         reading_seconds: Time that reading took, for the report.
+        hash_uids: Write pseudonyms in the place of UIDs, but in the DICOM SEG.
         advance: Told how many slices more are done.
 
     Returns:
@@ -75,19 +78,29 @@ def screen_volume(
             volume.findings.append(warn(Fault.BLANK_SLICES, message))
         volume.release_voxels()
         found = _judge(scores, keeper.rows, rule)
+        if hash_uids:
+            found = replace(
+                found, rows=[replace(row, sop_instance_uid=hash_uid(row.sop_instance_uid)) for row in found.rows]
+            )
         seconds["scoring"] = time.perf_counter() - started
         writing = time.perf_counter()
         files, regions = _write(folder, stack, found, options, scorer, keeper)
         if keeper.pictures is not None:
             files.append(series_page.NAME)
         identity = identity or SeriesIdentity()
-        report = series_report(stack, found, regions, options, rule, scorer, identity, files, seconds)
+
+        def report() -> SeriesReport:
+            made = series_report(stack, found, regions, options, rule, scorer, identity, files, seconds)
+            return with_hashed_uids(made) if hash_uids else made
+
         if keeper.pictures is not None:
-            series_page.SeriesPage(stack, found.rows, regions, report, keeper.pictures).write(folder / series_page.NAME)
+            series_page.SeriesPage(stack, found.rows, regions, report(), keeper.pictures).write(
+                folder / series_page.NAME
+            )
         seconds["writing"] = time.perf_counter() - writing
-    report = series_report(stack, found, regions, options, rule, scorer, identity, files, seconds)
-    write_text(folder / "report.json", report.text())
-    return report
+    whole = report()
+    write_text(folder / "report.json", whole.text())
+    return whole
 
 
 @dataclass
@@ -111,7 +124,7 @@ class _Keeper:
             stack.volume,
             stack.axis,
             mask_threshold,
-            nifti="nifti" in options.output_types,
+            nifti=options.map_type if "nifti" in options.output_types else None,
             deviations=options.std_map,
         )
         temporary.enter_context(outputs)

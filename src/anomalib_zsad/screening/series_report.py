@@ -1,7 +1,7 @@
 """What is reported of a screened series: facts of the volume, its slices and the outcome, put together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.records.series_report import (
@@ -18,6 +18,7 @@ from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import VolumeOptions
 from anomalib_zsad.volumes.regions import Regions
 from anomalib_zsad.volumes.slice_stack import SliceStack
+from anomalib_zsad.volumes.uid_pseudonyms import hash_uid, hash_uids_of
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.writing.dicom_seg import PATIENT_MODULE
 
@@ -85,6 +86,17 @@ def series_report(
     )
 
 
+def with_hashed_uids(report: SeriesReport) -> SeriesReport:
+    """The report with pseudonyms in the place of UIDs."""
+    return replace(
+        report,
+        series_instance_uid=hash_uid(report.series_instance_uid or "") or None,
+        study_instance_uid=hash_uid(report.study_instance_uid or "") or None,
+        warnings=tuple(map(hash_uids_of, report.warnings)),
+        privacy=_privacy(report.files, hashed=True),
+    )
+
+
 def _result(found: VolumeJudgement, regions: Regions, volume: Volume) -> SeriesResult:
     rows = found.rows
     return SeriesResult(
@@ -121,14 +133,16 @@ def _shown(stack: SliceStack) -> dict[str, list[int]]:
     return {**box, "padded_to": list(stack.padded_shape)} if stack.padded_shape != stack.shape else box
 
 
-def _privacy(files: Sequence[str]) -> str:
-    others = (
-        "The files carry no names, patient IDs or dates of their own, but UIDs, in which scanners may write their "
-        "serial number and the date of the study. Text burned into pictures is not removed."
-    )
+def _privacy(files: Sequence[str], *, hashed: bool = False) -> str:
+    others = "The files carry no names, patient IDs or dates of their own, but UIDs, in which scanners may write their "
+    others += "serial number and the date of the study."
+    if hashed:
+        others = "The files carry no names, patient IDs or dates of their own, and pseudonyms in the place of UIDs."
+    others += " Text burned into pictures is not removed."
     if SEGMENTATION not in files:
         return others
+    uids = " and UIDs" if hashed else ""
     return (
-        f"{SEGMENTATION} carries the source's patient module ({', '.join(PATIENT_MODULE)}), as a DICOM SEG must. "
+        f"{SEGMENTATION} carries the source's patient module ({', '.join(PATIENT_MODULE)}){uids}, as a DICOM SEG must. "
         f"{others.replace('The files', 'The other files')}"
     )

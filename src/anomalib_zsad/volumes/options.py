@@ -4,11 +4,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from anomalib_zsad.volumes.faults import Fault, refuse
+from anomalib_zsad.volumes.faults import Fault, Finding, refuse
+from anomalib_zsad.volumes.uid_pseudonyms import hash_uids_of
 
 AffineChoice = Literal["sform", "qform"]
 Plane = Literal["native", "axial", "coronal", "sagittal"]
 Channels = Literal["repeat", "neighbours"]
+MapType = Literal["uint8", "int16", "float32"]
 
 # Width and level in HU.
 CT_PRESETS: dict[str, tuple[float, float]] = {
@@ -67,6 +69,7 @@ class ReadingOptions:
             was split (by time, echo and the like). `None` refuses those files, and takes all of those series' volumes.
         select: `NAME=VALUE` of the volumes to take of DICOM series that were split, such as `time=1`, `echo=4.9`,
             `component=magnitude`, and `kind=original` (or `derived`, `adc`, `phase` and so on) of any DICOM series.
+        hash_uids: Tell stable pseudonyms in the place of UIDs, but in DICOM objects, which must refer to their source.
         budget: Limits on what headers may claim.
     """
 
@@ -75,12 +78,17 @@ class ReadingOptions:
     nifti_affine: AffineChoice | None = None
     volume_index: int | None = None
     select: tuple[str, ...] = ()
+    hash_uids: bool = False
     budget: SizeBudget = field(default_factory=SizeBudget)
 
     def __post_init__(self) -> None:
         for wanted in self.select:
             if not re.fullmatch(r"[a-z-]+=[^=]+", wanted):
                 raise ValueError(f"--select takes NAME=VALUE, such as time=1 or kind=original, not {wanted!r}")
+
+    def told(self, finding: Finding) -> Finding:
+        """The finding as outputs tell it: without UIDs where they are not to be told."""
+        return hash_uids_of(finding) if self.hash_uids else finding
 
 
 def check_window(window: str) -> str:

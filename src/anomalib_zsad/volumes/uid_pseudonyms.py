@@ -1,9 +1,14 @@
 """Stable pseudonyms of DICOM UIDs: those of scanners may hold a serial number and the date of the study."""
 
 import hashlib
-from typing import Any
+import re
+from dataclasses import replace
+
+from anomalib_zsad.volumes.faults import Finding
 
 _ROOT = "2.25."  # UIDs made from 128 bits (PS3.5, B.2)
+# UIDs of six numbers or more, and those made from 128 bits; DICOM's own, such as transfer syntaxes, name no patient.
+_UID = r"(?!1\.2\.840\.10008\.)(?:2\.25\.\d{10,}|[0-2](?:\.\d+){5,})"
 
 
 def hash_uid(uid: str, secret: str = "") -> str:
@@ -24,27 +29,14 @@ def hash_uid(uid: str, secret: str = "") -> str:
     return f"{_ROOT}{int.from_bytes(digest[:16], 'big')}"
 
 
-def hash_uids(record: Any, secret: str = "") -> Any:
-    """A copy of a record for JSON or CSV in which every UID is a pseudonym.
+def hash_uids_of(finding: Finding, secret: str = "") -> Finding:
+    """The finding with a pseudonym for every UID, in its message too, but for DICOM's own (`1.2.840.10008...`).
 
     Args:
-        record: Dictionaries, lists, tuples and plain values. UIDs are the texts below keys that end in `uid` or
-            `uids`, such as `series_instance_uid` and `sop_instance_uids`.
+        finding: What was met.
         secret: As for `hash_uid`.
     """
-    if isinstance(record, dict):
-        return {
-            key: _hashed(value, secret) if str(key).lower().endswith(("uid", "uids")) else hash_uids(value, secret)
-            for key, value in record.items()
-        }
-    if isinstance(record, list | tuple):
-        return type(record)(hash_uids(part, secret) for part in record)
-    return record
-
-
-def _hashed(value: Any, secret: str) -> Any:
-    if isinstance(value, str):
-        return hash_uid(value, secret)
-    if isinstance(value, list | tuple):
-        return type(value)(_hashed(part, secret) for part in value)
-    return value
+    known = [re.escape(uid) for uid in sorted(finding.instances, key=len, reverse=True) if uid]
+    pattern = rf"(?<![\d.])(?:{'|'.join([*known, _UID])})(?!\d|\.\d)"
+    message = re.sub(pattern, lambda found: hash_uid(found[0], secret), finding.message)
+    return replace(finding, message=message, instances=tuple(hash_uid(uid, secret) for uid in finding.instances))

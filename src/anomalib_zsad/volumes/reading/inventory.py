@@ -74,9 +74,11 @@ def take_inventory(location: Path, options: ReadingOptions, *, check: bool = Fal
     """
     found = discover(location, options.budget)
     for finding in found.findings:
-        yield _left_out(finding)
+        yield _left_out(options.told(finding))
     for candidate in found.candidates:
-        yield from _look_at(candidate, options, check=check)
+        for item in _look_at(candidate, options, check=check):
+            item.findings = [options.told(finding) for finding in item.findings]
+            yield item
 
 
 def _look_at(candidate: Candidate, options: ReadingOptions, *, check: bool) -> Iterator[InventoryItem]:

@@ -1,6 +1,5 @@
 """Where the maps of a series go: a file on its grid, NIfTI files, and the search for connected regions."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,9 +10,11 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from anomalib_zsad.volumes.map_file import MapFile
+from anomalib_zsad.volumes.options import MapType
 from anomalib_zsad.volumes.regions import Regions, RegionSearch, find_regions
 from anomalib_zsad.volumes.volume import Volume
-from anomalib_zsad.volumes.writing.nifti_maps import Convert, MapStream, as_map, as_mask, stream_map, write_maps
+from anomalib_zsad.volumes.writing.nifti_maps import MapStream, stream_map, write_maps
+from anomalib_zsad.volumes.writing.stored_values import StoredValues, map_values, mask_values
 
 _LAST_AXIS = 2
 
@@ -29,7 +30,7 @@ class MapOutputs:
         volume: Whose grid it is. Its voxels are not touched.
         axis: Voxel axis that the planes are across.
         threshold: From it on a voxel belongs to a lesion.
-        nifti: Write NIfTI files.
+        nifti: Type of the maps in NIfTI files; `None` to write no such files.
         deviations: Keep maps of standard deviations too.
 
     Attributes:
@@ -37,7 +38,7 @@ class MapOutputs:
     """
 
     def __init__(
-        self, folder: Path, volume: Volume, axis: int, threshold: float, *, nifti: bool, deviations: bool
+        self, folder: Path, volume: Volume, axis: int, threshold: float, *, nifti: MapType | None, deviations: bool
     ) -> None:
         self._folder, self._volume, self._axis, self._threshold = folder, volume, axis, threshold
         with ExitStack() as opened:
@@ -47,7 +48,7 @@ class MapOutputs:
             if self._deviations is not None:
                 opened.callback(self._deviations.close)
             self._search = RegionSearch(volume, threshold) if axis == _LAST_AXIS else None
-            self._kinds = self._nifti_kinds() if nifti else []
+            self._kinds = [] if nifti is None else self._nifti_kinds(map_values(nifti))
             self._streams = self._open_streams(opened)
             self._opened = opened.pop_all()
 
@@ -66,7 +67,7 @@ class MapOutputs:
             self._search.add(index, plane)
         if self._deviations is not None and deviation is not None:
             self._deviations.write(self._axis, index, deviation)
-        for (_, source, *_), stream in zip(self._kinds, self._streams, strict=False):
+        for (_, source, _), stream in zip(self._kinds, self._streams, strict=False):
             values = plane if source is self.maps else deviation
             if values is not None:
                 stream.add(index, values)
@@ -78,8 +79,8 @@ class MapOutputs:
                 written = [pool.submit(_finish_stream, stream) for stream in self._streams]
             else:
                 written = [
-                    pool.submit(write_maps, self._folder, name, self._volume, maps, convert, dtype)
-                    for name, maps, convert, dtype in self._kinds
+                    pool.submit(write_maps, self._folder, name, self._volume, maps, stored)
+                    for name, maps, stored in self._kinds
                 ]
             regions = self._find_regions()
             return [path.name for paths in written for path in paths.result()], regions
@@ -89,14 +90,11 @@ class MapOutputs:
             return self._search.result()
         return find_regions(self.maps, self._threshold, self._volume)
 
-    def _nifti_kinds(self) -> list[tuple[str, MapFile, Convert, type]]:
-        """Name, values, what is stored of them, and its type."""
-        kinds: list[tuple[str, MapFile, Callable[[NDArray[np.float32]], NDArray], type]] = [
-            ("anomaly_map", self.maps, as_map, np.float32),
-            ("lesions", self.maps, as_mask(self._threshold), np.uint8),
-        ]
+    def _nifti_kinds(self, stored: StoredValues) -> list[tuple[str, MapFile, StoredValues]]:
+        """Name, values, and what of them is written."""
+        kinds = [("anomaly_map", self.maps, stored), ("lesions", self.maps, mask_values(self._threshold))]
         if self._deviations is not None:
-            kinds.append(("anomaly_map_std", self._deviations, as_map, np.float32))
+            kinds.append(("anomaly_map_std", self._deviations, stored))
         return kinds
 
     def _open_streams(self, opened: ExitStack) -> list[MapStream]:
@@ -104,8 +102,8 @@ class MapOutputs:
         if self._axis != _LAST_AXIS:
             return []
         streams = []
-        for name, _, convert, dtype in self._kinds:
-            stream = stream_map(self._folder, name, self._volume, convert, dtype)
+        for name, _, stored in self._kinds:
+            stream = stream_map(self._folder, name, self._volume, stored)
             if stream is None:
                 return []
             opened.callback(stream.abandon)

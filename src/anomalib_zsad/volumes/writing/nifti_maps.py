@@ -1,6 +1,5 @@
 """NIfTI outputs on the exact grid of the input, streamed plane by plane."""
 
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from anomalib_zsad.volumes.geometry import Floats, is_sheared
 from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.volume import Volume
+from anomalib_zsad.volumes.writing.stored_values import StoredValues
 
 _GEOMETRY_FIELDS = (
     "qform_code",
@@ -32,10 +32,8 @@ _GEOMETRY_FIELDS = (
 _COMPRESSION = 1
 _UNITS_MM = 2
 
-Convert = Callable[[NDArray[np.float32]], NDArray]
 
-
-def write_maps(folder: Path, name: str, volume: Volume, maps: MapFile, convert: Convert, dtype: type) -> list[Path]:
+def write_maps(folder: Path, name: str, volume: Volume, maps: MapFile, stored: StoredValues) -> list[Path]:
     """Write a map as `NAME.nii.gz`, or as `NAME_part01.nii.gz` and so on where slices are unevenly spaced.
 
     Args:
@@ -43,8 +41,7 @@ def write_maps(folder: Path, name: str, volume: Volume, maps: MapFile, convert: 
         name: Without suffix.
         volume: Whose grid and header geometry the output repeats. Its voxels are not touched.
         maps: Values on that grid.
-        convert: From float32 planes to what is stored.
-        dtype: Type of what is stored.
+        stored: What of them is written.
 
     Returns:
         The files written.
@@ -55,21 +52,11 @@ def write_maps(folder: Path, name: str, volume: Volume, maps: MapFile, convert: 
         shape = (*maps.shape[:2], run.stop - run.start) if len(parts) > 1 else maps.shape
         planes = maps.planes(run.start, run.stop) if len(parts) > 1 else maps.planes()
         path = folder / (f"{name}_part{number:02d}.nii.gz" if len(parts) > 1 else f"{name}.nii.gz")
-        with closing(MapStream(path, output_header(volume, affine, shape, dtype), convert, dtype)) as stream:
+        with closing(MapStream(path, output_header(volume, affine, shape, stored.dtype), stored)) as stream:
             for index, plane in enumerate(planes):
                 stream.add(index, plane)
         written.append(path)
     return written
-
-
-def as_map(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Anomaly scores as they are."""
-    return plane
-
-
-def as_mask(threshold: float) -> Convert:
-    """1 where a map reaches the threshold, 0 elsewhere (uint8)."""
-    return lambda plane: (plane >= threshold).astype(np.uint8)
 
 
 def output_header(volume: Volume, affine: Floats, shape: tuple[int, ...], dtype: type) -> Nifti1Header:
@@ -106,15 +93,14 @@ class MapStream:
     Args:
         path: A new file.
         header: Of the whole.
-        convert: From float32 planes to what is stored.
-        dtype: Type of what is stored.
+        stored: What of the planes is written.
     """
 
-    def __init__(self, path: Path, header: Nifti1Header, convert: Convert, dtype: type) -> None:
-        self.path, self._convert, self._dtype, self._next = path, convert, dtype, 0
+    def __init__(self, path: Path, header: Nifti1Header, stored: StoredValues) -> None:
+        self.path, self._stored, self._next = path, stored, 0
         self._shape: tuple[int, int, int] = header.get_data_shape()
         header["vox_offset"] = header.sizeof_hdr + 4
-        header["scl_slope"], header["scl_inter"] = 1, 0
+        header["scl_slope"], header["scl_inter"] = stored.slope, 0
         self._raw = path.open("xb")
         self._stream = igzip.IGzipFile("", "wb", _COMPRESSION, self._raw, mtime=0)  # no name and no time
         self._stream.write(header.binaryblock + bytes(4))  # four bytes that say "no extensions"
@@ -128,7 +114,7 @@ class MapStream:
         if index < self._next:
             raise ValueError(f"plane {index} comes after plane {self._next - 1}; add planes in ascending order")
         self._leave_out(index)
-        self._stream.write(np.asarray(self._convert(plane), self._dtype).tobytes(order="F"))
+        self._stream.write(self._stored.convert(plane).tobytes(order="F"))
         self._next = index + 1
 
     def close(self) -> None:
@@ -144,15 +130,15 @@ class MapStream:
         self._raw.close()
 
     def _leave_out(self, index: int) -> None:
-        empty = bytes(self._shape[0] * self._shape[1] * np.dtype(self._dtype).itemsize)
+        empty = bytes(self._shape[0] * self._shape[1] * np.dtype(self._stored.dtype).itemsize)
         for _ in range(self._next, index):
             self._stream.write(empty)
         self._next = index
 
 
-def stream_map(folder: Path, name: str, volume: Volume, convert: Convert, dtype: type) -> MapStream | None:
+def stream_map(folder: Path, name: str, volume: Volume, stored: StoredValues) -> MapStream | None:
     """Where a map goes whose planes come in order; `None` where uneven slices need several files (`write_maps`)."""
     parts = volume.even_parts()
     if len(parts) > 1:
         return None
-    return MapStream(folder / f"{name}.nii.gz", output_header(volume, parts[0][1], volume.shape, dtype), convert, dtype)
+    return MapStream(folder / f"{name}.nii.gz", output_header(volume, parts[0][1], volume.shape, stored.dtype), stored)
