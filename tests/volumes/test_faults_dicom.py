@@ -13,8 +13,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import JPEGLosslessSV1, generate_uid
 
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedError
-from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader
-from anomalib_zsad.volumes.reading.nifti_reader import NiftiVolumeReader
+from anomalib_zsad.volumes.reading.monai_readers import DicomSeriesReader, NiftiVolumeReader
 from anomalib_zsad.volumes.volume import Units
 from tests.volumes.volume_builders import (
     SHAPE,

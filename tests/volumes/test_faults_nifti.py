@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from anomalib_zsad.volumes.options import SizeBudget
-from anomalib_zsad.volumes.reading.nifti_reader import NiftiVolumeReader, read_nifti
+from anomalib_zsad.volumes.reading.monai_readers import NiftiVolumeReader
+from anomalib_zsad.volumes.reading.nifti_reader import read_nifti
 from tests.volumes.volume_builders import (
     SHAPE,
     affines,

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 
 from anomalib_zsad.volumes.geometry import anatomical_axes, even_runs, stack_geometry
-from anomalib_zsad.volumes.reading.loading import LoadVolume, LoadVolumed
+from anomalib_zsad.volumes.reading.monai_readers import LoadVolume, LoadVolumed
 from tests.volumes.volume_builders import (
     MARK,
     affines,

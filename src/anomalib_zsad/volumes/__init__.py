@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
-    from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader
-    from anomalib_zsad.volumes.reading.nifti_reader import NiftiVolumeReader
+    from anomalib_zsad.volumes.reading.monai_readers import DicomSeriesReader, NiftiVolumeReader
     from anomalib_zsad.volumes.volume import Volume
 
 __all__ = ["DicomSeriesReader", "NiftiVolumeReader", "Volume", "VolumeDataModule"]
 
 _HOMES = {
-    "DicomSeriesReader": "reading.dicom_reader",
-    "NiftiVolumeReader": "reading.nifti_reader",
+    "DicomSeriesReader": "reading.monai_readers",
+    "NiftiVolumeReader": "reading.monai_readers",
     "Volume": "volume",
     "VolumeDataModule": "datasets.datamodule",
 }

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from anomalib_zsad.outputs.disk_errors import DiskError
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedError
 
@@ -30,11 +28,11 @@ def guarded(work: Callable[[], Value]) -> Value | Finding:
         return error.finding
     except DiskError:
         raise
-    except (MemoryError, torch.OutOfMemoryError):
-        message = "not enough memory for this volume: use a smaller --batch-size, or --device cpu"
-        return Finding(Fault.TOO_LARGE, Outcome.REFUSE, message)
     except Exception as error:
         # One bad series never stops the others.
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without torch
+            message = "not enough memory for this volume: use a smaller --batch-size, or --device cpu"
+            return Finding(Fault.TOO_LARGE, Outcome.REFUSE, message)
         steps = traceback.extract_tb(error.__traceback__)
         place = next((step for step in reversed(steps) if _PACKAGE in Path(step.filename).parents), steps[-1])
         message = f"unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"

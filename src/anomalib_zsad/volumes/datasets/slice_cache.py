@@ -17,8 +17,8 @@ from anomalib_zsad.volumes.datasets.layouts import Case
 from anomalib_zsad.volumes.datasets.masks import read_masks
 from anomalib_zsad.volumes.faults import SeriesRefusedError
 from anomalib_zsad.volumes.options import AffineChoice, Channels, Plane, ReadingOptions
-from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader
 from anomalib_zsad.volumes.reading.loading import read_file
+from anomalib_zsad.volumes.reading.monai_readers import DicomSeriesReader
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.windowing import choose_window

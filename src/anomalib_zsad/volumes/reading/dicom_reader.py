@@ -1,22 +1,16 @@
-"""Read DICOM volumes: planned from headers, decoded slice by slice; also as a MONAI `ImageReader`."""
+"""Read DICOM volumes: planned from headers, decoded slice by slice."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
-from monai.data import ImageReader
 from numpy.typing import NDArray
 
-from anomalib_zsad.volumes.faults import Fault, Finding, refuse, warn
-from anomalib_zsad.volumes.input_files import FileSource
-from anomalib_zsad.volumes.options import ReadingOptions, SizeBudget
+from anomalib_zsad.volumes.faults import Fault, Finding, warn
 from anomalib_zsad.volumes.reading.dicom_headers import Frame
 from anomalib_zsad.volumes.reading.dicom_pixels import decode, is_hounsfield
-from anomalib_zsad.volumes.reading.discovery import Candidate, Discovery, discover
-from anomalib_zsad.volumes.reading.series_plan import SeriesPlan, VolumePlan, plan_series
+from anomalib_zsad.volumes.reading.series_plan import VolumePlan
 from anomalib_zsad.volumes.reading.voxel_arrays import has_two_values
-from anomalib_zsad.volumes.volume import FrameLocation, SliceSource, Units, Volume, monai_data
+from anomalib_zsad.volumes.volume import FrameLocation, SliceSource, Units, Volume
 
 
 def read_volume(plan: VolumePlan) -> Volume:
@@ -91,69 +85,3 @@ def _source(frame: Frame) -> SliceSource:
     if frame.position is not None:
         position = (-frame.position[0], -frame.position[1], frame.position[2])
     return SliceSource(frame.sop_instance_uid, None if frame.index is None else frame.index + 1, position, tile)
-
-
-class DicomSeriesReader(ImageReader):
-    """MONAI reader of one DICOM series with its true geometry.
-
-    The input is a folder, a zip archive, one file, or a list of files of one series; files may come in any order. Give
-    it to `LoadVolume` rather than to `monai.transforms.LoadImage`: the latter goes on to other readers, silently, where
-    this one refuses.
-
-    Args:
-        series: Pseudonym of the series (or volume of a split series) to take where there are several.
-        mode_2d: Read images that are no volume one by one, without geometry, instead of refusing them.
-        budget: Limits on what headers may claim.
-    """
-
-    def __init__(self, series: str | None = None, *, mode_2d: bool = False, budget: SizeBudget | None = None) -> None:
-        super().__init__()
-        self.series = series
-        self.options = ReadingOptions(mode="2d" if mode_2d else "volume", budget=budget or SizeBudget())
-
-    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
-        """Whether the names may be DICOM's: folders, zips, and files that are not NIfTI."""
-        names = [filename] if isinstance(filename, (str, Path)) else list(filename)
-        return all(not str(name).lower().endswith((".nii", ".nii.gz")) for name in names)
-
-    def read(self, data: Sequence[Any] | Any, **_: Any) -> Volume:
-        """Read one volume.
-
-        Raises:
-            SeriesRefusedError: If it cannot be read truthfully, or if there are several and none was chosen.
-        """
-        found = _find(data, self.options.budget)
-        volumes: dict[str, VolumePlan] = {}
-        skipped = [*found.findings]
-        for candidate in found.candidates:
-            if candidate.kind != "dicom":
-                continue
-            plan: SeriesPlan = plan_series(candidate, self.options)
-            skipped.extend(plan.findings)
-            volumes.update({volume.key: volume for volume in plan.volumes})
-        if self.series is not None:
-            volumes = {key: value for key, value in volumes.items() if key == self.series}
-        if not volumes:
-            reasons = "; ".join(dict.fromkeys(finding.message for finding in skipped))
-            refuse(Fault.OTHER_FILE, f"no DICOM volume here{f': {reasons}' if reasons else ''}")
-        if len(volumes) > 1:
-            refuse(Fault.OTHER_FILE, f"{len(volumes)} volumes here; choose one with series=: {', '.join(volumes)}")
-        return read_volume(next(iter(volumes.values())))
-
-    def get_data(self, img: Volume) -> tuple[np.ndarray, dict[str, Any]]:
-        """Voxels of shape (X, Y, Z), float32, and MONAI's metadata (affine in RAS); no patient data."""
-        return monai_data(img)
-
-
-def _find(data: Sequence[Any] | Any, budget: SizeBudget) -> Discovery:
-    if isinstance(data, (str, Path)):
-        return discover(data, budget)
-    merged = Discovery()
-    groups: dict[str, list[FileSource]] = {}
-    for path in data:
-        found = discover(path, budget)
-        merged.findings.extend(found.findings)
-        for candidate in found.candidates:
-            groups.setdefault(candidate.key, []).extend(candidate.files)
-    merged.candidates = [Candidate(key, "dicom", tuple(files)) for key, files in groups.items()]
-    return merged

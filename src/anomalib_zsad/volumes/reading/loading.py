@@ -1,28 +1,20 @@
-"""Open whatever `discover` found as volumes, one at a time; and a MONAI transform that never falls back."""
+"""Open whatever `discover` found as volumes, one at a time."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from monai.config import KeysCollection
-from monai.transforms import MapTransform, Transform
 
 from anomalib_zsad.volumes.faults import Finding
 from anomalib_zsad.volumes.input_files import FileSource
 from anomalib_zsad.volumes.options import ReadingOptions
-from anomalib_zsad.volumes.reading.dicom_reader import DicomSeriesReader, read_volume
+from anomalib_zsad.volumes.reading.dicom_reader import read_volume
 from anomalib_zsad.volumes.reading.discovery import Candidate, candidate_of_file, content_hash, pseudonym
-from anomalib_zsad.volumes.reading.nifti_reader import NiftiVolumeReader, read_nifti, read_nifti_pair
+from anomalib_zsad.volumes.reading.nifti_reader import read_nifti, read_nifti_pair
 from anomalib_zsad.volumes.reading.other_formats import read_other_format
 from anomalib_zsad.volumes.reading.series_plan import VolumePlan, plan_series
 from anomalib_zsad.volumes.reading.voxel_arrays import has_two_values
 from anomalib_zsad.volumes.volume import Volume
-
-if TYPE_CHECKING:
-    from monai.data import MetaTensor
-
 
 MASK_REASON = "a mask (two values only), not an image to screen"
 
@@ -110,42 +102,6 @@ def _hash_images(images: Iterable[tuple[tuple[str, int | None, int | None], File
             hashes[file.name] = content_hash(file)
         lines.append("/".join(map(str, (*identity, hashes[file.name]))))
     return pseudonym("images", *sorted(lines))
-
-
-class LoadVolume(Transform):
-    """Load a DICOM series or a NIfTI file as a MetaTensor of shape (1, X, Y, Z), or refuse it.
-
-    MONAI's `LoadImage` tries one reader after the other and returns what the first success gives; this transform asks
-    the one reader that is right for the input, and its refusal stands.
-    """
-
-    def __init__(self, series: str | None = None, modality: str = "") -> None:
-        self.dicom = DicomSeriesReader(series)
-        self.nifti = NiftiVolumeReader(modality)
-
-    def __call__(self, location: str | Path) -> "MetaTensor":
-        """Load what lies at a location.
-
-        Raises:
-            SeriesRefusedError: If it cannot be read truthfully.
-        """
-        reader = self.nifti if self.nifti.verify_suffix(location) else self.dicom
-        return reader.read(location).as_metatensor()
-
-
-class LoadVolumed(MapTransform):
-    """Dictionary form of `LoadVolume`."""
-
-    def __init__(self, keys: KeysCollection, series: str | None = None, modality: str = "") -> None:
-        super().__init__(keys)
-        self.loader = LoadVolume(series, modality)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the location under each key by its MetaTensor."""
-        loaded = dict(data)
-        for key in self.key_iterator(loaded):
-            loaded[key] = self.loader(loaded[key])
-        return loaded
 
 
 def is_mask(volume: Volume) -> bool:

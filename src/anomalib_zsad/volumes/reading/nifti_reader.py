@@ -1,15 +1,13 @@
-"""Read NIfTI volumes with the checks that the usual readers leave out; also as a MONAI `ImageReader`."""
+"""Read NIfTI volumes with the checks that the usual readers leave out."""
 
 import gzip
 import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from isal import igzip
 from isal.igzip_lib import IsalError
-from monai.data import ImageReader
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
@@ -20,7 +18,7 @@ from anomalib_zsad.volumes.geometry import Floats, is_sheared, is_usable, voxel_
 from anomalib_zsad.volumes.input_files import DiskFile, FileSource
 from anomalib_zsad.volumes.options import AffineChoice, SizeBudget
 from anomalib_zsad.volumes.reading.voxel_arrays import check_finite, slice_sources, thick_axis, three_axes
-from anomalib_zsad.volumes.volume import Units, Volume, monai_data
+from anomalib_zsad.volumes.volume import Units, Volume
 
 _BLOCK = 1 << 20
 # Bytes after the voxels that are read (to check the checksum) before the file counts as a bomb.
@@ -281,50 +279,3 @@ def _native_axis(header: Nifti1Header, affine: Floats) -> int:
     """The slice axis: what dim_info says, else the thick one."""
     slice_axis = header.get_dim_info()[2]
     return thick_axis(affine) if slice_axis is None else int(slice_axis)
-
-
-class NiftiVolumeReader(ImageReader):
-    """MONAI reader of NIfTI files with checks of checksum, size, transforms and values.
-
-    Args:
-        modality: CT or MR, where known.
-        affine_choice: Which transform to trust where qform and sform disagree.
-        volume_index: Which volume of a file with more than three axes to take.
-        budget: Limits on what the header may claim.
-    """
-
-    def __init__(
-        self,
-        modality: str = "",
-        affine_choice: AffineChoice | None = None,
-        volume_index: int | None = None,
-        budget: SizeBudget | None = None,
-    ) -> None:
-        super().__init__()
-        self.options = {
-            "modality": modality,
-            "affine_choice": affine_choice,
-            "volume_index": volume_index,
-            "budget": budget,
-        }
-
-    def verify_suffix(self, filename: Sequence[Any] | Any) -> bool:
-        """Whether the name ends in .nii or .nii.gz."""
-        names = [filename] if isinstance(filename, (str, Path)) else list(filename)
-        return all(str(name).lower().endswith((".nii", ".nii.gz")) for name in names)
-
-    def read(self, data: Sequence[Any] | Any, **_: Any) -> Volume:
-        """Read one file.
-
-        Raises:
-            SeriesRefusedError: If it cannot be read truthfully.
-            ValueError: If more than one file is given.
-        """
-        names = [data] if isinstance(data, (str, Path)) else list(data)
-        if len(names) != 1:
-            raise ValueError(f"a NIfTI volume is one file, not {len(names)}")
-        return read_nifti(names[0], **self.options)  # type: ignore[arg-type]
-
-    def get_data(self, img: Volume) -> tuple[np.ndarray, dict[str, Any]]:
-        """Voxels of shape (X, Y, Z), float32, and MONAI's metadata (affine in RAS); no patient data."""
-        return monai_data(img)
