@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -174,6 +175,32 @@ def test_weights_lists_what_is_known_and_says_what_is_not(capsys: pytest.Capture
     assert call("weights", "--json") == 0
     known = json.loads(capsys.readouterr().out)
     assert all(entry["sha256"] is None or len(entry["sha256"]) == 64 for entry in known)
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from anomalib_zsad.cli import main
+
+def die(self, target):
+    if Path(target).parent.name == "parts":  # where the result of a category lies
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.replace(self, target)
+
+Path.replace = die
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_evaluation_leaves_nothing_half_once_it_is_resumed(tmp_path: Path) -> None:
+    tree, out = write_tree(tmp_path / "parts", ["bolt"]), tmp_path / "out"
+    arguments = ["evaluate", "--model", "CoPS", "--model.backbone", "demo", "--allow-untrained", "-i", tree, "-o", out]
+    killed = subprocess.run([sys.executable, "-c", _KILLED, *map(str, arguments)], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path for path in out.rglob(".partial-*") if path.is_file()]
+    assert call(*arguments, "--resume") == 0
+    assert not list(out.rglob(".partial-*"))
+    assert (out / "results.json").is_file()
 
 
 def test_weights_are_identified_by_checksum_and_presumed_by_name(

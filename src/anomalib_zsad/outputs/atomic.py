@@ -61,8 +61,8 @@ def is_partial_file(path: Path) -> bool:
 
 
 def remove_partial(folder: Path) -> int:
-    """Remove what an interrupted run left half-written in a folder; returns how many items."""
-    leftovers = [path for path in folder.glob(_PARTIAL + "*") if _is_ours(path)]
+    """Remove what an interrupted run left half-written in a folder, at any depth; returns how many items."""
+    leftovers = [path for path in folder.rglob(_PARTIAL + "*") if path.exists() and _is_ours(path)]
     for path in leftovers:
         _remove(path)
     return len(leftovers)
