@@ -1,6 +1,7 @@
 """The bundled sample set and where it is found."""
 
 import pytest
+from anomalib.data import MVTecAD
 
 from anomalib_zsad.data import SampleDataModule
 from anomalib_zsad.data import sample_set as sample
@@ -48,3 +49,18 @@ def test_the_bundled_set_is_whole():
         assert part.has_anomalous
         assert not len(part.lacking_masks())
     assert data.test_data.class_names == sorted(UNSEEN_CATEGORIES)
+
+
+def test_anomalib_reads_the_set_by_folder_and_not_by_mvtecad(monkeypatch):
+    """As `sample_data/README.md` says."""
+    root = sample.sample_data_folder()
+    monkeypatch.chdir(root.parent)
+    (block,) = [part for part in (root / "README.md").read_text().split("```") if part.startswith("python\n")]
+    scope = {}
+    exec(block.removeprefix("python\n"), scope)  # noqa: S102 - the README's own words
+    scope["data"].setup()
+    assert (len(scope["data"].train_data), len(scope["data"].test_data)) == (10, 16)
+    assert all(item.gt_mask.any() == item.gt_label for item in scope["data"].test_data)
+    mvtec = MVTecAD(root=root / "industrial", category="leather")
+    with pytest.raises(ValueError, match="Must have equal len keys and value"):
+        mvtec.setup()

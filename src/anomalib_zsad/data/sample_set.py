@@ -1,4 +1,8 @@
-"""The bundled sample set: a demonstration, drawn by this project, in MVTec AD's layout."""
+"""The bundled sample set: a demonstration, drawn by this project, in MVTec AD's layout.
+
+Its pictures are JPEG files: anomalib's `MVTecAD`, which takes PNG files alone, does not read them; `FolderTree` and
+anomalib's `Folder` do.
+"""
 
 from pathlib import Path
 
