@@ -319,11 +319,12 @@ class ModelTester:
     # Export
 
     @pytest.mark.parametrize("kind", ["torch", "onnx", "openvino"])
-    def test_exports_answer_the_same(self, model, tmp_path, kind) -> None:
+    def test_exports_answer_the_same(self, model, tmp_path, kind, caplog) -> None:
         inputs = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(4))
         with torch.no_grad():
             expected = model(inputs)
         path = engine(tmp_path).export(model, kind, export_root=tmp_path, input_size=(SIDE, SIDE))
+        assert f"not of {SIDE} x {SIDE} pixels differently from predict" in caplog.text
         scores, maps = run_exported(kind, path, inputs)
         np.testing.assert_allclose(scores.reshape(-1), expected.pred_score, atol=1e-4)
         np.testing.assert_allclose(maps, expected.anomaly_map, atol=1e-4)
