@@ -147,8 +147,8 @@ def is_sheared(affine: Floats, tolerance: float = 1e-3) -> bool:
 
 
 def is_usable(affine: Floats) -> bool:
-    """Whether an affine places voxels at all: finite, edges of 1 nm to 10 m, and no axes in one plane."""
-    if not np.isfinite(affine).all():
+    """Whether an affine places voxels at all: within 1 km, edges of 1 nm to 10 m, and no axes in one plane."""
+    if not np.isfinite(affine).all() or (np.abs(affine) > 1e6).any():
         return False
     sizes = voxel_sizes(affine)
     if (sizes < 1e-6).any() or (sizes > 1e4).any():

@@ -11,6 +11,7 @@ from isal.igzip_lib import IsalError
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, refuse, warn
@@ -182,7 +183,7 @@ def _read_header(stream: BinaryIO, budget: SizeBudget, *, pair: bool = False) ->
         magic = bytes(header["magic"].item())[:3]
         _check_magic(magic, pair=pair)
         shape, dtype = header.get_data_shape(), header.get_data_dtype()
-    except (HeaderDataError, ValueError, KeyError, IndexError) as error:
+    except (HeaderDataError, WrapStructError, ValueError, KeyError, IndexError) as error:
         refuse(Fault.DAMAGED_GZIP, f"the NIfTI header is damaged ({type(error).__name__})")
     if not shape or min(shape) < 1:
         refuse(Fault.DAMAGED_GZIP, f"the header says that the shape is {shape}")
@@ -205,14 +206,18 @@ def _check_magic(magic: bytes, *, pair: bool) -> None:
 
 
 def _scaled(stored: NDArray, header: Nifti1Header) -> NDArray[np.float32]:
-    """Stored voxels times scl_slope plus scl_inter; a slope of 0 or NaN means no scaling (the NIfTI-1 standard)."""
+    """Stored voxels times scl_slope plus scl_inter; a slope of 0 or NaN means no scaling (the NIfTI-1 standard).
+
+    What leaves float32 becomes infinite, which is refused later.
+    """
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     voxels = stored.astype(np.float32, order="F", copy=False)
     if slope != 0 and np.isfinite(slope):
-        if slope != 1:
-            voxels *= np.float32(slope)
-        if np.isfinite(intercept) and intercept != 0:
-            voxels += np.float32(intercept)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if slope != 1:
+                voxels *= np.float32(slope)
+            if np.isfinite(intercept) and intercept != 0:
+                voxels += np.float32(intercept)
     return voxels
 
 
