@@ -1,28 +1,12 @@
 """Every config is one that `anomalib train --config` takes, those without held-out categories the published setting."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-from anomalib.cli import AnomalibCLI
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-@pytest.fixture
-def parse(monkeypatch):
-    """Parses a command line as anomalib's entry point does, and builds nothing."""
-    monkeypatch.setattr(AnomalibCLI, "before_instantiate_classes", lambda _self: None)
-    monkeypatch.setattr(AnomalibCLI, "instantiate_classes", lambda _self: None)
-
-    def parse(*arguments: Any) -> Any:
-        return AnomalibCLI([*map(str, arguments)], run=False).config["train"]
-
-    return parse
+from tests.models.configs import CONFIGS, parse
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_command_line_takes_a_config(parse, path) -> None:
+def test_the_command_line_takes_a_config(path) -> None:
     parsed = parse("train", "--config", path)
     assert parsed.model.class_path.startswith("anomalib_zsad.")
     assert parsed.data.class_path.startswith("anomalib_zsad.data.")
@@ -30,7 +14,7 @@ def test_the_command_line_takes_a_config(parse, path) -> None:
 
 
 @pytest.mark.parametrize(("name", "auxiliary", "mosaic"), [("visa", "Visa", 0.0), ("mvtec", "MVTecAD", 0.4)])
-def test_bayes_pfl_trains_as_published(parse, name, auxiliary, mosaic) -> None:
+def test_bayes_pfl_trains_as_published(name, auxiliary, mosaic) -> None:
     parsed = parse("train", "--config", CONFIGS / f"bayes_pfl_{name}.yaml")
     model, data = parsed.model.init_args, parsed.data.init_args
     assert (model.backbone, model.num_samples, model.num_prompts) == ("ViT-L-14-336", 10, 3)
@@ -49,7 +33,7 @@ def test_bayes_pfl_trains_as_published(parse, name, auxiliary, mosaic) -> None:
     ("name", "auxiliary", "epochs", "constants"),
     [("visa", "Visa", 10, (5, 0.26, 0.9, 5, False)), ("mvtec", "MVTecAD", 5, (3, 0.35, 1.0, 3, True))],
 )
-def test_cops_trains_as_published(parse, name, auxiliary, epochs, constants) -> None:
+def test_cops_trains_as_published(name, auxiliary, epochs, constants) -> None:
     parsed = parse("train", "--config", CONFIGS / f"cops_{name}.yaml")
     model, data = parsed.model.init_args, parsed.data.init_args
     assert (model.backbone, model.learning_rate) == ("ViT-L-14-336", 1e-3)
@@ -61,7 +45,7 @@ def test_cops_trains_as_published(parse, name, auxiliary, epochs, constants) -> 
 
 
 @pytest.mark.parametrize("name", ["bayes_pfl_visa", "bayes_pfl_mvtec", "cops_visa", "cops_mvtec"])
-def test_a_held_out_config_differs_in_validation_alone(parse, name) -> None:
+def test_a_held_out_config_differs_in_validation_alone(name) -> None:
     published, held_out = (
         parse("train", "--config", CONFIGS / f"{name}{kind}.yaml").as_dict() for kind in ("", "_held_out")
     )

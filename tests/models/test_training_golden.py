@@ -1,7 +1,8 @@
 """Both methods train as the published code does: parameters, losses, rates and gradients, step by step.
 
-Through anomalib's Engine and the models' own optimisers, schedules and stages; only the random draws and the validation
-figures are those of the golden run.
+Through anomalib's Engine, with the published configs and the models' own optimisers, schedules and stages; only the
+sizes of the backbone, the numbers of samples and epochs, the random draws and the validation figures are the golden
+run's.
 """
 
 import json
@@ -24,6 +25,7 @@ from anomalib_zsad.models.bayes_pfl.validation import IMAGE_FIGURE, PIXEL_FIGURE
 from anomalib_zsad.models.cops import lightning_model as cops
 from anomalib_zsad.models.cops import published as cops_names
 from tests.golden import seeded_weights
+from tests.models.configs import model_arguments
 from tests.models.small import write_backbone
 from tests.models.tester import engine
 
@@ -116,18 +118,15 @@ def bayes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Golden, Record]:
     golden = Golden("training_bayes_pfl")
     facts, config = golden.facts, golden.facts["config"]
     folder = tmp_path_factory.mktemp("bayes")
-    model = BayesPFL(
+    sizes = {
         **write_backbone(folder, facts["seed"], facts["clip"]),
-        image_size=config["image_size"],
-        layers=tuple(config["features_list"]),
-        num_samples=2,
-        num_prompts=config["prompt_num"],
-        context_length=config["prompt_context_len"],
-        state_length=config["prompt_state_len"],
-        num_flows=config["num_flows"],
-        schedule_epochs=facts["epochs"],
-        pre_processor=False,
-    )
+        "image_size": config["image_size"],
+        "layers": tuple(config["features_list"]),
+        "num_samples": 2,
+        "schedule_epochs": facts["epochs"],
+        "pre_processor": False,
+    }
+    model = BayesPFL(**{**model_arguments("bayes_pfl_visa"), **sizes})
     ours = dict(model.model.named_parameters(remove_duplicate=False))
     model.model.load_state_dict(bayes_pfl_names.from_published(golden.start(), ours), strict=False)
     record = Record({name: bayes_pfl_names.published_name(name) for name in ours})
@@ -153,17 +152,16 @@ def bayes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Golden, Record]:
 @pytest.fixture(scope="module", params=["mvtec", "visa"])
 def cops_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Golden, Record, str]:
     golden, setting = Golden("training_cops"), request.param
-    facts, config = golden.facts, golden.facts["config"]
-    folder = tmp_path_factory.mktemp("cops")
-    model = CoPS(
+    facts, folder = golden.facts, tmp_path_factory.mktemp("cops")
+    sizes = {
         **write_backbone(folder, facts["seed"], facts["clip"]),
-        image_size=facts["side"],
-        num_samples=2,
-        deep_depth=config["learnable_text_embedding_depth"],
-        deep_length=config["learnable_text_embedding_length"],
-        pre_processor=False,
-        **facts["settings"][setting],
-    )
+        "image_size": facts["side"],
+        "num_samples": 2,
+        "pre_processor": False,
+    }
+    arguments = model_arguments(f"cops_{setting}")
+    assert {name: arguments[name] for name in facts["settings"][setting]} == facts["settings"][setting]
+    model = CoPS(**{**arguments, **sizes})
     ours = dict(model.model.named_parameters())
     model.model.load_state_dict(cops_names.from_published(golden.start(), ours), strict=False)
     record = Record({name: cops_names.published_name(name) for name in ours})
