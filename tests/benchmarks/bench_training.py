@@ -1,10 +1,11 @@
-"""A training step: Bayes-PFL's against R, CoPS's with kept features against computed ones.
+"""A training step: Bayes-PFL's against R, and both methods' with kept features against computed ones.
 
 python tests/benchmarks/bench_training.py [--batch 4] [--folder FOR_THE_FILE_OF_KEPT_FEATURES]
 """
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from measuring import build, images, medians, reference, row
@@ -23,14 +24,24 @@ def training_batch(count: int) -> TrainingBatch:
     return TrainingBatch(batch, masks.amax(dim=(1, 2)), masks, ["object"])
 
 
-def bayes_pfl_step(count: int, repeats: int) -> None:
-    """A step of stage 1, forward, backward and optimiser, an image, against R."""
+def storages(count: int, folder: str | None) -> dict[str, KeptFeatures]:
+    """Both places to keep features of so many images in."""
+    return {"memory": KeptFeatures("memory", 8), "disk": KeptFeatures("disk", 8, folder, expected=count)}
+
+
+def bayes_pfl_step(count: int, repeats: int, folder: str | None) -> None:
+    """A step of stage 1, forward, backward and optimiser, an image, against R; and with kept tokens."""
     model, encode, batch = build("BayesPFL").train(), reference("float32"), training_batch(count)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    paths = [f"{index}.png" for index in range(count)]
 
-    def step() -> None:
+    def step(kept: KeptFeatures | None = None) -> None:
+        tokens = None
+        if kept is not None:
+            encode_once = partial(bayes_pfl.kept_tokens, model)
+            tokens = kept.features(paths, batch.images, encode_once).tokens()
         draw = bayes_pfl.draw_training_noise(model, count)
-        loss = sum(bayes_pfl.prompt_losses(model, batch, draw).values())
+        loss = sum(bayes_pfl.prompt_losses(model, batch, draw, tokens).values())
         optimizer.zero_grad()
         loss.backward()  # type: ignore[union-attr]
         optimizer.step()
@@ -39,8 +50,13 @@ def bayes_pfl_step(count: int, repeats: int) -> None:
     def one_reference() -> None:
         encode(batch.images[:1])
 
-    found = medians({"R": one_reference, "step": step}, repeats)
+    variants: dict[str, Callable[[], object]] = {"R": one_reference, "step": step}
+    variants |= {name: lambda kept=kept: step(kept) for name, kept in storages(count, folder).items()}
+    found = medians(variants, repeats)
     row(f"BayesPFL, float32, training step of {count}, an image", found["step"] / count / found["R"], "R", "1.50")
+    for name in ("memory", "disk"):
+        what = f"BayesPFL, float32, training step of {count}, tokens kept ({name})"
+        row(what, found["step"] / found[name], "times faster (more is better)", "", seconds=found[name])
 
 
 def cops_step(count: int, repeats: int, folder: str | None) -> None:
@@ -48,7 +64,6 @@ def cops_step(count: int, repeats: int, folder: str | None) -> None:
     model, batch = build("CoPS").train(), training_batch(count)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.5, 0.999))
     paths = [f"{index}.png" for index in range(count)]
-    storages = {"memory": KeptFeatures("memory", 8), "disk": KeptFeatures("disk", 8, folder, expected=count)}
 
     def step(kept: KeptFeatures | None) -> None:
         features = None if kept is None else kept.features(paths, batch.images, model.encode)
@@ -59,9 +74,9 @@ def cops_step(count: int, repeats: int, folder: str | None) -> None:
         optimizer.step()
 
     variants: dict[str, Callable[[], object]] = {"computed": lambda: step(None)}
-    variants |= {name: lambda kept=kept: step(kept) for name, kept in storages.items()}
+    variants |= {name: lambda kept=kept: step(kept) for name, kept in storages(count, folder).items()}
     found = medians(variants, repeats)
-    for name in storages:
+    for name in ("memory", "disk"):
         what = f"CoPS, float32, training step of {count}, features kept ({name})"
         row(what, found["computed"] / found[name], "times faster (more is better)", "8", "15", seconds=found[name])
 
@@ -73,7 +88,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", help="folder for the file of kept features")
     arguments = parser.parse_args()
-    bayes_pfl_step(arguments.batch, arguments.repeats)
+    bayes_pfl_step(arguments.batch, arguments.repeats, arguments.folder)
     cops_step(arguments.batch, arguments.repeats, arguments.folder)
 
 
