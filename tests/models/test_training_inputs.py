@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import Callback
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2 import Compose, InterpolationMode, Normalize, Resize
+from torchvision.transforms.v2.functional import resize
 
 from anomalib_zsad import CoPS
 from anomalib_zsad.data import AuxiliaryDataModule
@@ -101,6 +104,23 @@ def test_an_augmentation_comes_before_the_resize(tmp_path: Path, augmentation: A
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     torch.testing.assert_close(torch.as_tensor(item.image), expected_image * std + mean, rtol=0, atol=1e-5)
     assert torch.equal(torch.as_tensor(item.gt_mask).bool(), expected_mask)
+
+
+def test_a_pre_processor_of_the_users_own_is_left_as_it_is(tmp_path: Path) -> None:
+    """Resized by nearest neighbour and halved: no Pillow, in training, validation or test."""
+    draw_tree(tmp_path / "set")
+    own = PreProcessor(Compose([Resize((SIDE, SIDE), InterpolationMode.NEAREST), Normalize([0.0] * 3, [2.0] * 3)]))
+    backbone = write_backbone(tmp_path, 20, CLIP)
+    model = CoPS(**backbone, layers=(4,), image_size=SIDE, num_samples=1, extractor_heads=4, pre_processor=own)
+    seen, data = Seen(), make_data(tmp_path / "set")
+    run = engine(tmp_path, 1, callbacks=[seen])
+    run.fit(model, datamodule=data)
+    run.test(model, datamodule=data)
+    assert (len(seen.training), len(seen.validation)) == (4, 4)
+    for path, (image, _) in [*seen.training.items(), *seen.validation.items(), *seen.test.items()]:
+        pixels = torch.from_numpy(np.asarray(Image.open(path).convert("RGB")).copy()).permute(2, 0, 1) / 255
+        expected = resize(pixels, [SIDE, SIDE], InterpolationMode.NEAREST) / 2
+        torch.testing.assert_close(image.as_subclass(torch.Tensor), expected, rtol=0, atol=1e-6)
 
 
 def test_a_run_that_holds_nothing_out_trains_and_has_nothing_to_validate_or_test(tmp_path: Path) -> None:
