@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": "score the images of a folder and show them sorted by score",
     "calibrate": "learn from normal data what scores mean: p-values, thresholds with a false-alarm rate",
     "evaluate": "evaluate a model on whole data sets, with tables for terminal, CSV, JSON and Markdown",
+    "node": "receive DICOM studies, screen them by rules, and send the results to targets",
     "info": "list series of DICOM and NIfTI files with geometry and warnings (dry run of screen)",
     "weights": "list published weights: where their authors offer them, licence, constants, checksum",
 }

@@ -1,0 +1,1 @@
+"""Other machines: where results are sent."""

@@ -1,0 +1,1 @@
+"""A DICOM node: what arrives is kept in a durable queue, screened by rules, and what was found is sent on."""

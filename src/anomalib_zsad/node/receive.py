@@ -1,0 +1,324 @@
+"""Receiving: a DICOM storage SCP that acknowledges an instance only once it is durably in the queue."""
+
+import ipaddress
+import logging
+import os
+import shutil
+import sqlite3
+import ssl
+import threading
+import time
+import uuid
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydicom.uid import UID
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
+from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
+from pynetdicom.transport import ThreadedAssociationServer
+
+from anomalib_zsad.node.options import ReceivingOptions
+from anomalib_zsad.node.queue import Arrival, Queue
+from anomalib_zsad.volumes.faults import SeriesRefusedError
+from anomalib_zsad.volumes.input_files import DiskFile
+from anomalib_zsad.volumes.reading.dicom_pixels import can_decode
+from anomalib_zsad.volumes.reading.series_tags import SeriesTag, read_series_tag
+
+SUCCESS, NO_ROOM, WRONG_OBJECT, NOT_UNDERSTOOD, CONFLICT = 0x0000, 0xA700, 0xA900, 0xC000, 0xC001
+"""Status of C-STORE (PS3.4, B.2.3); 0xC001 says that another content was stored under the same UID before."""
+
+PARTIAL = ".arriving-"
+
+_LOG = logging.getLogger("anomalib_zsad.node")
+_MIB = 1 << 20
+_LARGEST_PDU = 1 << 20
+_HANDSHAKE_SECONDS = 10
+_IMAGE_CLASSES = [uid for keyword, uid in _STORAGE_CLASSES.items() if "ImageStorage" in keyword]
+
+
+class _Server(ThreadedAssociationServer):
+    """Waits for connections; strangers are turned away before a byte of theirs is read."""
+
+    request_queue_size = 256
+    allowed: tuple[Any, ...] = ()
+    turned_away: Any = None
+
+    def get_request(self) -> Any:
+        """The connection as it is: TLS is begun in the connection's own thread, where it holds nobody up."""
+        return self.socket.accept()  # type: ignore[union-attr]
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
+        """Whether the address is one of those that are allowed."""
+        address = ipaddress.ip_address(client_address[0].partition("%")[0])
+        allowed = not self.allowed or any(address in network for network in self.allowed)
+        if not allowed and self.turned_away is not None:
+            self.turned_away("an address that is not allowed")
+        return allowed
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Begin TLS, where it is on, within some seconds."""
+        if self.ssl_context is not None:
+            try:
+                request.settimeout(_HANDSHAKE_SECONDS)
+                request = self.ssl_context.wrap_socket(request, server_side=True)
+            except (OSError, ValueError):
+                self.turned_away("a connection without valid TLS")
+                self.shutdown_request(request)
+                return
+        request.settimeout(self.ae.network_timeout)  # a peer that stops within a PDU holds its thread no longer
+        super().process_request_thread(request, client_address)
+
+
+@dataclass
+class _Flow:
+    """What an association has sent.
+
+    Attributes:
+        waiting: Bytes of the instance that is arriving.
+        latest: When bytes came last.
+        study: The study that it sent last.
+    """
+
+    waiting: int = 0
+    latest: float = 0.0
+    study: str = ""
+
+
+@dataclass
+class Receiver:
+    """The node's ear.
+
+    Attributes:
+        queue: Where instances go.
+        received: Folder of received files.
+        options: What is taken, and from whom.
+        quiet_seconds: How long a study is still arriving after the last byte of an open association.
+        refusals: How often something was refused, by reason.
+        errors: The latest refusals: when, and why.
+    """
+
+    queue: Queue
+    received: Path
+    options: ReceivingOptions
+    quiet_seconds: float = 60.0
+    refusals: Counter[str] = field(default_factory=Counter)
+    errors: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=50))
+    _flows: dict[Any, _Flow] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _tokens: float = 0.0
+    _filled: float = field(default_factory=time.monotonic)
+    _server: Any = field(default=None, repr=False)
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: If the port cannot be had.
+            ValueError: If certificate and key do not fit.
+        """
+        # What this library logs are addresses and the values of elements.
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+        self.received.mkdir(parents=True, exist_ok=True)
+        for path in self.received.glob(f"{PARTIAL}*"):
+            path.unlink()  # never acknowledged
+        entity = AE(ae_title=self.options.aet)
+        syntaxes = [uid for uid in ALL_TRANSFER_SYNTAXES if can_decode(uid)]
+        entity.add_supported_context(Verification)
+        for uid in _IMAGE_CLASSES:
+            entity.add_supported_context(uid, syntaxes)
+        entity.require_called_aet = True
+        entity.require_calling_aet = list(self.options.allowed_aets)
+        entity.maximum_associations = self.options.max_associations
+        entity.maximum_pdu_size = 1 << 17
+        entity.network_timeout = entity.dimse_timeout = self.options.network_timeout
+        entity.acse_timeout = min(30, self.options.network_timeout)
+        handlers = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_ECHO, lambda _: SUCCESS),
+            (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_CONN_CLOSE, self._closed),
+            (evt.EVT_DATA_RECV, self._flowed),
+            (evt.EVT_REJECTED, lambda _: self._refuse("an association: wrong AE title, or too many of them")),
+        ]
+        self._server = entity.make_server(
+            (self.options.host, self.options.port),
+            ssl_context=_tls(self.options),
+            evt_handlers=handlers,  # type: ignore[arg-type]
+            server_class=_Server,
+        )
+        self._server.allowed = tuple(
+            ipaddress.ip_network(text, strict=False) for text in self.options.allowed_addresses
+        )
+        self._server.turned_away = self._refuse
+        threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._server.socket.getsockname()[1])
+
+    def stop(self) -> None:
+        """Take no more; open associations are aborted, and what they had not got acknowledged is not kept."""
+        if self._server is not None:
+            self._server.shutdown()
+            for association in self._server.active_associations:
+                association.abort()
+            self._server.server_close()
+
+    def busy(self) -> list[str]:
+        """Studies of open associations that have sent something within the quiet time."""
+        since = time.monotonic() - self.quiet_seconds
+        with self._lock:
+            return [flow.study for flow in self._flows.values() if flow.study and flow.waiting and flow.latest > since]
+
+    def _refuse(self, reason: str) -> None:
+        """Count and tell a refusal."""
+        with self._lock:
+            self.refusals[reason] += 1
+            self.errors.append((time.time(), f"refused: {reason}"))
+        _LOG.warning("refused: %s", reason)
+
+    def _opened(self, event: Any) -> None:
+        """Bound what one PDU may claim: the library reads whatever a header says."""
+        connection = event.assoc.dul.socket
+        whole = connection.recv
+
+        def bounded(count: int) -> bytearray:
+            if count > _LARGEST_PDU:
+                raise OSError("a PDU larger than any true one")
+            return whole(count)
+
+        connection.recv = bounded
+        with self._lock:
+            for ended in [other for other in self._flows if other.ident is not None and not other.is_alive()]:
+                del self._flows[ended]
+            self._flows[event.assoc] = _Flow()
+
+    def _closed(self, event: Any) -> None:
+        with self._lock:
+            self._flows.pop(event.assoc, None)
+
+    def _flowed(self, event: Any) -> None:
+        """Hold back an association that is too fast, and end one that sends too much at once."""
+        size, limit = len(event.data), self.options.max_instance_mib * _MIB
+        with self._lock:
+            flow = self._flows.get(event.assoc)
+            if flow is None:
+                return
+            flow.waiting += size
+            flow.latest = time.monotonic()
+            waiting = sum(other.waiting for other in self._flows.values())
+            pause = self._pause(size)
+        if flow.waiting > limit + _LARGEST_PDU:
+            self._refuse(f"an instance above {self.options.max_instance_mib} MiB: the association was aborted")
+            event.assoc.abort()
+        elif waiting > 2 * limit:
+            self._refuse("more at a time than fits the memory allowed: an association was aborted")
+            event.assoc.abort()
+        elif pause > 0:
+            time.sleep(min(pause, 1.0))
+
+    def _pause(self, size: int) -> float:
+        """Seconds to wait so that the rate is kept: a bucket that holds one second's worth."""
+        rate = self.options.max_rate_mib * _MIB
+        if not rate:
+            return 0.0
+        now = time.monotonic()
+        self._tokens = min(rate, self._tokens + (now - self._filled) * rate) - size
+        self._filled = now
+        return max(0.0, -self._tokens / rate)
+
+    def _store(self, event: Any) -> int:
+        """Answer a C-STORE; whatever happens, an instance without the status 0x0000 is not kept."""
+        with self._lock:
+            flow = self._flows.setdefault(event.assoc, _Flow())
+        try:
+            status, reason, study = self._take(event)
+        except (OSError, sqlite3.Error) as error:
+            status, reason, study = NO_ROOM, f"an instance could not be written: {type(error).__name__}", ""
+        except Exception as error:
+            # Bytes of others fail in many ways; the text of an error may quote them.
+            status, reason, study = NOT_UNDERSTOOD, f"unexpected {type(error).__name__}", ""
+        finally:
+            flow.waiting = 0
+        flow.study = study or flow.study
+        if status != SUCCESS:
+            self._refuse(f"{reason} (status {status:04X})")
+        return status
+
+    def _take(self, event: Any) -> tuple[int, str, str]:
+        """Status, reason of a refusal, and Study Instance UID."""
+        request = event.request
+        if UID(request.AffectedSOPClassUID) not in _IMAGE_CLASSES:
+            return 0x0122, "an object that is no image", ""
+        content = request.DataSet.getbuffer()
+        if len(content) > self.options.max_instance_mib * _MIB:
+            return NO_ROOM, f"an instance above {self.options.max_instance_mib} MiB", ""
+        if shutil.disk_usage(self.received).free - len(content) < self.options.reserve_mib * _MIB:
+            return NO_ROOM, "the disk is almost full", ""
+        temporary = self.received / f"{PARTIAL}{uuid.uuid4().hex}"
+        try:
+            with temporary.open("xb") as stream:
+                stream.write(b"\0" * 128 + b"DICM" + encode_file_meta(event.file_meta))
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            tag = _read_tag(temporary)
+            reason = _fault(tag, request)
+            if reason or tag is None:
+                return (WRONG_OBJECT if tag else NOT_UNDERSTOOD), reason, ""
+            arrival = Arrival(
+                tag.sop_instance_uid,
+                tag.study_instance_uid,
+                tag.series_instance_uid,
+                sha256(content).hexdigest(),
+                temporary.stat().st_size,
+            )
+            if self.queue.store(arrival, temporary, self.received) == "conflict":
+                return CONFLICT, "another content under the UID of an instance that was stored before", arrival.study
+            return SUCCESS, "", arrival.study
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _read_tag(path: Path) -> SeriesTag | None:
+    """What a received file is; `None` if it cannot be read."""
+    try:
+        return read_series_tag(DiskFile(path, path.name))
+    except SeriesRefusedError:
+        return None
+
+
+def _fault(tag: SeriesTag | None, request: Any) -> str:
+    """Why a received instance is not taken; empty if it is."""
+    if tag is None:
+        return "a data set that cannot be read"
+    uids = (tag.sop_instance_uid, tag.study_instance_uid, tag.series_instance_uid)
+    if any(not uid or len(uid) > 64 for uid in uids):
+        return "an instance without UIDs of instance, series and study"
+    if tag.sop_instance_uid != str(request.AffectedSOPInstanceUID):
+        return "a data set whose UID is not the one of the request"
+    return ""
+
+
+def _tls(options: ReceivingOptions) -> ssl.SSLContext | None:
+    """TLS as the options say; `None` for none.
+
+    Raises:
+        ValueError: If certificate and key do not fit.
+    """
+    if options.certificate is None or options.key is None:
+        return None
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(options.certificate, options.key)
+        if options.client_ca is not None:
+            context.load_verify_locations(options.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"certificate, key or client CA cannot be used for TLS: {error}") from error
+    return context

@@ -1,0 +1,177 @@
+"""The status page: what the node is doing, by pseudonyms; metrics, health, and the pages of results."""
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from anomalib_zsad.calibration.decision_rule import RESEARCH_ONLY
+from anomalib_zsad.node import overview
+from anomalib_zsad.node.metrics import metrics_text
+from anomalib_zsad.node.queue import Queue
+from anomalib_zsad.node.receive import Receiver
+from anomalib_zsad.volumes.faults import Finding
+from anomalib_zsad.volumes.guard import guarded
+from anomalib_zsad.volumes.input_files import DiskFile
+from anomalib_zsad.volumes.reading.dicom_files import open_dicom, quiet_pydicom, read_dataset
+
+_COOKIE = "anomalib_zsad_token"
+_SHOWN = ("PatientID", "PatientName", "StudyDate", "AccessionNumber", "StudyDescription")
+_STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #1c1c1c; background: #fff }
+h1 { font-size: 1.3rem } h2 { font-size: 1.05rem; margin-top: 1.6rem }
+table { border-collapse: collapse } th, td { text-align: left; padding: .25rem .8rem .25rem 0; vertical-align: top }
+th { border-bottom: 1px solid #888 } td { border-bottom: 1px solid #ddd }
+.bad { color: #a30000; font-weight: 600 } .note { color: #555 }
+dl { display: flex; flex-wrap: wrap; gap: .3rem 2rem; margin: 0 } dt { color: #555 } dd { margin: 0; font-weight: 600 }
+"""
+_POLICY = "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+
+
+def status_app(
+    queue: Queue,
+    receiver: Receiver,
+    results: Path,
+    targets: tuple[str, ...],
+    *,
+    token: str = "",
+    hosts: tuple[str, ...] = (),
+    show_identifiers: bool = False,
+) -> FastAPI:
+    """The page as an ASGI application.
+
+    Args:
+        queue: The node's queue.
+        receiver: The node's receiver.
+        results: Folder of results, whose pages are shown.
+        targets: Names of the targets that are configured.
+        token: What visitors must know, given as `Authorization: Bearer` or once as `?token=`; empty for none.
+        hosts: Host names that the page answers to; empty for all. Where there is no token, this keeps pages of other
+            sites from reading this one through a name that they let point here.
+        show_identifiers: Show patient ID, name and the like.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    page = _Page(queue, receiver, results, targets, show_identifiers)
+
+    @app.middleware("http")
+    async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = _turned_away(request, token, hosts)
+        if response is None:
+            response = await answer(request)
+        for name, value in _HEADERS.items():
+            response.headers[name] = value
+        return response
+
+    @app.get("/")
+    def show() -> Response:
+        return HTMLResponse(page.text(), headers={"Content-Security-Policy": page.policy})
+
+    @app.get("/health")
+    def health() -> Response:
+        return page.health()
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return PlainTextResponse(metrics_text(queue, receiver), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/results/{path:path}")
+    def result(path: str) -> Response:
+        return page.result(path)
+
+    return app
+
+
+def _turned_away(request: Request, token: str, hosts: tuple[str, ...]) -> Response | None:
+    """The answer to who may not look; `None` for all others."""
+    name = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+    if hosts and name.strip("[]") not in hosts:
+        return PlainTextResponse("this page answers to its own address only", status_code=403)
+    if not token or request.url.path == "/health":
+        return None
+    asked = request.query_params.get("token", "")
+    given = request.headers.get("authorization", "").removeprefix("Bearer ") or request.cookies.get(_COOKIE, "")
+    if asked and _equal(asked, token):
+        # The token leaves the address, where histories and logs would keep it.
+        response = RedirectResponse(request.url.path, status_code=303)
+        response.set_cookie(_COOKIE, token, httponly=True, samesite="strict")
+        return response
+    if not _equal(given, token):
+        text = "a token is needed: ?token=... or the header Authorization: Bearer ..."
+        return PlainTextResponse(text, status_code=401, headers={"WWW-Authenticate": "Bearer"})
+    return None
+
+
+def _equal(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+class _Page:
+    def __init__(
+        self, queue: Queue, receiver: Receiver, results: Path, targets: tuple[str, ...], identifiers: bool
+    ) -> None:
+        self._queue, self._receiver, self._results = queue, receiver, results.resolve()
+        self._targets, self._identifiers = targets, identifiers
+        environment = Environment(
+            loader=PackageLoader("anomalib_zsad.node"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+        environment.filters["moment"] = _moment
+        self._template = environment.get_template("status.html")
+        digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+        self.policy = _POLICY.format(digest)
+
+    def text(self) -> str:
+        """The page."""
+        found = overview.studies(self._queue, self._results)
+        return self._template.render(
+            style=Markup(_STYLE),  # noqa: S704
+            statement=RESEARCH_ONLY,
+            numbers=overview.numbers(self._queue),
+            studies=found,
+            identifiers={line.uid: self._identify(line.uid) for line in found} if self._identifiers else {},
+            shown=_SHOWN if self._identifiers else (),
+            deliveries=overview.deliveries(self._queue, self._targets),
+            errors=list(self._receiver.errors)[::-1],
+            targets=self._targets,
+        )
+
+    def _identify(self, study: str) -> dict[str, str]:
+        """Who a study is of, from a received file; nothing where none is left."""
+        rows = self._queue.rows("SELECT file FROM instances WHERE study = ? AND state = 'stored' LIMIT 1", study)
+        read = guarded(lambda: self._read(rows[0]["file"])) if rows else {}
+        return {} if isinstance(read, Finding) else read
+
+    def _read(self, file: str) -> dict[str, str]:
+        path = self._receiver.received / file
+        with open_dicom(DiskFile(path, path.name)) as stream:
+            header = read_dataset(stream, pixels=False)
+        with quiet_pydicom():
+            return {name: str(header.get(name) or "") for name in _SHOWN} if header is not None else {}
+
+    def health(self) -> Response:
+        """Whether the queue can be read."""
+        try:
+            self._queue.rows("SELECT COUNT(*) FROM studies")
+        except Exception as error:
+            # Whatever keeps the queue from being read, the answer is that the node is not well.
+            return JSONResponse({"status": "failed", "reason": type(error).__name__}, status_code=503)
+        return JSONResponse({"status": "ok"})
+
+    def result(self, path: str) -> Response:
+        """A page of results, or a file that it links to; nothing outside their folder."""
+        place = (self._results / path).resolve()
+        inside = place.is_relative_to(self._results) and not any(part.startswith(".") for part in Path(path).parts)
+        if not inside or not place.is_file() or place.suffix not in (".html", ".json", ".csv", ".png"):
+            return PlainTextResponse("there is no such page", status_code=404)
+        return FileResponse(place)
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
