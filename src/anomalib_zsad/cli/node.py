@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from anomalib_zsad.cli import run_options
@@ -120,10 +121,8 @@ def run(args: argparse.Namespace) -> int:
         say(f"{receiving.aet} listens on {receiving.host}:{node.receiver.port}")
         if node.page is not None:
             say(f"status page: http://{status.status_host}:{node.page.port}/")
-        try:
+        with suppress(KeyboardInterrupt):
             node.wait()
-        except KeyboardInterrupt:
-            pass
         say("stopping: what is under way is finished ...")
     return ExitCode.DONE
 

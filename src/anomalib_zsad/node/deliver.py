@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anomalib_zsad.network.targets import DeliveryError, Target
+from anomalib_zsad.node.entries import shown_name
 from anomalib_zsad.node.options import WorkingOptions
-from anomalib_zsad.node.queue import Queue, shown_name
+from anomalib_zsad.node.queue import Queue
 
 _LOG = logging.getLogger("anomalib_zsad.node")
 

@@ -1,7 +1,6 @@
 """A node at work: receiver, worker, a courier for each target, and the status page, until it is told to stop."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -108,7 +107,7 @@ class Node:
         with disk_errors():
             for name in (RECEIVED, RESULTS):
                 (self.folder / name).mkdir(exist_ok=True)
-                os.chmod(self.folder / name, 0o700)  # images of patients: for the owner alone
+                (self.folder / name).chmod(0o700)  # images of patients: for the owner alone
 
     def _run(self, name: str, step: Callable[[], bool]) -> None:
         """Do steps in a thread, one after the other, with a pause where there is nothing to do."""

@@ -46,12 +46,7 @@ class ReceivingOptions:
             if not 0 < len(title.strip()) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
                 raise ValueError(f"{title!r} is no AE title: 1 to 16 ASCII characters without a backslash")
         for address in self.allowed_addresses:
-            try:
-                ipaddress.ip_network(address, strict=False)
-            except ValueError:
-                raise ValueError(
-                    f"--allowed-addresses takes addresses or networks such as 10.1.0.0/16, not {address!r}"
-                ) from None
+            network_of(address)
         if (self.certificate is None) != (self.key is None):
             raise ValueError("--certificate and --key are given together: TLS needs both")
         if self.client_ca is not None and self.certificate is None:
@@ -60,6 +55,18 @@ class ReceivingOptions:
             raise ValueError("--max-associations, --max-instance-mib and --network-timeout are at least 1")
         if self.reserve_mib < 0 or self.max_rate_mib < 0:
             raise ValueError("--reserve-mib and --max-rate-mib are at least 0")
+
+
+def network_of(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """The network that a text names; an address is a network of one.
+
+    Raises:
+        ValueError: If it names none.
+    """
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"--allowed-addresses takes addresses or networks such as 10.1.0.0/16, not {text!r}") from None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomalib_zsad.node.queue import Queue, shown_name
+from anomalib_zsad.node.entries import shown_name
+from anomalib_zsad.node.queue import Queue
 
 _HOUR = 3600.0
 

@@ -10,14 +10,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-StudyState = Literal["receiving", "complete", "screening", "screened", "failed"]
-SeriesState = Literal["screened", "not screened", "failed"]
-Stored = Literal["stored", "known", "conflict"]
+from anomalib_zsad.node.entries import (
+    Arrival,
+    ReceivedSeries,
+    SeriesOutcome,
+    Stored,
+    StudyState,
+    hidden_name,
+    shown_name,
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS studies (
@@ -30,8 +35,8 @@ CREATE TABLE IF NOT EXISTS instances (
 CREATE INDEX IF NOT EXISTS instances_of_study ON instances(study, series);
 CREATE TABLE IF NOT EXISTS series (
     study TEXT NOT NULL REFERENCES studies(uid), uid TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
-    reason TEXT NOT NULL DEFAULT '', rule TEXT NOT NULL DEFAULT '', digest TEXT NOT NULL, folder TEXT NOT NULL DEFAULT '',
-    slices INTEGER NOT NULL DEFAULT 0, finished REAL NOT NULL, PRIMARY KEY (study, uid));
+    reason TEXT NOT NULL DEFAULT '', rule TEXT NOT NULL DEFAULT '', digest TEXT NOT NULL,
+    folder TEXT NOT NULL DEFAULT '', slices INTEGER NOT NULL DEFAULT 0, finished REAL NOT NULL, PRIMARY KEY (study, uid));
 CREATE TABLE IF NOT EXISTS deliveries (
     sop_uid TEXT NOT NULL, target TEXT NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL, file TEXT NOT NULL,
     digest TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
@@ -40,90 +45,6 @@ CREATE TABLE IF NOT EXISTS deliveries (
 CREATE INDEX IF NOT EXISTS deliveries_of_study ON deliveries(study, state);
 """
 _VERSION = 1
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """An instance whose file lies on the disk under a passing name.
-
-    Attributes:
-        sop_uid: Its SOP Instance UID.
-        study: Its Study Instance UID.
-        series: Its Series Instance UID.
-        digest: SHA-256 of its data set, hexadecimal.
-        size: Of its file, in bytes.
-    """
-
-    sop_uid: str
-    study: str
-    series: str
-    digest: str
-    size: int
-
-    @property
-    def place(self) -> str:
-        """Where its file lies, relative to the folder of received files: hashes of UIDs, never the UIDs."""
-        names = hidden_name("study", self.study), hidden_name("series", self.series)
-        return "/".join([*names, f"{hidden_name('instance', self.sop_uid)}.dcm"])
-
-
-@dataclass(frozen=True)
-class SeriesOutcome:
-    """What became of a series.
-
-    Attributes:
-        uid: Series Instance UID.
-        state: `screened`, `not screened` (no rule wants it, or it holds nothing to screen) or `failed`.
-        reason: Why, without patient data; warnings where it was screened.
-        rule: Name of the rule that chose it.
-        digest: Which instances it had (`ReceivedSeries.digest`).
-        folder: The folder of its outputs, relative to that of results.
-        slices: How many slices were screened.
-        objects: DICOM objects to send: SOP Instance UID, file relative to the folder of results, SHA-256.
-    """
-
-    uid: str
-    state: SeriesState
-    reason: str = ""
-    rule: str = ""
-    digest: str = ""
-    folder: str = ""
-    slices: int = 0
-    objects: tuple[tuple[str, str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class ReceivedSeries:
-    """A series of a complete study.
-
-    Attributes:
-        uid: Series Instance UID.
-        files: Its files, relative to the folder of received files.
-        digest: SHA-256 of its instances' UIDs and contents.
-        deleted: How many of its instances were removed after an earlier success.
-        own: Whether an instance is one that this node sent: a result that came back.
-        done: Its digest when it was last screened, or left out on purpose; empty where it was not.
-    """
-
-    uid: str
-    files: tuple[str, ...]
-    digest: str
-    deleted: int
-    own: bool
-    done: str
-
-
-def hidden_name(kind: str, uid: str) -> str:
-    """A name for files and folders that tells nothing: `KIND-` and 32 hexadecimal digits of the UID's SHA-256.
-
-    Its first ten digits are those of the pseudonym in reports (`volumes.reading.discovery.pseudonym`).
-    """
-    return f"{kind}-{sha256(uid.encode()).hexdigest()[:32]}"
-
-
-def shown_name(kind: str, uid: str) -> str:
-    """The pseudonym of a study or series, as reports show it."""
-    return f"{kind}-{sha256(uid.encode()).hexdigest()[:10]}"
 
 
 class Queue:
@@ -216,8 +137,8 @@ class Queue:
         with self.writing() as connection:
             connection.execute(
                 "INSERT INTO studies (uid, name, state, first_arrival, last_arrival) VALUES (?, ?, 'receiving', ?, ?) "
-                "ON CONFLICT (uid) DO UPDATE SET state = 'receiving', reason = '', last_arrival = excluded.last_arrival, "
-                "attempts = 0, next_attempt = 0",
+                "ON CONFLICT (uid) DO UPDATE SET state = 'receiving', reason = '', "
+                "last_arrival = excluded.last_arrival, attempts = 0, next_attempt = 0",
                 (arrival.study, shown_name("study", arrival.study), now, now),
             )
             connection.execute(
@@ -247,7 +168,8 @@ class Queue:
         """
         with self.writing() as connection:
             found = connection.execute(
-                "SELECT uid FROM studies WHERE state = 'complete' AND next_attempt <= ? ORDER BY attempts, last_arrival",
+                "SELECT uid FROM studies WHERE state = 'complete' AND next_attempt <= ? "
+                "ORDER BY attempts, last_arrival",
                 (time.time(),),
             ).fetchone()
             if found is None:
@@ -288,8 +210,18 @@ class Queue:
         with self.writing() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO series VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (study, outcome.uid, name, outcome.state, outcome.reason, outcome.rule)
-                + (outcome.digest, outcome.folder, outcome.slices, now),
+                (
+                    study,
+                    outcome.uid,
+                    name,
+                    outcome.state,
+                    outcome.reason,
+                    outcome.rule,
+                    outcome.digest,
+                    outcome.folder,
+                    outcome.slices,
+                    now,
+                ),
             )
             connection.execute("UPDATE studies SET attempts = 1 WHERE uid = ?", (study,))
             connection.execute(

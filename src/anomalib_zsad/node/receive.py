@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import os
 import shutil
+import socketserver
 import sqlite3
 import ssl
 import threading
@@ -18,11 +19,12 @@ from typing import Any
 from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 from pynetdicom.dsutils import encode_file_meta
-from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
+from pynetdicom.sop_class import _STORAGE_CLASSES, _VERIFICATION_CLASSES
 from pynetdicom.transport import ThreadedAssociationServer
 
-from anomalib_zsad.node.options import ReceivingOptions
-from anomalib_zsad.node.queue import Arrival, Queue
+from anomalib_zsad.node.entries import Arrival
+from anomalib_zsad.node.options import ReceivingOptions, network_of
+from anomalib_zsad.node.queue import Queue
 from anomalib_zsad.volumes.faults import SeriesRefusedError
 from anomalib_zsad.volumes.input_files import DiskFile
 from anomalib_zsad.volumes.reading.dicom_pixels import can_decode
@@ -127,7 +129,7 @@ class Receiver:
             path.unlink()  # never acknowledged
         entity = AE(ae_title=self.options.aet)
         syntaxes = [uid for uid in ALL_TRANSFER_SYNTAXES if can_decode(uid)]
-        entity.add_supported_context(Verification)
+        entity.add_supported_context(_VERIFICATION_CLASSES["Verification"])
         for uid in _IMAGE_CLASSES:
             entity.add_supported_context(uid, syntaxes)
         entity.require_called_aet = True
@@ -150,9 +152,7 @@ class Receiver:
             evt_handlers=handlers,  # type: ignore[arg-type]
             server_class=_Server,
         )
-        self._server.allowed = tuple(
-            ipaddress.ip_network(text, strict=False) for text in self.options.allowed_addresses
-        )
+        self._server.allowed = tuple(map(network_of, self.options.allowed_addresses))
         self._server.turned_away = self._refuse
         threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
 
@@ -164,7 +164,7 @@ class Receiver:
     def stop(self) -> None:
         """Take no more; open associations are aborted, and what they had not got acknowledged is not kept."""
         if self._server is not None:
-            self._server.shutdown()
+            socketserver.BaseServer.shutdown(self._server)  # the library's own also forgets it where it did not make it
             for association in self._server.active_associations:
                 association.abort()
             self._server.server_close()

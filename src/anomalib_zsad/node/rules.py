@@ -1,4 +1,4 @@
-"""Which series are screened, and with which settings: ordered rules in a YAML file, of which the first that fits wins."""
+"""Which series are screened, and with which settings: ordered rules in a YAML file; the first that fits wins."""
 
 import json
 import re
@@ -41,11 +41,8 @@ class Match:
     plane: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("description", "body_part"):
-            try:
-                re.compile(getattr(self, name) or "")
-            except re.error as error:
-                raise ValueError(f"{name} is no regular expression: {error}") from None
+        _check_pattern("description", self.description)
+        _check_pattern("body_part", self.body_part)
         if self.plane is not None and self.plane not in _PLANES:
             raise ValueError(f"plane is one of {', '.join(_PLANES)}, not {self.plane!r}")
 
@@ -129,6 +126,13 @@ class Rule:
         return f"{self.name}-{sha256(text.encode()).hexdigest()[:8]}"
 
 
+def _check_pattern(name: str, pattern: str | None) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ValueError(f"{name} is no regular expression: {error}") from None
+
+
 def choose(rules: tuple[Rule, ...], facts: SeriesFacts) -> Rule | None:
     """The first rule that takes a series."""
     return next((rule for rule in rules if rule.match(facts)), None)
@@ -154,17 +158,20 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
         problem = " ".join(str(error).split())
         raise ValueError(f"{path.name} is no YAML file: {problem}") from None
     try:
-        top = _mapping(content, {"rules"}, "the file")
-        listed = top.get("rules")
-        if not isinstance(listed, list) or not listed:
-            raise ValueError("rules is a list of at least one rule")
-        rules = tuple(_rule(entry, f"rule {number}", path.parent) for number, entry in enumerate(listed, 1))
-        names = [rule.name for rule in rules]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two rules have the name {twice}")
+        return _rules(content, path.parent)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
+
+
+def _rules(content: Any, folder: Path) -> tuple[Rule, ...]:
+    listed = _mapping(content, {"rules"}, "the file").get("rules")
+    if not isinstance(listed, list) or not listed:
+        raise ValueError("rules is a list of at least one rule")
+    rules = tuple(_rule(entry, f"rule {number}", folder) for number, entry in enumerate(listed, 1))
+    names = [rule.name for rule in rules]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two rules have the name {twice}")
     return rules
 
 

@@ -74,8 +74,7 @@ def _plane(header: Dataset) -> str:
 def _functional_orientation(header: Dataset) -> Any:
     """The orientation of an enhanced image: shared by all frames, or that of the first."""
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        try:
-            return header[name].value[0].PlaneOrientationSequence[0].ImageOrientationPatient
-        except (KeyError, AttributeError, IndexError, TypeError):
-            continue
+        for group in list(header.get(name) or [])[:1]:
+            for plane in group.get("PlaneOrientationSequence") or []:
+                return plane.get("ImageOrientationPatient")
     return None

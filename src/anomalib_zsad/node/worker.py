@@ -10,8 +10,9 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from anomalib_zsad.node.entries import ReceivedSeries, SeriesOutcome, hidden_name, shown_name
 from anomalib_zsad.node.options import WorkingOptions
-from anomalib_zsad.node.queue import Queue, ReceivedSeries, SeriesOutcome, flush, hidden_name, shown_name
+from anomalib_zsad.node.queue import Queue, flush
 from anomalib_zsad.node.rules import ModelSettings, Rule, choose
 from anomalib_zsad.node.series_facts import series_facts
 from anomalib_zsad.outputs.disk_errors import DiskError
