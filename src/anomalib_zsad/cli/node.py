@@ -22,7 +22,7 @@ example with every key) choose series, model and settings; results go to the
 targets, and what cannot be sent is tried again.
 
   anomalib-zsad node -o NODE --rules node.yaml --target PACS@127.0.0.1:4242 \\
-      --allowed-aets CT1 --status-port 8080
+      --callers CT1 --status-port 8080
 
 Killed at any moment, the same command goes on where it was. The node's folder
 holds images of patients: it is readable for its owner alone. For research use
@@ -64,8 +64,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "host": "address to listen on",
             "port": "port to listen on",
             "aet": "AE title of the node",
-            "allowed_aets": "calling AE titles that are accepted (default: all)",
-            "allowed_addresses": "addresses or networks that are accepted (default: all)",
+            "callers": "calling AE titles that are accepted (default: all)",
+            "networks": "addresses or networks that are accepted (default: all)",
             "certificate": "certificate (PEM), for TLS",
             "key": "its key (PEM)",
             "client_ca": "authorities (PEM) of the clients that are accepted; clients then need a certificate",

@@ -60,6 +60,9 @@ class Courier:
             self.target.send([self.results / row["file"] for row in rows])
         except DeliveryError as failure:
             error = failure
+        except FileNotFoundError:
+            text = "a file is gone: its series is being screened again, or it was removed"
+            error = DeliveryError(f"{self.target.name}: {text}", retry=True)
         except Exception as failure:
             # A target must not end the node whatever it meets; texts of unknown errors may quote patient data.
             error = DeliveryError(f"{self.target.name}: unexpected {type(failure).__name__}", retry=True)

@@ -100,8 +100,7 @@ class Node:
             raise OutputInUseError(f"{self.folder} is not empty and holds no node's queue; choose a new folder")
         self._lock = FileLock(self.folder / _LOCK, timeout=0)
         try:
-            with disk_errors():
-                self._lock.acquire()
+            self._lock.acquire()
         except Timeout as error:
             raise OutputInUseError(f"another node is at work in {self.folder}") from error
         with disk_errors():

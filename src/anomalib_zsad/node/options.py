@@ -13,8 +13,8 @@ class ReceivingOptions:
         host: Address to listen on.
         port: Port to listen on, from 0; 0 for any that is free.
         aet: The node's own AE title; it may not be called by another one.
-        allowed_aets: Calling AE titles that are accepted; empty for all.
-        allowed_addresses: Addresses or networks (`10.1.0.0/16`) that are accepted; empty for all.
+        callers: Calling AE titles that are accepted; empty for all.
+        networks: Addresses or networks (`10.1.0.0/16`) that are accepted; empty for all.
         certificate: PEM file of the certificate, for TLS.
         key: PEM file of its key.
         client_ca: PEM file of the authorities whose clients are accepted; `None` asks for no client certificate.
@@ -28,8 +28,8 @@ class ReceivingOptions:
     host: str = "127.0.0.1"
     port: int = 11112
     aet: str = "ANOMALIB-ZSAD"
-    allowed_aets: tuple[str, ...] = ()
-    allowed_addresses: tuple[str, ...] = ()
+    callers: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
     certificate: Path | None = None
     key: Path | None = None
     client_ca: Path | None = None
@@ -42,10 +42,10 @@ class ReceivingOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ValueError(f"--port is a number from 0 to 65535, not {self.port}")
-        for title in (self.aet, *self.allowed_aets):
+        for title in (self.aet, *self.callers):
             if not 0 < len(title.strip()) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
                 raise ValueError(f"{title!r} is no AE title: 1 to 16 ASCII characters without a backslash")
-        for address in self.allowed_addresses:
+        for address in self.networks:
             network_of(address)
         if (self.certificate is None) != (self.key is None):
             raise ValueError("--certificate and --key are given together: TLS needs both")
@@ -66,7 +66,7 @@ def network_of(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ValueError(f"--allowed-addresses takes addresses or networks such as 10.1.0.0/16, not {text!r}") from None
+        raise ValueError(f"--networks takes addresses or networks such as 10.1.0.0/16, not {text!r}") from None
 
 
 @dataclass(frozen=True)

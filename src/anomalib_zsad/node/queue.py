@@ -308,7 +308,7 @@ class Queue:
                 connection.execute("UPDATE instances SET state = 'deleted' WHERE study = ?", (study,))
             for file in files:
                 (received / file).unlink(missing_ok=True)
-            for folder in {(received / file).parent for file in files} | {received / hidden_name("study", study)}:
+            for folder in [*{(received / file).parent for file in files}, received / hidden_name("study", study)]:
                 with suppress(OSError):  # not empty, or gone
                     folder.rmdir()
             return len(files)

@@ -133,7 +133,7 @@ class Receiver:
         for uid in _IMAGE_CLASSES:
             entity.add_supported_context(uid, syntaxes)
         entity.require_called_aet = True
-        entity.require_calling_aet = list(self.options.allowed_aets)
+        entity.require_calling_aet = list(self.options.callers)
         entity.maximum_associations = self.options.max_associations
         entity.maximum_pdu_size = 1 << 17
         entity.network_timeout = entity.dimse_timeout = self.options.network_timeout
@@ -152,7 +152,7 @@ class Receiver:
             evt_handlers=handlers,  # type: ignore[arg-type]
             server_class=_Server,
         )
-        self._server.allowed = tuple(map(network_of, self.options.allowed_addresses))
+        self._server.allowed = tuple(map(network_of, self.options.networks))
         self._server.turned_away = self._refuse
         threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True).start()
 

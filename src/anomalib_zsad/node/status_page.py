@@ -166,9 +166,13 @@ class _Page:
 
     def result(self, path: str) -> Response:
         """A page of results, or a file that it links to; nothing outside their folder."""
-        place = (self._results / path).resolve()
-        inside = place.is_relative_to(self._results) and not any(part.startswith(".") for part in Path(path).parts)
-        if not inside or not place.is_file() or place.suffix not in (".html", ".json", ".csv", ".png"):
+        hidden = "\0" in path or any(part.startswith(".") for part in path.split("/"))
+        place = self._results if hidden else (self._results / path).resolve()
+        if (
+            not place.is_relative_to(self._results)
+            or not place.is_file()
+            or place.suffix not in (".html", ".json", ".csv", ".png")
+        ):
             return PlainTextResponse("there is no such page", status_code=404)
         return FileResponse(place)
 

@@ -1,0 +1,151 @@
+"""kill -9 at any moment, and start again: no acknowledged instance is lost, nothing is screened or sent twice."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from tests.node.killed_node import serve
+from tests.node.node_builders import Archive, send_to, write_series
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that start at once: forked from a server that has imported everything."""
+    context = multiprocessing.get_context("forkserver")
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before]))
+    context.set_forkserver_preload(["tests.node.killed_node"])
+    yield context
+    os.environ["PYTHONPATH"] = before
+
+
+def start(context, folder: Path, targets: list[str]):
+    here, there = context.Pipe()
+    process = context.Process(target=serve, args=(str(folder), targets, there), daemon=True)
+    process.start()
+    if not here.poll(60):
+        raise TimeoutError("the node does not start")
+    return process, here.recv()
+
+
+def kill(process) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def rows(folder: Path, statement: str) -> list[tuple]:
+    connection = sqlite3.connect(folder / "node" / "queue.sqlite3", timeout=30)
+    try:
+        return connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+
+
+def is_done(folder: Path, studies: int) -> bool:
+    screened = rows(folder, "SELECT COUNT(*) FROM studies WHERE state = 'screened'")[0][0]
+    sent = rows(folder, "SELECT COUNT(DISTINCT study) FROM deliveries WHERE state = 'delivered'")[0][0]
+    unsent = rows(folder, "SELECT COUNT(*) FROM deliveries WHERE state <> 'delivered'")[0][0]
+    return screened == sent == studies and not unsent
+
+
+def wait_until(reached, seconds: float = 60.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if reached():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def reached(folder: Path, stage: str) -> bool:
+    """Whether a node has come to a stage of its work."""
+    counted = {
+        "receiving": "SELECT COUNT(*) FROM instances",
+        "screening": "SELECT COUNT(*) FROM studies WHERE state = 'screening'",
+        "sending": "SELECT COUNT(*) FROM deliveries",
+    }
+    return rows(folder, counted[stage])[0][0] > 0
+
+
+def survive(context, folder: Path, stage: str, delay: float) -> str:
+    """Send two studies, kill the node some seconds after it has come to a stage, start it again, send them again;
+    returns what the node was at when it was killed."""
+    studies = [write_series(folder / name, f"{folder.name} {name}", slices=8) for name in ("a", "b")]
+    with Archive().listening() as archive:
+        process, port = start(context, folder, [archive.word])
+        acknowledged: list[Path] = []
+
+        def send_all() -> None:
+            for path in [path for paths in studies for path in paths]:
+                if send_to(port, [path]) == [0]:
+                    acknowledged.append(path)
+
+        sender = threading.Thread(target=send_all)
+        sender.start()
+        assert wait_until(lambda: reached(folder, stage))
+        time.sleep(delay)
+        kill(process)
+        sender.join()
+        states = [state for (state,) in rows(folder, "SELECT state FROM studies")]
+        at = f"{len(acknowledged)} acknowledged, studies {states}, sent {len(archive.sent)}"
+        kept = dict(rows(folder, "SELECT sop_uid, file FROM instances"))
+        for path in acknowledged:
+            sent = pydicom.dcmread(path)
+            found = folder / "node" / "received" / kept[str(sent.SOPInstanceUID)]
+            assert pydicom.dcmread(found).PixelData == sent.PixelData, at
+        made = {path: path.read_bytes() for path in (folder / "node" / "results").glob("*/*/*/lesions_seg.dcm")}
+        process, port = start(context, folder, [archive.word])
+        try:
+            for paths in studies:
+                assert send_to(port, paths) == [0] * len(paths), at
+            assert wait_until(lambda: is_done(folder, len(studies))), (at, rows(folder, "SELECT * FROM deliveries"))
+        finally:
+            kill(process)
+        check_results(folder, archive, made, complete=len(acknowledged) == 16, at=at)
+    return at
+
+
+def check_results(folder: Path, archive: Archive, made: dict[Path, bytes], *, complete: bool, at: str) -> None:
+    """Every series was screened whole; each result that was whole at the kill still is the same; the archive holds it."""
+    slices = rows(folder, "SELECT slices FROM series WHERE state = 'screened'")
+    assert slices == [(8,), (8,)], at
+    found = list((folder / "node" / "results").glob("*/*/*/lesions_seg.dcm"))
+    assert len(found) == 2, at
+    assert not list((folder / "node" / "results").rglob(".partial-*")), at
+    for path, content in made.items():
+        if complete:  # a series that was screened before all of it had come is screened again
+            assert path.read_bytes() == content, at
+    now = {str(pydicom.dcmread(path).SOPInstanceUID) for path in found}
+    assert now <= set(archive.kept), at
+    if complete:
+        assert now == set(archive.kept), at
+        assert len(archive.kept) == 2, at
+    assert all(json.loads(path.with_name("report.json").read_text())["result"]["slices"] == 8 for path in found)
+
+
+STAGES = (("receiving", 1.0), ("screening", 1.5), ("sending", 2.0))  # and the longest delay
+
+
+def test_killed_at_three_seeded_moments(tmp_path: Path, processes):
+    draw = random.Random(3)
+    for stage, longest in STAGES:
+        print(survive(processes, tmp_path / stage, stage, draw.uniform(0.0, longest)))
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_seeded_moments(tmp_path: Path, processes):
+    draw = random.Random(15)
+    for number in range(20):
+        stage, longest = STAGES[number % 3]
+        print(survive(processes, tmp_path / str(number), stage, draw.uniform(0.0, longest)))
