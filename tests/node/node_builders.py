@@ -24,7 +24,7 @@ from anomalib_zsad.node.queue import Queue
 from anomalib_zsad.node.rules import load_rules
 from tests.screening.bright_spot import BrightSpotScorer
 
-AET = "ANOMALIB-ZSAD"
+AET = "ANOMALIB"
 RULES = """
 rules:
   - name: scouts
@@ -101,15 +101,17 @@ def send_to(port: int, paths: Sequence[Path], aet: str = "CT1", called: str = AE
     association = entity.associate("127.0.0.1", port, ae_title=called)
     if not association.is_established:
         return [-1] * len(paths)
-    found = []
-    for path in paths:
-        try:
-            found.append(association.send_c_store(path).get("Status", -2))
-        except (RuntimeError, ValueError):
-            found.append(-2)
+    found = [_send_one(association, path) for path in paths]
     if association.is_established:
         association.release()
     return found
+
+
+def _send_one(association: Any, path: Path) -> int:
+    try:
+        return association.send_c_store(path).get("Status", -2)
+    except (RuntimeError, ValueError):
+        return -2
 
 
 def storescu(port: int, *arguments: object, aet: str = "CT1") -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,36 +14,55 @@ import pytest
 
 from anomalib_zsad.cli import main
 from anomalib_zsad.outputs.exit_codes import ExitCode
-from tests.node.node_builders import send_to, write_series
+from tests.node.node_builders import Archive, dcmtk, write_series
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS, DOCS = ROOT / "configs", ROOT / "docs"
 
 
-def test_the_command_receives_screens_with_the_example_rules_and_ends_when_told(tmp_path: Path):
-    paths = write_series(tmp_path / "in", slices=12, SeriesDescription="HEAD")
-    words = ["node", "-o", tmp_path / "node", "--rules", CONFIGS / "node.yaml", "--target", f"{tmp_path}/results"]
-    words += ["--port", 0, "--quiet-seconds", 1, "--status-port", 0, "--reserve-mib", 1]
+def documented(program: str) -> list[str]:
+    """The words of a command in docs/deployment.md."""
+    line = re.search(rf"^{program} .*$", (DOCS / "deployment.md").read_text(), re.MULTILINE)
+    return shlex.split(line[0])[1:]
+
+
+def with_values(words: list[str], values: dict[str, object]) -> list[str]:
+    return [str(values.get(word, word)) for word in words]
+
+
+def test_the_documented_commands_receive_screen_and_send_and_end_when_told(tmp_path: Path):
+    paths = write_series(tmp_path / "in", slices=10, SeriesDescription="HEAD")
     program = "import sys; from anomalib_zsad.cli import main; sys.exit(main(sys.argv[1:]))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, words)], stderr=subprocess.PIPE, text=True, bufsize=1
-    )
-    try:
-        said = []
-        while not said or "status page" not in said[-1]:
-            said.append(process.stderr.readline())
-            assert process.poll() is None, said
-        port = int(re.search(r"listens on 127.0.0.1:(\d+)", "".join(said))[1])
-        assert send_to(port, paths) == [0] * len(paths)
-        end = time.monotonic() + 120
-        while not list((tmp_path / "results").glob("*.dcm")) and time.monotonic() < end:
-            time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        _, rest = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    with Archive().listening() as archive:
+        values = {
+            "NODE": tmp_path / "node",
+            "node.yaml": CONFIGS / "node.yaml",
+            "PACS@127.0.0.1:4242": archive.word,
+            "11112": 0,
+            "8080": 0,
+        }
+        words = [*with_values(documented("anomalib-zsad"), values), "--quiet-seconds", "1", "--reserve-mib", "1"]
+        process = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True)
+        try:
+            said = []
+            while not said or "status page" not in said[-1]:
+                said.append(process.stderr.readline())
+                assert process.poll() is None, said
+            port = re.search(r"listens on 127.0.0.1:(\d+)", "".join(said))[1]
+            for client in ("echoscu", "storescu"):
+                given = with_values(documented(client), {"11112": port, "STUDY": tmp_path / "in"})
+                assert subprocess.run([dcmtk(client), *given], timeout=60, check=False).returncode == 0
+            end = time.monotonic() + 120
+            while not archive.kept and time.monotonic() < end:
+                time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            _, rest = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0, rest
-    (segmentation,) = (tmp_path / "results").iterdir()
-    assert pydicom.dcmread(segmentation).Modality == "SEG"
+    (segmentation,) = archive.kept.values()
+    assert segmentation.Modality == "SEG"
+    assert segmentation.StudyInstanceUID == pydicom.dcmread(paths[0]).StudyInstanceUID
     assert "1 object(s) sent" in rest
     assert "Traceback" not in rest
 
@@ -50,15 +70,15 @@ def test_the_command_receives_screens_with_the_example_rules_and_ends_when_told(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--target", "nonsense"], "nonsense"),
+        (["--send-to", "nonsense"], "nonsense"),
         (["--port", "70000"], "--port is a number"),
-        (["--aet", "A TITLE THAT IS FAR TOO LONG"], "is no AE title"),
+        (["--ae-title", "A TITLE THAT IS FAR TOO LONG"], "is no AE title"),
         (["--certificate", "a.pem"], "TLS needs both"),
         (["--quiet-seconds", "0"], "--quiet-seconds"),
         (["--networks", "here"], "not 'here'"),
         (["--rules", "none.yaml"], "no file none.yaml"),
-        (["--status-port", "0", "--status-host", "0.0.0.0"], "give a token in ANOMALIB_ZSAD_TOKEN"),
-        (["--target", "./a", "--target", "./a"], "a target is given twice"),
+        (["--status-port", "0", "--status-host", "192.0.2.1"], "give a token in ANOMALIB_ZSAD_TOKEN"),
+        (["--send-to", "./a", "--send-to", "./a"], "a target is given twice"),
     ],
 )
 def test_what_does_not_fit_is_said_in_a_line(tmp_path: Path, words: list[str], said: str, capsys, monkeypatch):

@@ -87,9 +87,8 @@ def survive(context, folder: Path, stage: str, delay: float) -> str:
         acknowledged: list[Path] = []
 
         def send_all() -> None:
-            for path in [path for paths in studies for path in paths]:
-                if send_to(port, [path]) == [0]:
-                    acknowledged.append(path)
+            everything = [path for paths in studies for path in paths]
+            acknowledged.extend(path for path in everything if send_to(port, [path]) == [0])
 
         sender = threading.Thread(target=send_all)
         sender.start()
@@ -117,7 +116,7 @@ def survive(context, folder: Path, stage: str, delay: float) -> str:
 
 
 def check_results(folder: Path, archive: Archive, made: dict[Path, bytes], *, complete: bool, at: str) -> None:
-    """Every series was screened whole; each result that was whole at the kill still is the same; the archive holds it."""
+    """Every series was screened whole; results that were whole at the kill are the same; the archive holds them."""
     slices = rows(folder, "SELECT slices FROM series WHERE state = 'screened'")
     assert slices == [(8,), (8,)], at
     found = list((folder / "node" / "results").glob("*/*/*/lesions_seg.dcm"))
@@ -138,14 +137,14 @@ STAGES = (("receiving", 1.0), ("screening", 1.5), ("sending", 2.0))  # and the l
 
 
 def test_killed_at_three_seeded_moments(tmp_path: Path, processes):
-    draw = random.Random(3)
+    draw = random.Random(3)  # noqa: S311
     for stage, longest in STAGES:
         print(survive(processes, tmp_path / stage, stage, draw.uniform(0.0, longest)))
 
 
 @pytest.mark.slow
 def test_killed_at_twenty_seeded_moments(tmp_path: Path, processes):
-    draw = random.Random(15)
+    draw = random.Random(15)  # noqa: S311
     for number in range(20):
         stage, longest = STAGES[number % 3]
         print(survive(processes, tmp_path / str(number), stage, draw.uniform(0.0, longest)))

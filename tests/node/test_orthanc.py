@@ -1,6 +1,7 @@
 """The node between two real peers: DCMTK's client before it, Debian's Orthanc behind it."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pydicom
 import pytest
 
 from anomalib_zsad.network.targets import parse_target
-from tests.node.node_builders import is_settled, make_node, storescu, write_series
+from tests.node.node_builders import dcmtk, is_settled, make_node, storescu, write_series
 
 SECONDS = 60
 
@@ -27,10 +28,12 @@ class Orthanc:
     Attributes:
         dicom: Port for DICOM.
         http: Port for its REST interface.
+        node: Port of the node that it routes to.
     """
 
     dicom: int
     http: int
+    node: int = 0
 
     def get(self, path: str) -> bytes:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/{path}", timeout=20) as answer:
@@ -46,8 +49,17 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def route(folder: Path, port: int) -> dict[str, Any]:
+    """The documented routing to a node, as settings; its script is written to the folder."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "deployment.md").read_text()
+    (script,) = re.findall(r"```lua\n(.*?)```", text, re.DOTALL)
+    settings = next(found for found in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "route.lua" in found)
+    (folder / "route.lua").write_text(script)
+    return json.loads("{" + settings.replace("11112", str(port)).replace("route.lua", str(folder / "route.lua")) + "}")
+
+
 @pytest.fixture
-def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+def orthanc(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Orthanc]:
     program = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
     if not Path(program).is_file():
         pytest.skip("Orthanc (Debian's package orthanc) is not installed")
@@ -68,6 +80,9 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
         "DicomAlwaysAllowStore": True,
         "Plugins": [],
     }
+    server.node = free_port()
+    if "route" in request.node.name:
+        settings |= route(folder, server.node)
     (folder / "orthanc.json").write_text(json.dumps(settings))
     process = subprocess.Popen(
         [program, folder / "orthanc.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
@@ -109,3 +124,19 @@ def test_a_study_goes_from_storescu_through_the_node_into_orthanc_and_comes_once
     if validator is not None:
         done = subprocess.run([validator, content], capture_output=True, text=True, timeout=60, check=False)
         assert "Error" not in done.stdout + done.stderr
+
+
+def test_orthanc_routes_what_arrives_to_the_node_and_gets_the_results(tmp_path: Path, orthanc: Orthanc):
+    paths = write_series(tmp_path / "in")
+    targets = [parse_target(f"ORTHANC@127.0.0.1:{orthanc.dicom}")]
+    with make_node(tmp_path, targets, port=orthanc.node, callers=("ORTHANC",)) as node:
+        command = [dcmtk("storescu"), "-aec", "ORTHANC", "127.0.0.1", str(orthanc.dicom), *map(str, paths)]
+        assert subprocess.run(command, timeout=60, check=False).returncode == 0
+        assert node.wait_until(lambda queue: len(queue.rows("SELECT 1 FROM instances")) == len(paths), SECONDS)
+        assert node.wait_until(is_settled, SECONDS)
+        time.sleep(2)
+        assert is_settled(node.queue)  # what came back has gone round no second time
+    modalities = [
+        json.loads(orthanc.get(f"instances/{one['ID']}/simplified-tags"))["Modality"] for one in orthanc.instances()
+    ]
+    assert sorted(modalities) == ["CT"] * len(paths) + ["SEG"]

@@ -1,4 +1,4 @@
-"""Rules: the first that fits wins, what none wants is not screened, and what is wrong in the file is said in one line."""
+"""Rules: the first that fits wins, what none wants is not screened, and what is wrong is said in one line."""
 
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def test_each_key_asks_for_what_it_says(tmp_path: Path, match: str, fits: bool):
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_that_names_the_file(tmp_path: Path, text: str, said: str):
-    with pytest.raises(ValueError, match="node.yaml") as caught:
+    with pytest.raises(ValueError, match=r"node\.yaml") as caught:
         load(tmp_path, text)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -21,7 +21,7 @@ when nothing of it has arrived for a while; rules (configs/node.yaml is an
 example with every key) choose series, model and settings; results go to the
 targets, and what cannot be sent is tried again.
 
-  anomalib-zsad node -o NODE --rules node.yaml --target PACS@127.0.0.1:4242 \\
+  anomalib-zsad node -o NODE --rules node.yaml --send-to PACS@127.0.0.1:4242 \\
       --callers CT1 --status-port 8080
 
 Killed at any moment, the same command goes on where it was. The node's folder
@@ -51,11 +51,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--rules", type=Path, required=True, metavar="FILE", help="YAML file: what is screened, and how"
     )
     parser.add_argument(
-        "--target",
+        "--send-to",
         action="append",
         default=[],
         metavar="TARGET",
-        help="where results go: AETITLE@host:port, a STOW-RS address (https://host/dicom-web), or a folder; repeatable",
+        help="where the DICOM results go: AETITLE@host:port, http(s)://host/dicom-web, or a folder; can be repeated",
+    )
+    parser.add_argument(
+        "--ae-title",
+        dest="calling_title",
+        default=ReceivingOptions.title,
+        help="our AE title, which the other side may have to know (default: %(default)s)",
     )
     add_options(
         parser.add_argument_group("receiving"),
@@ -63,7 +69,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         {
             "host": "address to listen on",
             "port": "port to listen on",
-            "aet": "AE title of the node",
             "callers": "calling AE titles that are accepted (default: all)",
             "networks": "addresses or networks that are accepted (default: all)",
             "certificate": "certificate (PEM), for TLS",
@@ -102,14 +107,14 @@ def run(args: argparse.Namespace) -> int:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(f"{', '.join(missing)} not installed; the node needs: pip install 'anomalib-zsad[node]'")
-    receiving, working = fill(ReceivingOptions, args), fill(WorkingOptions, args)
+    receiving, working = fill(ReceivingOptions, args, title=args.calling_title), fill(WorkingOptions, args)
     status = fill(StatusOptions, args)
     say("starting the node ...")
     from anomalib_zsad.network.targets import parse_target
     from anomalib_zsad.node.node import Node
     from anomalib_zsad.node.rules import load_rules
 
-    targets = [parse_target(text) for text in args.target]
+    targets = [parse_target(text) for text in args.send_to]
     names = [target.name for target in targets]
     if len(set(names)) < len(names):
         raise ValueError("a target is given twice")
@@ -118,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     node = Node(args.output, rules, targets, receiving, working, status, os.environ.get(TOKEN, ""))
     signal.signal(signal.SIGTERM, lambda *_: node.stop())
     with node:
-        say(f"{receiving.aet} listens on {receiving.host}:{node.receiver.port}")
+        say(f"{receiving.title} listens on {receiving.host}:{node.receiver.port}")
         if node.page is not None:
             say(f"status page: http://{status.status_host}:{node.page.port}/")
         with suppress(KeyboardInterrupt):

@@ -114,7 +114,7 @@ class StorageTarget:
         from pydicom import dcmread
         from pynetdicom import AE
 
-        application = AE(ae_title="ANOMALIB-ZSAD")
+        application = AE(ae_title="ANOMALIB")
         headers = [dcmread(path, stop_before_pixels=True) for path in files]
         for kind, syntax in {(header.SOPClassUID, header.file_meta.TransferSyntaxUID) for header in headers}:
             application.add_requested_context(kind, syntax)

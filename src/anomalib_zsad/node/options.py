@@ -12,7 +12,7 @@ class ReceivingOptions:
     Attributes:
         host: Address to listen on.
         port: Port to listen on, from 0; 0 for any that is free.
-        aet: The node's own AE title; it may not be called by another one.
+        title: The node's own AE title; it may not be called by another one.
         callers: Calling AE titles that are accepted; empty for all.
         networks: Addresses or networks (`10.1.0.0/16`) that are accepted; empty for all.
         certificate: PEM file of the certificate, for TLS.
@@ -27,7 +27,7 @@ class ReceivingOptions:
 
     host: str = "127.0.0.1"
     port: int = 11112
-    aet: str = "ANOMALIB-ZSAD"
+    title: str = "ANOMALIB"
     callers: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     certificate: Path | None = None
@@ -42,7 +42,7 @@ class ReceivingOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.port < 65536:
             raise ValueError(f"--port is a number from 0 to 65535, not {self.port}")
-        for title in (self.aet, *self.callers):
+        for title in (self.title, *self.callers):
             if not 0 < len(title.strip()) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
                 raise ValueError(f"{title!r} is no AE title: 1 to 16 ASCII characters without a backslash")
         for address in self.networks:

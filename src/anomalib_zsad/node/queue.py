@@ -36,7 +36,8 @@ CREATE INDEX IF NOT EXISTS instances_of_study ON instances(study, series);
 CREATE TABLE IF NOT EXISTS series (
     study TEXT NOT NULL REFERENCES studies(uid), uid TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
     reason TEXT NOT NULL DEFAULT '', rule TEXT NOT NULL DEFAULT '', digest TEXT NOT NULL,
-    folder TEXT NOT NULL DEFAULT '', slices INTEGER NOT NULL DEFAULT 0, finished REAL NOT NULL, PRIMARY KEY (study, uid));
+    folder TEXT NOT NULL DEFAULT '', slices INTEGER NOT NULL DEFAULT 0, finished REAL NOT NULL,
+    PRIMARY KEY (study, uid));
 CREATE TABLE IF NOT EXISTS deliveries (
     sop_uid TEXT NOT NULL, target TEXT NOT NULL, study TEXT NOT NULL, series TEXT NOT NULL, file TEXT NOT NULL,
     digest TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,

@@ -127,7 +127,7 @@ class Receiver:
         self.received.mkdir(parents=True, exist_ok=True)
         for path in self.received.glob(f"{PARTIAL}*"):
             path.unlink()  # never acknowledged
-        entity = AE(ae_title=self.options.aet)
+        entity = AE(ae_title=self.options.title)
         syntaxes = [uid for uid in ALL_TRANSFER_SYNTAXES if can_decode(uid)]
         entity.add_supported_context(_VERIFICATION_CLASSES["Verification"])
         for uid in _IMAGE_CLASSES:

@@ -24,6 +24,7 @@ from anomalib_zsad.volumes.reading.dicom_files import open_dicom, quiet_pydicom,
 
 _COOKIE = "anomalib_zsad_token"
 _SHOWN = ("PatientID", "PatientName", "StudyDate", "AccessionNumber", "StudyDescription")
+_SHOWN_FILES = (".html", ".json", ".csv", ".png")
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #1c1c1c; background: #fff }
 h1 { font-size: 1.3rem } h2 { font-size: 1.05rem; margin-top: 1.6rem }
@@ -168,11 +169,7 @@ class _Page:
         """A page of results, or a file that it links to; nothing outside their folder."""
         hidden = "\0" in path or any(part.startswith(".") for part in path.split("/"))
         place = self._results if hidden else (self._results / path).resolve()
-        if (
-            not place.is_relative_to(self._results)
-            or not place.is_file()
-            or place.suffix not in (".html", ".json", ".csv", ".png")
-        ):
+        if not place.is_relative_to(self._results) or not place.is_file() or place.suffix not in _SHOWN_FILES:
             return PlainTextResponse("there is no such page", status_code=404)
         return FileResponse(place)
 
