@@ -254,3 +254,22 @@ def test_log_and_names_hold_no_patient_data(tmp_path: Path, caplog: pytest.LogCa
     assert not any("ZZSECRET" in name or uid in name for name in names)
     assert b"ZZSECRET" not in (tmp_path / "node" / "queue.sqlite3").read_bytes()
     assert rules_file(tmp_path).is_file()
+
+
+def test_what_failed_is_tried_once_more_after_a_restart_with_other_rules(tmp_path: Path, monkeypatch):
+    with make_node(tmp_path) as node:
+        node.worker.build = lambda _: (_ for _ in ()).throw(ValueError("the device is away"))
+        send(node, write_series(tmp_path / "in"))
+        assert node.wait_until(is_settled, SECONDS)
+        (series,) = node.queue.rows("SELECT * FROM series")
+        assert (series["state"], series["reason"]) == ("failed", "the model cannot be had: the device is away")
+    with make_node(tmp_path) as node:
+        assert node.wait_until(lambda queue: bool(queue.rows("SELECT 1 FROM series WHERE state = 'screened'")), SECONDS)
+
+
+def test_an_image_class_that_holds_no_image_to_screen_says_so(tmp_path: Path):
+    with make_node(tmp_path) as node:
+        send(node, write_series(tmp_path / "in", Modality="SEG"))
+        assert node.wait_until(is_settled, SECONDS)
+        (series,) = node.queue.rows("SELECT * FROM series")
+        assert (series["state"], series["reason"]) == ("not screened", "a DICOM segmentation, not an image to screen")

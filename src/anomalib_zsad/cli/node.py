@@ -12,7 +12,7 @@ from pathlib import Path
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.node.options import ReceivingOptions, StatusOptions, WorkingOptions
+from anomalib_zsad.node.options import ReceivingOptions, StatusOptions, WorkingOptions, is_loopback
 from anomalib_zsad.outputs.exit_codes import ExitCode
 
 _EPILOG = """\
@@ -119,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
     if len(set(names)) < len(names):
         raise ValueError("a target is given twice")
     rules = load_rules(args.rules)
+    if not (is_loopback(receiving.host) or receiving.callers or receiving.networks or receiving.client_ca):
+        say("warning: every machine that reaches the node may send to it; give --callers, --networks or --client-ca")
     _log()
     node = Node(args.output, rules, targets, receiving, working, status, os.environ.get(TOKEN, ""))
     signal.signal(signal.SIGTERM, lambda *_: node.stop())

@@ -53,6 +53,7 @@ class Node:
     status: StatusOptions = field(default_factory=StatusOptions)
     token: str = ""
     build: Build = build_model
+    _stop: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def __enter__(self) -> Self:
         """Start.
@@ -64,7 +65,6 @@ class Node:
             ValueError: If something of the options does not fit.
         """
         self._prepare_folder()
-        self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         received, results = self.folder / RECEIVED, self.folder / RESULTS
         self.queue = Queue(self.folder / QUEUE)

@@ -24,6 +24,9 @@ from anomalib_zsad.node.entries import (
     shown_name,
 )
 
+MOST_ATTEMPTS = 8
+"""How often a study is begun that fails, or ends the program, without getting anywhere."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS studies (
     uid TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '',
@@ -44,6 +47,8 @@ CREATE TABLE IF NOT EXISTS deliveries (
     next_attempt REAL NOT NULL DEFAULT 0, last_error TEXT NOT NULL DEFAULT '', changed REAL NOT NULL,
     PRIMARY KEY (sop_uid, target));
 CREATE INDEX IF NOT EXISTS deliveries_of_study ON deliveries(study, state);
+CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries(target, state, next_attempt);
+CREATE INDEX IF NOT EXISTS studies_by_state ON studies(state, last_arrival);
 """
 _VERSION = 1
 
@@ -262,8 +267,8 @@ class Queue:
     def recover(self, received: Path) -> int:
         """After a start: studies that were being screened are complete again, and files without a row are removed.
 
-        A file without a row was never acknowledged: whoever sent it sends it again. Deliveries that were refused are
-        tried once more.
+        A file without a row was never acknowledged: whoever sent it sends it again. What failed is tried once more,
+        after what is new; a study that ended the program again and again is not.
 
         Returns:
             How many files were removed.
@@ -271,6 +276,11 @@ class Queue:
         with self.writing() as connection:
             connection.execute("UPDATE studies SET state = 'complete' WHERE state = 'screening'")
             connection.execute("UPDATE deliveries SET state = 'pending', next_attempt = 0 WHERE state = 'failed'")
+            connection.execute(
+                "UPDATE studies SET state = 'complete', attempts = 1, next_attempt = 0 "
+                "WHERE state = 'failed' AND attempts <= ?",
+                (MOST_ATTEMPTS,),
+            )
         kept = {row["file"] for row in self.rows("SELECT file FROM instances WHERE state = 'stored'")}
         orphans = [path for path in received.rglob("*.dcm") if path.relative_to(received).as_posix() not in kept]
         for path in orphans:

@@ -56,6 +56,7 @@ class _Server(ThreadedAssociationServer):
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
         """Whether the address is one of those that are allowed."""
         address = ipaddress.ip_address(client_address[0].partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
         allowed = not self.allowed or any(address in network for network in self.allowed)
         if not allowed and self.turned_away is not None:
             self.turned_away("an address that is not allowed")

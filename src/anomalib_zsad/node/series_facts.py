@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-from anomalib_zsad.volumes.faults import Fault, Finding, refuse
+from anomalib_zsad.volumes.faults import Fault, Finding, refuse, skip
 from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.input_files import DiskFile
 from anomalib_zsad.volumes.reading.dicom_files import open_dicom, quiet_pydicom, read_dataset
+from anomalib_zsad.volumes.reading.series_tags import read_series_tag
 
 _PLANES = ("sagittal", "coronal", "axial")  # by the axis that slices are stacked along: left, posterior, head
 
@@ -36,7 +37,7 @@ class SeriesFacts:
 
 
 def series_facts(received: Path, files: Sequence[str]) -> SeriesFacts | Finding:
-    """Facts of a series; a finding where no header of it can be read.
+    """Facts of a series; a finding where no header of it can be read, or it holds no images.
 
     Args:
         received: The folder of received files.
@@ -45,7 +46,10 @@ def series_facts(received: Path, files: Sequence[str]) -> SeriesFacts | Finding:
     return guarded(lambda: _facts(received, files))
 
 
-def _facts(received: Path, files: Sequence[str]) -> SeriesFacts:
+def _facts(received: Path, files: Sequence[str]) -> SeriesFacts | Finding:
+    tag = read_series_tag(DiskFile(received / files[0], files[0]))
+    if tag is not None and tag.skip_reason:
+        return skip(Fault.NOT_AN_IMAGE, tag.skip_reason)
     header = _header(received / files[0])
     if header is None:
         refuse(Fault.OTHER_FILE, "a received file is no DICOM file")

@@ -12,7 +12,7 @@ from pydicom.errors import InvalidDicomError
 
 from anomalib_zsad.node.entries import ReceivedSeries, SeriesOutcome, hidden_name, shown_name
 from anomalib_zsad.node.options import WorkingOptions
-from anomalib_zsad.node.queue import Queue, flush
+from anomalib_zsad.node.queue import MOST_ATTEMPTS, Queue, flush
 from anomalib_zsad.node.rules import ModelSettings, Rule, choose
 from anomalib_zsad.node.series_facts import series_facts
 from anomalib_zsad.outputs.disk_errors import DiskError
@@ -22,14 +22,11 @@ from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.records.run_summary import DONE, REFUSED, SKIPPED, WARNED, RunEntry
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.screen import screen
-from anomalib_zsad.volumes.faults import Finding
+from anomalib_zsad.volumes.faults import Finding, Outcome
 from anomalib_zsad.volumes.reading.discovery import pseudonym
 from anomalib_zsad.volumes.uid_pseudonyms import hash_uids_of
 
 Build = Callable[[ModelSettings], SliceScorer]
-
-MOST_ATTEMPTS = 8
-"""How often a study is begun that fails, or ends the program, without getting anywhere."""
 
 _LOG = logging.getLogger("anomalib_zsad.node")
 _NO_RULE = "no rule takes it"
@@ -133,7 +130,8 @@ class Worker:
             return replace(left_out, state="failed", reason=_DELETED)
         facts = series_facts(self.received, series.files)
         if isinstance(facts, Finding):
-            return replace(left_out, state="failed", reason=hash_uids_of(facts).message)
+            skipped = facts.outcome is Outcome.SKIP
+            return replace(left_out, state="not screened" if skipped else "failed", reason=hash_uids_of(facts).message)
         rule = choose(self.rules, facts)
         if rule is None:
             return replace(left_out, reason=_NO_RULE)
