@@ -59,6 +59,12 @@ def test_a_resend_is_acknowledged_and_stored_once_and_another_content_under_its_
     with make_node(tmp_path) as node:
         assert send(node, paths) == [0] * len(paths)
         assert send(node, paths) == [0] * len(paths)
+        implicit = AE()
+        implicit.add_requested_context(CTImageStorage, pydicom.uid.ImplicitVRLittleEndian)
+        association = implicit.associate("127.0.0.1", node.receiver.port, ae_title=AET)
+        assert [association.send_c_store(path).Status for path in paths] == [0] * len(paths)  # in another encoding
+        association.release()
+        assert storescu(node.receiver.port, *paths).returncode == 0
         other = pydicom.dcmread(paths[0])
         other.PixelData = bytes(len(other.PixelData))
         other.save_as(paths[0])

@@ -63,6 +63,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=ReceivingOptions.title,
         help="our AE title, which the other side may have to know (default: %(default)s)",
     )
+    _add_groups(parser)
+
+
+def _add_groups(parser: argparse.ArgumentParser) -> None:
+    """Options that are fields of the node's own."""
     add_options(
         parser.add_argument_group("receiving"),
         ReceivingOptions,

@@ -113,7 +113,7 @@ class Queue:
 
         Args:
             arrival: What it is.
-            temporary: Its file, flushed to the disk, on the same file system as `received`; gone afterwards.
+            temporary: Its file, flushed to the disk, on the same file system as `received`; moved if it is stored.
             received: The folder of received files.
 
         Returns:
@@ -127,7 +127,6 @@ class Queue:
         with self._lock:  # of two associations that send the same instance at a time, one comes first
             known = self.known(arrival)
             if known != "stored":
-                temporary.unlink()
                 return known
             move_durably(temporary, place)
             try:

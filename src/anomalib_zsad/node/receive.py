@@ -27,6 +27,7 @@ from anomalib_zsad.node.options import ReceivingOptions, network_of
 from anomalib_zsad.node.queue import Queue
 from anomalib_zsad.volumes.faults import SeriesRefusedError
 from anomalib_zsad.volumes.input_files import DiskFile
+from anomalib_zsad.volumes.reading.dicom_files import open_dicom, quiet_pydicom, read_dataset
 from anomalib_zsad.volumes.reading.dicom_pixels import can_decode
 from anomalib_zsad.volumes.reading.series_tags import SeriesTag, read_series_tag
 
@@ -251,6 +252,14 @@ class Receiver:
             self._refuse(f"{reason} (status {status:04X})")
         return status
 
+    def _is_resend(self, arrival: Arrival, temporary: Path) -> bool:
+        """Whether an instance whose bytes differ from those stored under its UID is the same, encoded otherwise."""
+        (row,) = self.queue.rows("SELECT file, state FROM instances WHERE sop_uid = ?", arrival.sop_uid)
+        if row["state"] != "stored" or row["file"] != arrival.place:
+            return False
+        with quiet_pydicom():
+            return _same_content(self.received / row["file"], temporary)
+
     def _take(self, event: Any) -> tuple[int, str, str]:
         """Status, reason of a refusal, and Study Instance UID."""
         request = event.request
@@ -279,11 +288,24 @@ class Receiver:
                 sha256(content).hexdigest(),
                 temporary.stat().st_size,
             )
-            if self.queue.store(arrival, temporary, self.received) == "conflict":
+            stored = self.queue.store(arrival, temporary, self.received)
+            if stored == "conflict" and not self._is_resend(arrival, temporary):
                 return CONFLICT, "another content under the UID of an instance that was stored before", arrival.study
             return SUCCESS, "", arrival.study
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _same_content(first: Path, second: Path) -> bool:
+    """Whether two files hold equal data sets, in whatever encoding; compressed pixels are compared as they are."""
+    datasets = []
+    for path in (first, second):
+        with open_dicom(DiskFile(path, path.name)) as stream:
+            dataset = read_dataset(stream, pixels=True)
+        if dataset is None:
+            return False
+        datasets.append({element.tag: element for element in dataset if element.tag.element})  # no group lengths
+    return datasets[0] == datasets[1]
 
 
 def _read_tag(path: Path) -> SeriesTag | None:
