@@ -260,16 +260,29 @@ class Receiver:
         with quiet_pydicom():
             return _same_content(self.received / row["file"], temporary)
 
+    def _no_room(self, size: int) -> tuple[int, str]:
+        """Status and reason for an instance of some bytes, by its size alone."""
+        if size > self.options.max_instance_mib * _MIB:
+            return NO_ROOM, f"an instance above {self.options.max_instance_mib} MiB"
+        if shutil.disk_usage(self.received).free - size < self.options.reserve_mib * _MIB:
+            return NO_ROOM, "the disk is almost full"
+        return SUCCESS, ""
+
     def _take(self, event: Any) -> tuple[int, str, str]:
         """Status, reason of a refusal, and Study Instance UID."""
         request = event.request
-        if UID(request.AffectedSOPClassUID) not in _IMAGE_CLASSES:
-            return 0x0122, "an object that is no image", ""
         content = request.DataSet.getbuffer()
-        if len(content) > self.options.max_instance_mib * _MIB:
-            return NO_ROOM, f"an instance above {self.options.max_instance_mib} MiB", ""
-        if shutil.disk_usage(self.received).free - len(content) < self.options.reserve_mib * _MIB:
-            return NO_ROOM, "the disk is almost full", ""
+        digest = sha256(content).hexdigest()
+        known = self.queue.rows(
+            "SELECT study FROM instances WHERE sop_uid = ? AND digest = ?", str(request.AffectedSOPInstanceUID), digest
+        )
+        if known:  # a resend needs no room
+            return SUCCESS, "", known[0]["study"]
+        status, reason = self._no_room(len(content))
+        if UID(request.AffectedSOPClassUID) not in _IMAGE_CLASSES:
+            status, reason = 0x0122, "an object that is no image"
+        if status != SUCCESS:
+            return status, reason, ""
         temporary = self.received / f"{PARTIAL}{uuid.uuid4().hex}"
         try:
             with temporary.open("xb") as stream:
@@ -285,7 +298,7 @@ class Receiver:
                 tag.sop_instance_uid,
                 tag.study_instance_uid,
                 tag.series_instance_uid,
-                sha256(content).hexdigest(),
+                digest,
                 temporary.stat().st_size,
             )
             stored = self.queue.store(arrival, temporary, self.received)
