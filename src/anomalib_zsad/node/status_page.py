@@ -30,6 +30,7 @@ body { font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #1c1c1c; bac
 h1 { font-size: 1.3rem } h2 { font-size: 1.05rem; margin-top: 1.6rem }
 table { border-collapse: collapse } th, td { text-align: left; padding: .25rem .8rem .25rem 0; vertical-align: top }
 th { border-bottom: 1px solid #888 } td { border-bottom: 1px solid #ddd }
+td:first-child { white-space: nowrap }
 .bad { color: #a30000; font-weight: 600 } .note { color: #555 }
 dl { display: flex; flex-wrap: wrap; gap: .3rem 2rem; margin: 0 } dt { color: #555 } dd { margin: 0; font-weight: 600 }
 """
