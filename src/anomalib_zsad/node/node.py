@@ -1,6 +1,7 @@
 """A node at work: receiver, worker, a courier for each target, and the status page, until it is told to stop."""
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -59,7 +60,8 @@ class Node:
         """Start.
 
         Raises:
-            OutputInUseError: If another process is at work in the folder, or it holds something else.
+            OutputInUseError: If another process is at work in the folder, or it holds something else than a queue that
+                this version knows.
             DiskError: If the folder cannot be written.
             OSError: If a port cannot be had.
             ValueError: If something of the options does not fit.
@@ -67,7 +69,11 @@ class Node:
         self._prepare_folder()
         self._threads: list[threading.Thread] = []
         received, results = self.folder / RECEIVED, self.folder / RESULTS
-        self.queue = Queue(self.folder / QUEUE)
+        try:
+            self.queue = Queue(self.folder / QUEUE)
+        except (sqlite3.Error, ValueError) as error:
+            self._lock.release()
+            raise OutputInUseError(f"{self.folder / QUEUE} cannot be used as a node's queue: {error}") from error
         removed = self.queue.recover(received)
         if removed:
             _LOG.info("%d file(s) that were never acknowledged are removed", removed)

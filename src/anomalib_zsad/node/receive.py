@@ -85,11 +85,13 @@ class _Flow:
         waiting: Bytes of the instance that is arriving.
         latest: When bytes came last.
         study: The study that it sent last.
+        ended: Whether it is being aborted.
     """
 
     waiting: int = 0
     latest: float = 0.0
     study: str = ""
+    ended: bool = False
 
 
 @dataclass
@@ -209,18 +211,19 @@ class Receiver:
         size, limit = len(event.data), self.options.max_instance_mib * _MIB
         with self._lock:
             flow = self._flows.get(event.assoc)
-            if flow is None:
+            if flow is None or flow.ended:
                 return
             flow.waiting += size
             flow.latest = time.monotonic()
             waiting = sum(other.waiting for other in self._flows.values())
             pause = self._pause(size)
-        if flow.waiting > limit + _LARGEST_PDU:
-            self._refuse(f"an instance above {self.options.max_instance_mib} MiB: the association was aborted")
-            event.assoc.abort()
-        elif waiting > 2 * limit:
-            self._refuse("more at a time than fits the memory allowed: an association was aborted")
-            event.assoc.abort()
+            flow.ended = flow.waiting > limit + _LARGEST_PDU or waiting > 2 * limit
+        if flow.ended:
+            alone = flow.waiting > limit + _LARGEST_PDU
+            reason = f"an instance above {self.options.max_instance_mib} MiB" if alone else "more than fits the memory"
+            self._refuse(f"{reason}: the association was aborted")
+            # This thread is the one that the abort waits for.
+            threading.Thread(target=event.assoc.abort, name="abort", daemon=True).start()
         elif pause > 0:
             time.sleep(min(pause, 1.0))
 
