@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from anomalib_zsad.cli.failures import exit_code_of
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.termination import termination_as_interrupt
 
 COMMANDS = {
     "screen": "score the slices of DICOM series and NIfTI volumes and segment what is abnormal",
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not parsed.verbose:
         quieten()
     try:
-        code = importlib.import_module(f"anomalib_zsad.cli.{command}").run(parsed)
+        with termination_as_interrupt():
+            code = importlib.import_module(f"anomalib_zsad.cli.{command}").run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output (`head`) has seen enough. Python flushes once more at its end: into nothing.

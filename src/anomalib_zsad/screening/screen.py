@@ -14,6 +14,7 @@ from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, DiskError,
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import RunFolder
 from anomalib_zsad.outputs.progress import Bar, Progress
+from anomalib_zsad.outputs.termination import exit_code_of_interrupt
 from anomalib_zsad.pages.run_index import write_index
 from anomalib_zsad.records.run_summary import DONE, REFUSED, WARNED, RunEntry, RunSummary, counts
 from anomalib_zsad.records.series_report import SeriesIdentity
@@ -59,12 +60,12 @@ def screen(
         raise FileNotFoundError(f"there is nothing at the input path: {location}")
     run = _Run(output, scorer, options, _settings(options, scorer))
     with RunFolder(output, "screen", run.settings, source=location, resume=options.resume):
-        run.write_summary("running")
         try:
+            run.write_summary("running")
             run.screen_all(location)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             run.write_summary("interrupted")
-            return ExitCode.INTERRUPTED, run.entries
+            return exit_code_of_interrupt(interrupt), run.entries
         except DiskError as error:
             run.try_write_summary(f"stopped: {error}")
             return ExitCode.DISK, run.entries
