@@ -98,7 +98,7 @@ def test_evaluate_goes_on_where_it_stopped(
         (["-i", "x{long}"], "File name too long"),
         (["-i", "{empty}"], "meta.json holds no test images"),
         (["-i", "MVTecAD:{tree}"], "MVTecAD / bottle, from MVTecAD:"),
-        (["-i", "FolderTree:{tree}?mask_threshold=x"], "parts / bolt, from FolderTree:"),
+        (["-i", "FolderTree:{tree}?mask_threshold=x"], "mask_threshold of FolderTreeDataset must be float, and is 'x'"),
         (["-i", "{broken}"], "cannot be read as an image"),
         (["-i", "{broken}", "--num-workers", "1"], "broken / nut, from {broken}: an image cannot be read: "),
     ],

@@ -97,7 +97,7 @@ def test_models_and_devices_that_are_not_there(tmp_path: Path) -> None:
         resolve_device("meta")
     with pytest.raises(ValueError, match=r"the model cannot score on cpu: a prompt of .* use a shorter class name"):
         build_scorer(None, "BayesPFL", {"backbone": "demo"}, class_name="brain " * 100)
-    with pytest.raises(ValueError, match="cannot be built with backbone, flavour"):
+    with pytest.raises(ValueError, match="BayesPFL has no argument flavour; it has backbone"):
         build_scorer(None, "BayesPFL", {"backbone": "demo", "flavour": 1})
 
 

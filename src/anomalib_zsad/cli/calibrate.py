@@ -154,6 +154,7 @@ def _volumes(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataMo
 
 
 def _of_volume_datamodule(args: argparse.Namespace, datamodule: DataModule, options: VolumeOptions) -> "Normals":
+    from anomalib_zsad.data.class_arguments import checked_arguments
     from anomalib_zsad.screening.normal_volumes import patient_expression, volumes_of_datamodule
     from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
 
@@ -164,6 +165,7 @@ def _of_volume_datamodule(args: argparse.Namespace, datamodule: DataModule, opti
         raise ValueError(f"say {', '.join(given)} with {flags} and not in the input: the calibration is tied to it")
     if args.patient is not None:
         arguments["patient"] = patient_expression(args.patient).pattern
+    arguments = checked_arguments(VolumeDataModule, arguments)
     arguments |= {name: getattr(options, name) for name in ("plane", "channels", "crop", "window")}
     try:
         made = VolumeDataModule(root, **arguments)
