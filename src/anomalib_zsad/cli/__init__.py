@@ -83,5 +83,6 @@ def quieten() -> None:
     """Keep libraries' information and deprecation notes, which a user of the command can do nothing about, away."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF blocks, beside pixels that are whole
     for name in ("anomalib", "lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric", "monai"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -61,7 +61,10 @@ def _of_type(hint: Any, value: Any) -> Any:
     if value is None and hint not in (Any, None) and type(None) not in get_args(hint):
         raise ArgumentError(None, "null")
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--value", type=hint)
+    try:
+        parser.add_argument("--value", type=hint)
+    except ValueError:  # a type that configurations know nothing of
+        return value
     return parser.parse_object({"value": value}).value
 
 
