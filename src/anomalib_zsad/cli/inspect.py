@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     check_trained(args)
     options = fill(InspectionOptions, args, rule=decision_rule(args, "images"), reading=image_reading(args))
     say_loading(args)
+    from anomalib_zsad.inspection.find_images import in_words
     from anomalib_zsad.inspection.inspect_images import inspect_images
     from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.scoring.image_scorer import ModelImageScorer
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     inspection = inspect_images(args.input, args.output, ModelImageScorer(scorer), options)
     code = exit_code(inspection.records)
     if code is ExitCode.NOTHING_FOUND:
-        skipped = f"; skipped: {inspection.found.words()}" if inspection.found.skipped else ""
+        skipped = f"; skipped: {in_words(inspection.found.skipped)}" if inspection.found.skipped else ""
         say(f"error: there are no images at the input path{skipped}")
     else:
         _print_summary(args.output, inspection, options, code)
@@ -82,6 +83,8 @@ def _print_summary(output: Path, inspection: "Inspection", options: InspectionOp
     from rich.table import Table
     from rich.text import Text
 
+    from anomalib_zsad.inspection.find_images import in_words
+
     out, records = console(), inspection.records
     calibrated = options.rule.calibration is not None
     table = Table("image", "decision", "score", "±", *(["p"] if calibrated else []), title="Highest scores")
@@ -100,7 +103,7 @@ def _print_summary(output: Path, inspection: "Inspection", options: InspectionOp
     lines = [
         f"{len(records)} images, {flagged} flagged, {len(records) - len(readable)} unreadable. "
         + options.rule.statement,
-        *([f"skipped: {inspection.found.words()}"] if inspection.found.skipped else []),
+        *([f"skipped: {in_words(inspection.found.skipped)}"] if inspection.found.skipped else []),
         *([f"turned upright, as their EXIF orientation says: {turned}"] if turned else []),
         *(["nothing left to do: an earlier run had scored all of them"] if inspection.found_done else []),
         f"written to {output} (exit code {code.value}: {code.meaning}){look}",

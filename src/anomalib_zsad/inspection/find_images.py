@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,10 +28,11 @@ class FoundImages:
     unreadable: dict[str, str] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
 
-    def words(self) -> str:
-        """What was skipped, for people: `3 .txt, 2 .gif`, most first; nothing where there was nothing."""
-        ordered = sorted(self.skipped.items(), key=lambda pair: (-pair[1], pair[0]))
-        return ", ".join(f"{number:,} {kind}" for kind, number in ordered)
+
+def in_words(skipped: Mapping[str, int]) -> str:
+    """How many files of which kind were skipped, for people: `3 .txt, 2 .gif`, most first."""
+    ordered = sorted(skipped.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{number:,} {kind}" for kind, number in ordered)
 
 
 def find_images(location: Path, reading: ImageReading | None = None) -> FoundImages:

@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,7 @@ def _found_done(job: Job, folder: Path) -> RunEntry | None:
     """
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        entry = RunEntry.screened(report, job.candidate.files[0].name)
+        entry = replace(RunEntry.screened(report, job.candidate.files[0].name), found_done=True)
         images = report["images"]
     except (OSError, ValueError, KeyError, TypeError):
         message = "the output holds a folder of this name that is no whole result; move it away and resume"
