@@ -16,7 +16,7 @@ from anomalib_zsad import BayesPFL, CoPS
 from anomalib_zsad.cli import COMMANDS, build_parser, main
 from anomalib_zsad.cli.dataclass_options import default_of
 from anomalib_zsad.evaluation.settings import Settings
-from anomalib_zsad.inspection.options import InspectionOptions
+from anomalib_zsad.inspection.options import ImageReading, InspectionOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import visible
 from anomalib_zsad.screening.options import VolumeOptions
@@ -63,6 +63,8 @@ def test_everything_that_reads_has_input_and_everything_that_writes_has_output()
         ("screen", ReadingOptions),
         ("calibrate", VolumeOptions),
         ("inspect", InspectionOptions),
+        ("inspect", ImageReading),
+        ("calibrate", ImageReading),
         ("evaluate", Settings),
         ("info", ReadingOptions),
     ],

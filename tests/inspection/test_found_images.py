@@ -1,4 +1,4 @@
-"""What lies below a folder: pictures turned, large, foreign, unreadable, left out; and runs in the same output again."""
+"""What lies below a folder: pictures turned, large, foreign, unreadable, left out; runs in the same output again."""
 
 import csv
 import json
