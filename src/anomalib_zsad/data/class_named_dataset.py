@@ -15,7 +15,7 @@ from torchvision.tv_tensors import Image, Mask
 
 from anomalib_zsad.data.augmentation import mosaic
 from anomalib_zsad.data.image_files import read_image, read_mask, was_turned
-from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem
+from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem, check_class_name
 from anomalib_zsad.data.pillow_resize import PillowResize
 from anomalib_zsad.data.seeded_sampler import DrawnIndex
 
@@ -116,7 +116,14 @@ class ClassNamedDataset(AnomalibDataset):
 
     @samples.setter
     def samples(self, samples: pd.DataFrame) -> None:
-        """Set the table, the optional columns filled in, and work out what every item needs to know of it."""
+        """Set the table, the optional columns filled in, and work out what every item needs to know of it.
+
+        Raises:
+            TypeError: If a class name is no string.
+        """
+        for name in samples.class_name.dropna() if "class_name" in samples else ():
+            if not isinstance(name, str):
+                check_class_name(name)
         defaults = {"mask_path": None, "class_name": None, "mask_threshold": 0}
         missing = {column: value for column, value in defaults.items() if column not in samples}
         AnomalibDataset.samples.fset(self, samples.assign(**missing))  # type: ignore[attr-defined]
