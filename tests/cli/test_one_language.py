@@ -153,11 +153,12 @@ def test_an_empty_class_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
         ("num_samples abc", "--model.num_samples of BayesPFL must be int, and is 'abc'"),
         ("num_samples 2.5", "--model.num_samples of BayesPFL must be int, and is 2.5"),
         ("num_samples null", "--model.num_samples of BayesPFL must be int, and is None"),
-        ("layers [1,true]", "--model.layers of BayesPFL must be tuple[int, ...] | None, and is [1, True]"),
+        ("layers [1,true]", "--model.layers of BayesPFL must be tuple[int, ...], and is [1, True]"),
         (
             "pretrained 5",
-            """--model.pretrained of BayesPFL must be str | None, and is 5; as text it is written '"5"'""",
+            """--model.pretrained of BayesPFL must be str, and is 5; as text it is written '"5"'""",
         ),
+        ("keep_features ram", "--model.keep_features of BayesPFL must be one of memory, disk, and is 'ram'"),
         ("flavour 1", "BayesPFL has no argument flavour; it has backbone, pretrained, image_size"),
     ],
 )
@@ -176,9 +177,9 @@ def test_model_arguments_of_another_type_are_one_line(
     [
         (
             "class_name=5",
-            """class_name of FolderTreeDataset must be str | None, and is 5; as text it is written '"5"'""",
+            """class_name of FolderTreeDataset must be str, and is 5; as text it is written '"5"'""",
         ),
-        ("normal_names=good", "normal_names of FolderTreeDataset must be list[str] | None, and is 'good'"),
+        ("normal_names=good", "normal_names of FolderTreeDataset must be list[str], and is 'good'"),
         ("mask_threshold=abc", "mask_threshold of FolderTreeDataset must be float, and is 'abc'"),
     ],
 )

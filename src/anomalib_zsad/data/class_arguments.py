@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -47,9 +48,17 @@ def _converted(cls: type, name: str, value: Any, hint: Any) -> Any:
     try:
         return _of_type(hint, value)
     except ArgumentError as error:
-        expected = getattr(hint, "__name__", "") if isinstance(hint, type) else str(hint).replace("typing.", "")
         advice = f"""; as text it is written '"{value}"'""" if _could_be_text(hint, value) else ""
-        raise ValueError(f"{name} of {cls.__name__} must be {expected}, and is {value!r}{advice}") from error
+        raise ValueError(f"{name} of {cls.__name__} must be {_words(hint)}, and is {value!r}{advice}") from error
+
+
+def _words(hint: Any) -> str:
+    """A type for people, such as `int` or `one of memory, disk`; that it may be left out goes without saying."""
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_words(part) for part in get_args(hint) if part is not type(None))
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
 
 
 def _of_type(hint: Any, value: Any) -> Any:
