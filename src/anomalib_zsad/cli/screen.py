@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.calibration.decision_rule import DecisionRule, decision_in_words
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import add_decision_options, decision_rule
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_loading
+from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.cli.reading_options import SLICING, add_reading_options, reading_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console, visible
@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.screening.screen import screen
 
     scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
+    say_demonstration(scorer.describe().get("backbone"))
     code, entries = screen(args.input, args.output, scorer, options)
     _print_summary(args.output, entries, code, rule)
     if code is ExitCode.NOTHING_FOUND:
@@ -93,7 +94,7 @@ def _print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, ru
         cells = ["" if number is None else str(number) for number in numbers]
         scores = [entry.volume_score, entry.volume_p_value][: 2 if calibrated else 1]
         cells += ["" if score is None else f"{score:.3f}" for score in scores]
-        cells += [entry.volume_decision or ""] if calibrated else []
+        cells += [decision_in_words(entry.volume_decision or "")] if calibrated else []
         table.add_row(*(Text(visible(cell)) for cell in [entry.series or "-", entry.status, *cells, entry.reason]))
     out.print(table)
     look = f"; look at {output / 'index.html'}" if (output / "index.html").is_file() else ""
