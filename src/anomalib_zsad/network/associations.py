@@ -10,7 +10,7 @@ from anomalib_zsad.network.addresses import ConnectionOptions, Entity
 from anomalib_zsad.network.errors import MissingPackageError, NetworkError, keep_out_of_logs
 
 try:
-    from pynetdicom import AE, evt
+    from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt
     from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext, build_context
 except ImportError as error:
@@ -18,7 +18,18 @@ except ImportError as error:
 
 keep_out_of_logs("pynetdicom")
 
-__all__ = ["MAXIMUM_CONTEXTS", "Association", "PresentationContext", "application", "association", "build_context", "evt"]
+__all__ = [
+    "MAXIMUM_CONTEXTS",
+    "Association",
+    "PresentationContext",
+    "application",
+    "association",
+    "build_context",
+    "build_role",
+    "evt",
+    "sop_class_name",
+    "storage_classes",
+]
 
 MAXIMUM_CONTEXTS = 128
 """What one association can propose (PS3.8: odd numbers of one byte)."""
@@ -108,3 +119,9 @@ def _why_rejected(made: Association, options: ConnectionOptions) -> tuple[str, b
 def sop_class_name(uid: str) -> str:
     """The name of a SOP class, or its UID where DICOM has no name for it."""
     return str(UID(uid).name)
+
+
+def storage_classes(names: Sequence[str] = ()) -> list[str]:
+    """SOP classes of stored objects, all or those whose names begin with one of some."""
+    known = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+    return [uid for uid in known if not names or sop_class_name(uid).startswith(tuple(names))]

@@ -176,11 +176,11 @@ class StowTarget:
 def _read(path: Path) -> Dataset:
     try:
         dataset = dcmread(path)
-        if "SOPInstanceUID" in dataset and "SOPClassUID" in dataset:
+        if dataset.get("SOPInstanceUID") and dataset.get("SOPClassUID"):
             return dataset
     except InvalidDicomError:
         pass
-    raise DeliveryError(f"{path.name} is no DICOM file and cannot be sent", retry=False)
+    raise DeliveryError(f"{path.name} is no DICOM file with its UIDs and cannot be sent", retry=False)
 
 
 def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:

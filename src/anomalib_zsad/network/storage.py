@@ -97,9 +97,12 @@ def _described(path: Path) -> _File:
     """
     try:
         header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
-        return _File(path, header.SOPClassUID, header.file_meta.TransferSyntaxUID)
-    except (InvalidDicomError, AttributeError):
-        raise DeliveryError(f"{path.name} is no DICOM file and cannot be sent", retry=False) from None
+        file = _File(path, UID(header.SOPClassUID), UID(header.file_meta.TransferSyntaxUID))
+        if file.sop_class and file.syntax and header.SOPInstanceUID:
+            return file
+    except (InvalidDicomError, AttributeError, TypeError):
+        pass
+    raise DeliveryError(f"{path.name} is no DICOM file with its UIDs and cannot be sent", retry=False)
 
 
 def _batches(files: Sequence[_File]) -> list[list[_File]]:
