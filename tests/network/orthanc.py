@@ -106,13 +106,17 @@ def running_orthanc(folder: Path, settings: Mapping[str, object] | None = None) 
 def _await(server: Orthanc, process: "subprocess.Popen[bytes]") -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
-        try:
-            server.get("/system")
-        except (URLError, OSError):
-            time.sleep(0.1)
-        else:
+        if _answers(server):
             return
+        time.sleep(0.1)
     pytest.fail("Orthanc did not start:\n" + (server.folder / "log.txt").read_text(errors="replace")[-2000:])
+
+
+def _answers(server: Orthanc) -> bool:
+    try:
+        return bool(server.get("/system"))
+    except (URLError, OSError):
+        return False
 
 
 @pytest.fixture(scope="module")

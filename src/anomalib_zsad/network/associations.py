@@ -99,7 +99,7 @@ def _why_none(made: Association, options: ConnectionOptions, *, connected: bool)
     if not connected:
         return "no connection: nobody listens there, or no route leads there", True
     if made.rejected_contexts:
-        names = sorted({sop_class_name(context.abstract_syntax) for context in made.rejected_contexts})
+        names = sorted({sop_class_name(str(context.abstract_syntax)) for context in made.rejected_contexts})
         return f"takes none of what was offered ({', '.join(names)})", False
     return "the association was aborted or not answered", True
 

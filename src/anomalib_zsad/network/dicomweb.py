@@ -36,6 +36,26 @@ _PAGE = 100  # results a request; servers have limits of their own
 _QUERY_BYTES = 64 << 20  # more than any page of results
 _STOW_BYTES = 64 << 20  # files are sent in messages of about this size, which are put together in memory
 _AS_STORED = (("application/dicom", "*"),)
+# What was raised, what it means, and whether another try may help; the first that fits is told.
+_CAUSES: list[tuple[type[Exception], str, bool]] = [
+    (TruncatedResponseError, "it stopped in the middle of an answer", True),
+    (requests.exceptions.ChunkedEncodingError, "it stopped in the middle of an answer", True),
+    (requests.exceptions.SSLError, "no encrypted connection; its certificate is not trusted", False),
+    (requests.ConnectTimeout, "no connection in time", True),
+    (requests.Timeout, "no answer in time", True),
+    (requests.ConnectionError, "no connection, or it was lost", True),
+    (requests.exceptions.JSONDecodeError, "the answer is no DICOM JSON; is this its DICOMweb address?", False),
+    (Exception, "the answer is not DICOMweb; is this its DICOMweb address?", False),
+]
+_FAILURES = (
+    TruncatedResponseError,
+    requests.RequestException,
+    InvalidDicomError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+)
 _RETRY = {408, 425, 429}  # the server asks for another try
 _NO_ROOM = range(0xA700, 0xA800)
 _PASSING = {0x0110, 0x0210}
@@ -86,29 +106,12 @@ class _Server:
             yield
         except requests.HTTPError as error:
             raise failure(*self._refusal(error)) from None
-        except ResponseTooLargeError:
-            raise
-        except TruncatedResponseError:
-            raise failure(f"{self.name} stopped in the middle of an answer", True) from None
-        except requests.exceptions.SSLError:
-            raise failure(f"{self.name}: no encrypted connection; its certificate is not trusted", False) from None
-        except requests.ConnectTimeout:
-            raise failure(f"{self.name}: no connection in time", True) from None
-        except requests.Timeout:
-            raise failure(f"{self.name} did not answer in time", True) from None
-        except requests.exceptions.ChunkedEncodingError:
-            raise failure(f"{self.name} stopped in the middle of an answer", True) from None
-        except requests.exceptions.JSONDecodeError:
-            raise failure(f"{self.name} did not answer in DICOM JSON; is this its DICOMweb address?", False) from None
-        except requests.ConnectionError:
-            raise failure(f"{self.name}: no connection, or it was lost", True) from None
-        except requests.RequestException as error:
-            raise failure(f"{self.name}: {type(error).__name__}", False) from None
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidDicomError) as error:
-            raise failure(f"{self.name} gave an answer that is not DICOMweb ({type(error).__name__})", False) from None
+        except _FAILURES as error:
+            told, retry = next((told, retry) for kind, told, retry in _CAUSES if isinstance(error, kind))
+            raise failure(f"{self.name}: {told}", retry) from None
 
     def _refusal(self, error: requests.HTTPError) -> tuple[str, bool]:
-        code = error.response.status_code
+        code = 0 if error.response is None else error.response.status_code
         phrase = HTTPStatus(code).phrase if code in HTTPStatus._value2member_map_ else ""
         hint = {
             401: "; it wants a token, or another one",
@@ -300,7 +303,7 @@ class DicomWebSource:
 
 def _series_filters(query: SeriesQuery) -> dict[str, str]:
     """What a server can leave out; the description is compared here, because servers differ in what case means."""
-    modality = query.modality[0] if len(query.modality) == 1 else ""
+    modality = query.modalities[0] if len(query.modalities) == 1 else ""
     keys = {"Modality": modality, "SeriesInstanceUID": query.series_uid}
     return {key: value for key, value in keys.items() if value}
 

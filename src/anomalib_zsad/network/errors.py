@@ -14,7 +14,7 @@ class NetworkError(Exception):
             refused what it was asked.
     """
 
-    def __init__(self, message: str, retry: bool) -> None:  # noqa: FBT001  # the order is part of what others call
+    def __init__(self, message: str, retry: bool) -> None:
         super().__init__(message)
         self.message, self.retry = message, retry
 

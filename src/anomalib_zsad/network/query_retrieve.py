@@ -141,9 +141,11 @@ class QueryRetrieveSource:
         """
         receiver = Receiver(folder, series.series_uid, budget)
         keys = _keys("SERIES", StudyInstanceUID=series.study_uid, SeriesInstanceUID=series.series_uid)
-        fetch = self._get if self.retrieve_by == "get" else self._move
         store = _Store(receiver)
-        fetch(series, keys, store)
+        if self.retrieve_by == "get":
+            self._get(series, keys, store)
+        else:
+            self._move(keys, store)
         receiver.check_complete(series.images)
         return receiver.received
 
@@ -166,7 +168,7 @@ class QueryRetrieveSource:
             told = {str(item.get("SOPClassUID") or "") for item in self._find(established, keys)}
         return sorted(told - {""}) or storage_classes(_IMAGE_CLASSES)
 
-    def _move(self, series: FoundSeries, keys: Dataset, store: "_Store") -> None:
+    def _move(self, keys: Dataset, store: "_Store") -> None:
         with self._listening(store), self._association([build_context(_MOVE)]) as established:
             answers = established.send_c_move(keys, self.options.calling_title, _MOVE)
             self._await_end(established, answers, _MOVE, store)
@@ -180,7 +182,8 @@ class QueryRetrieveSource:
         for sop_class in storage_classes():
             receiver.add_supported_context(sop_class, TRANSFER_SYNTAXES)
         try:
-            server = receiver.start_server(self.receive_at, block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+            handlers = [(evt.EVT_C_STORE, store)]
+            server: Any = receiver.start_server(self.receive_at, block=False, evt_handlers=handlers)
         except OSError as error:
             host, port = self.receive_at
             message = f"cannot listen at {host}:{port} ({error.strerror}); --receive-at names another place"
@@ -258,7 +261,7 @@ class _Store:
             header = event.dataset
             series, instance = str(header.get("SeriesInstanceUID", "")), str(event.request.AffectedSOPInstanceUID)
             self._receiver.keep(event.encoded_dataset(), series, instance)
-        except Exception as error:  # noqa: BLE001  # told by whoever waits, in the thread that can end the retrieval
+        except Exception as error:  # told by whoever waits, in the thread that can end the retrieval
             self.error = error
             return _NO_ROOM if isinstance(error, OSError) or self._receiver.full else _FAILED
         return _SUCCESS
@@ -282,7 +285,7 @@ def _keys(level: str, **values: str) -> Dataset:
 
 def _series_keys(query: SeriesQuery, study: str) -> Dataset:
     """The description is compared by us, because applications differ in what case means."""
-    modality = query.modality[0] if len(query.modality) == 1 else ""
+    modality = query.modalities[0] if len(query.modalities) == 1 else ""
     keys = _keys("SERIES", StudyInstanceUID=study, SeriesInstanceUID=query.series_uid, Modality=modality)
     keys.SeriesDescription = keys.NumberOfSeriesRelatedInstances = ""
     return keys

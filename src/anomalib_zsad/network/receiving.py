@@ -17,14 +17,14 @@ class Receiver:
         series_uid: Series Instance UID; instances of other series are not kept.
         budget: Most bytes to keep.
         received: Number of instances kept.
-        bytes: How many bytes they take.
+        size: How many bytes they take.
         full: Whether one was refused because of the budget.
     """
 
     folder: Path
     series_uid: str
     budget: int
-    bytes: int = 0
+    size: int = 0
     full: bool = False
     _names: set[str] = field(default_factory=set)
 
@@ -48,8 +48,8 @@ class Receiver:
         if series_uid != self.series_uid:
             raise RetrievalError("an image of another series was sent", retry=False)
         name = f"image-{hashlib.sha256(instance_uid.encode()).hexdigest()[:20]}.dcm"
-        self.bytes += len(content) * (name not in self._names)
-        if self.bytes > self.budget:
+        self.size += len(content) * (name not in self._names)
+        if self.size > self.budget:
             self.full = True
             raise self.too_large()
         write_bytes(self.folder / name, content)

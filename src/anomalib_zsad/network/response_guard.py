@@ -28,7 +28,7 @@ class ResponseGuard:
         read, most = response.iter_content, self._most
         boundary = _boundary(response.headers.get("Content-Type", "")) if response.ok else b""
 
-        def guarded(chunk_size: int = 1, decode_unicode: bool = False) -> Iterator[Any]:  # noqa: FBT001, FBT002
+        def guarded(chunk_size: int = 1, decode_unicode: bool = False) -> Iterator[Any]:
             size, tail = 0, b""
             for chunk in read(chunk_size, decode_unicode):
                 size += len(chunk)

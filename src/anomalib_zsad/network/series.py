@@ -16,7 +16,7 @@ class SeriesQuery:
     Attributes:
         patient_id: `*` and `?` stand for any characters and for any one.
         study_date: `YYYYMMDD`, or a range `YYYYMMDD-YYYYMMDD` with either end left out; both ends are in it.
-        modality: One of these codes, such as `CT`.
+        modalities: The series' modality is one of these codes, such as `CT`.
         description: The series' description, in any case, with `*` and `?`.
         study_uid: Study Instance UID.
         series_uid: Series Instance UID.
@@ -25,7 +25,7 @@ class SeriesQuery:
 
     patient_id: str = ""
     study_date: str = ""
-    modality: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
     description: str = ""
     study_uid: str = ""
     series_uid: str = ""
@@ -33,7 +33,7 @@ class SeriesQuery:
 
     def __post_init__(self) -> None:
         _check_dates(self.study_date)
-        for code in self.modality:
+        for code in self.modalities:
             if not re.fullmatch(r"[A-Z0-9_]{1,16}", code):
                 raise ValueError(f"{code!r} is no modality; they are codes in capitals, such as CT or MR")
         for uid in (self.study_uid, self.series_uid):
@@ -45,16 +45,16 @@ class SeriesQuery:
             raise ValueError(f"the number of series is at least 1, not {self.limit}")
 
     @property
-    def is_open(self) -> bool:
-        """Whether every series there is meets it."""
-        return self == SeriesQuery(limit=self.limit) and self.limit is None
+    def asks_for_all(self) -> bool:
+        """Whether every series that there is meets it."""
+        return self == SeriesQuery()
 
     def takes(self, series: "FoundSeries") -> bool:
         """Whether a series meets the criteria. Servers are free to ignore some, so their answers are checked."""
         return (
             (not self.patient_id or fnmatchcase(series.patient_id, _literal_brackets(self.patient_id)))
             and _in_range(series.study_date, self.study_date)
-            and (not self.modality or series.modality in self.modality)
+            and (not self.modalities or series.modality in self.modalities)
             and (
                 not self.description
                 or fnmatchcase(series.description.casefold(), _literal_brackets(self.description.casefold()))
@@ -91,7 +91,7 @@ def _check_dates(text: str) -> None:
     match = _DATE.fullmatch(text)
     ends = [end for end in (match[1], match[3]) if end] if match is not None else []
     try:
-        days = [datetime.strptime(end, "%Y%m%d") for end in ends]  # noqa: DTZ007  # days of no time zone
+        days = [datetime.strptime(end, "%Y%m%d") for end in ends]
     except ValueError:
         days = []
     if text and (not days or (len(days) == 2 and (match is None or not match[2] or days[0] > days[1]))):
