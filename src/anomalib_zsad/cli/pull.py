@@ -195,5 +195,6 @@ def _print_found(found: Sequence[FoundSeries], *, identifiers: bool) -> None:
 def _print_sent(pulling: "PullRun") -> None:
     if pulling.unsent:
         say(
-            f"results of {len(pulling.unsent)} series were not sent to every target; the same command with --resume sends them"
+            f"results of {len(pulling.unsent)} series were not sent to every target; the same command with --resume "
+            "sends them"
         )

@@ -182,7 +182,7 @@ class QueryRetrieveSource:
         for sop_class in storage_classes():
             receiver.add_supported_context(sop_class, TRANSFER_SYNTAXES)
         try:
-            handlers = [(evt.EVT_C_STORE, store)]
+            handlers: list[Any] = [(evt.EVT_C_STORE, store)]
             server: Any = receiver.start_server(self.receive_at, block=False, evt_handlers=handlers)
         except OSError as error:
             host, port = self.receive_at

@@ -64,7 +64,7 @@ def parse_target(text: str, options: ConnectionOptions | None = None) -> Target:
 class FolderTarget:
     """A folder, which is made when something is sent to it.
 
-    DICOM files are named by their SOP Instance UID, since results of several series have equal names; others keep theirs.
+    DICOM files are named by their SOP Instance UID, because results of several series have equal names.
 
     Attributes:
         folder: Its path.
