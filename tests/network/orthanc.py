@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pytest
@@ -60,17 +60,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_orthanc(folder: Path, settings: Mapping[str, object] | None = None) -> Iterator[Orthanc]:
+def running_orthanc(
+    folder: Path, settings: Mapping[str, object] | None = None, ports: tuple[int, int, int] | None = None
+) -> Iterator[Orthanc]:
     """An Orthanc while a block lasts; skips the test, with the reason, where it is not installed.
 
     Args:
-        folder: A new folder for its configuration and storage.
+        folder: For its configuration and storage; with what an earlier one left there it goes on.
         settings: Further entries of its configuration, such as `{"DicomModalities": {...}}`.
+        ports: For HTTP, for DICOM, and of the application `ANOMALIB` that it can send to; free ones unless given.
     """
     if not Path(PROGRAM).is_file() or not PLUGIN.is_file():
         pytest.skip("Orthanc and its DICOMweb plugin (Debian's orthanc and orthanc-dicomweb) are not installed")
     folder.mkdir(parents=True, exist_ok=True)
-    server = Orthanc(free_port(), free_port(), free_port(), folder)
+    server = Orthanc(*(ports or (free_port(), free_port(), free_port())), folder)
     configuration = {
         "Name": "test",
         "StorageDirectory": str(folder / "storage"),
@@ -95,12 +98,8 @@ def running_orthanc(folder: Path, settings: Mapping[str, object] | None = None) 
             _await(server, process)
             yield server
         finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()  # an orderly end takes it three seconds, and its folder is thrown away
+            process.wait()
 
 
 def _await(server: Orthanc, process: "subprocess.Popen[bytes]") -> None:
@@ -115,6 +114,8 @@ def _await(server: Orthanc, process: "subprocess.Popen[bytes]") -> None:
 def _answers(server: Orthanc) -> bool:
     try:
         return bool(server.get("/system"))
+    except HTTPError:
+        return True  # it asks for a password
     except (URLError, OSError):
         return False
 

@@ -103,8 +103,15 @@ class PullRun:
             except KeyboardInterrupt:
                 self._write("interrupted")
                 raise
+            self._remove_images_of_unfinished()
             self._write("complete")
         return self._exit_code(), self.entries
+
+    def _remove_images_of_unfinished(self) -> None:
+        """An interrupted run may have fetched a series that this one was not asked for."""
+        for key, state in self.states.items():
+            if not state.screened:
+                shutil.rmtree(self.output / IMAGES / key, ignore_errors=True)
 
     @property
     def entries(self) -> list[RunEntry]:

@@ -97,7 +97,8 @@ def _why_none(made: Association, options: ConnectionOptions, *, connected: bool)
     if made.is_rejected:
         return _why_rejected(made, options)
     if not connected:
-        return "no connection: nobody listens there, or no route leads there", True
+        secure = "" if options.tls is None else ", or its certificate is not trusted"
+        return f"no connection: nobody listens there, or no route leads there{secure}", True
     if made.rejected_contexts:
         names = sorted({sop_class_name(str(context.abstract_syntax)) for context in made.rejected_contexts})
         return f"takes none of what was offered ({', '.join(names)})", False

@@ -224,7 +224,9 @@ class QueryRetrieveSource:
         try:
             for status, item in answers:
                 if "Status" not in status:
-                    raise RetrievalError(f"{self.name} aborted, or did not answer in time", retry=True)
+                    title = self.options.calling_title
+                    message = f"{self.name} aborted, or did not answer in time; does it know our AE title {title}?"
+                    raise RetrievalError(message, retry=True)
                 yield status, item
         except KeyboardInterrupt:
             _cancel(established, model)
