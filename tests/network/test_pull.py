@@ -317,9 +317,22 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(package: st
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.usefixtures("scorer")
+def test_a_real_series_by_c_get(orthanc: Orthanc, shared_data: Path, tmp_path: Path) -> None:
+    files = sorted((shared_data / "schwannoma_dicom").iterdir())
+    parse_target(orthanc.entity).send(files)
+    words = ["--from", orthanc.entity, "--series-modality", "MR", "-o", tmp_path / "out", "--allow-untrained"]
+    assert call("pull", *words, "--send-to", orthanc.entity) == 0
+    (state,) = state_of(tmp_path / "out").values()
+    assert state["entries"][0]["slices"] == state["images"] == len(files) == 37
+    (stored,) = segmentations(orthanc)
+    assert stored.SeriesInstanceUID != dcmread(files[0]).SeriesInstanceUID
+    assert stored.StudyInstanceUID == dcmread(files[0]).StudyInstanceUID
+
+
 @pytest.mark.slow
 def test_the_demo_model_screens_what_is_stored(orthanc: Orthanc, tmp_path: Path) -> None:
-    samples = Path(__file__).resolve().parents[2] / "sample_data" / "medical" / "head_ct"
+    samples = Path(__file__).resolve().parents[2] / "sample_data" / "medical" / "head_ct" / "images" / "bleed"
     parse_target(orthanc.entity).send(sorted(samples.rglob("*.dcm")))
     words = ["--from", orthanc.entity, "--series-modality", "CT", "-o", tmp_path / "out", "--send-to", orthanc.web]
     words += ["--allow-untrained", "--model.backbone", "demo", "--class-name", "brain", "--threshold", "0.4"]

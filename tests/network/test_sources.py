@@ -14,6 +14,7 @@ from pydicom.uid import JPEG2000Lossless
 
 from anomalib_zsad.network.addresses import ConnectionOptions
 from anomalib_zsad.network.errors import RetrievalError
+from anomalib_zsad.network.receiving import Receiver
 from anomalib_zsad.network.series import FoundSeries, SeriesQuery
 from anomalib_zsad.network.sources import Source, parse_source
 from anomalib_zsad.network.targets import parse_target
@@ -24,6 +25,7 @@ from tests.volumes.volume_builders import write_series
 BUDGET = 1 << 30
 QUICK = ConnectionOptions(connect_seconds=3, answer_seconds=3)
 WAYS = ["web", "get", "move"]
+CT = "1.2.840.10008.5.1.4.1.1.2"
 FIND, MOVE, GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
 
 
@@ -337,6 +339,24 @@ def test_a_query_that_is_refused_or_never_answered() -> None:
     ):
         parse_source(at, hasty).query(SeriesQuery(patient_id="SECRET"))
     assert failed.value.retry
+
+
+def test_an_image_that_cannot_be_read_is_told_without_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(_):
+        yield 1
+        yield 0xFF00, dcmread(write_series(tmp_path / "s") / "f000.dcm")
+
+    def fail(*_):
+        raise IndexError("SECRET")
+
+    monkeypatch.setattr(Receiver, "keep", fail)
+    with (
+        dicom_server(EVT_C_GET=send, EVT_C_FIND=lambda _: [], classes=[FIND, GET, CT]) as at,
+        pytest.raises(RetrievalError, match=r"an image cannot be read .IndexError.$"),
+    ):
+        parse_source(at, QUICK).retrieve(FoundSeries("1.2", "1.2.3"), tmp_path, BUDGET)
 
 
 def test_ctrl_c_cancels_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -342,3 +342,23 @@ def test_an_association_over_tls(files: list[Path], certificate: tuple[Path, Pat
     finally:
         server.shutdown()
     assert len(stored) == len(files)
+
+
+def test_a_receiver_of_ours_asks_for_certificates(files: list[Path], certificate: tuple[Path, Path]) -> None:
+    from pynetdicom import AE, evt
+
+    ours = TlsFiles(certificate[0], *certificate)
+    entity, port, stored = AE("OURS"), free_port(), []
+    entity.add_supported_context(CT)
+    handlers = [(evt.EVT_C_STORE, lambda event: stored.append(1) or 0)]
+    server = entity.start_server(
+        ("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=ours.server_context()
+    )
+    try:
+        parse_target(f"OURS@127.0.0.1:{port}", ConnectionOptions(tls=ours, connect_seconds=3)).send(files)
+        failure(f"OURS@127.0.0.1:{port}", files, ConnectionOptions(tls=TlsFiles(certificate[0]), connect_seconds=3))
+    finally:
+        server.shutdown()
+    assert len(stored) == len(files)
+    with pytest.raises(ValueError, match="needs a certificate of their own"):
+        TlsFiles(certificate[0]).server_context()

@@ -36,13 +36,29 @@ class TlsFiles:
                 raise ValueError(f"there is no certificate file {path}")
 
     def context(self) -> ssl.SSLContext:
-        """What checks the other side's certificate and host name.
+        """What checks a server's certificate and host name.
 
         Raises:
             ValueError: If a file holds no certificate or key, or key and certificate do not belong together.
         """
+        return self._context(ssl.Purpose.SERVER_AUTH)
+
+    def server_context(self) -> ssl.SSLContext:
+        """What a server of ours shows its clients; with an authority, clients need a certificate that it signed.
+
+        Raises:
+            ValueError: If there is no certificate, or a file is not what it should be.
+        """
+        if self.certificate is None:
+            raise ValueError("whoever receives over TLS needs a certificate of their own (--tls-certificate)")
+        context = self._context(ssl.Purpose.CLIENT_AUTH)
+        if self.authority is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def _context(self, purpose: ssl.Purpose) -> ssl.SSLContext:
         try:
-            context = ssl.create_default_context(cafile=self.authority)
+            context = ssl.create_default_context(purpose, cafile=self.authority)
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key)
         except ssl.SSLError as error:

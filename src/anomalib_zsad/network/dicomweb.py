@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http import HTTPStatus
+from http.client import responses
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -46,17 +46,11 @@ _CAUSES: list[tuple[type[Exception], str, bool]] = [
     (requests.Timeout, "no answer in time", True),
     (requests.ConnectionError, "no connection, or it was lost", True),
     (requests.exceptions.JSONDecodeError, "the answer is no DICOM JSON; is this its DICOMweb address?", False),
+    (requests.RequestException, "the address leads nowhere; is this its DICOMweb address?", False),
+    (OSError, "no connection, or it was lost", True),
+    # Whatever else reading an answer raises: it comes from a network and may hold anything.
     (Exception, "the answer is not DICOMweb; is this its DICOMweb address?", False),
 ]
-_FAILURES = (
-    TruncatedResponseError,
-    requests.RequestException,
-    InvalidDicomError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-)
 _RETRY = {408, 425, 429}  # the server asks for another try
 _NO_ROOM = range(0xA700, 0xA800)
 _PASSING = {0x0110, 0x0210}
@@ -113,13 +107,15 @@ class _Server:
             yield
         except requests.HTTPError as error:
             raise failure(*self._refusal(error)) from None
-        except _FAILURES as error:
+        except (NetworkError, ResponseTooLargeError):
+            raise
+        except Exception as error:
             told, retry = next((told, retry) for kind, told, retry in _CAUSES if isinstance(error, kind))
             raise failure(f"{self.name}: {told}", retry) from None
 
     def _refusal(self, error: requests.HTTPError) -> tuple[str, bool]:
         code = 0 if error.response is None else error.response.status_code
-        phrase = HTTPStatus(code).phrase if code in HTTPStatus._value2member_map_ else ""
+        phrase = responses.get(code, "")
         hint = {
             401: "; it wants a token, or another one",
             403: "; the token does not allow it",
@@ -248,8 +244,9 @@ class DicomWebSource:
         # What would be escaped is asked for as a wildcard, and compared here: some servers compare what is escaped.
         patient = re.sub(r"[^A-Za-z0-9._*?-]", "*", query.patient_id)
         keys = {"PatientID": patient, "StudyDate": query.study_date, "StudyInstanceUID": query.study_uid}
+        keys["ModalitiesInStudy"] = query.only_modality
         filters = {key: value for key, value in keys.items() if value}
-        if not filters and query.series_uid:
+        if query.series_uid and not query.names_studies:
             series = self._pages(None, {"SeriesInstanceUID": query.series_uid})
             filters = {"StudyInstanceUID": next((_values(item)["StudyInstanceUID"] for item in series), "")}
             if not filters["StudyInstanceUID"]:
@@ -312,8 +309,7 @@ class DicomWebSource:
 
 def _series_filters(query: SeriesQuery) -> dict[str, str]:
     """What a server can leave out; the description is compared here, because servers differ in what case means."""
-    modality = query.modalities[0] if len(query.modalities) == 1 else ""
-    keys = {"Modality": modality, "SeriesInstanceUID": query.series_uid}
+    keys = {"Modality": query.only_modality, "SeriesInstanceUID": query.series_uid}
     return {key: value for key, value in keys.items() if value}
 
 

@@ -104,7 +104,8 @@ class QueryRetrieveSource:
 
     def _studies(self, established: Association, query: SeriesQuery) -> Iterator[Dataset]:
         keys = _keys("STUDY", PatientID=query.patient_id, StudyDate=query.study_date, StudyInstanceUID=query.study_uid)
-        if query.series_uid and not (query.patient_id or query.study_date or query.study_uid):
+        keys.ModalitiesInStudy = query.only_modality
+        if query.series_uid and not query.names_studies:
             # The study is asked for first, without its own key: most applications allow that ("relational").
             for item in self._find(established, _series_keys(query, "")):
                 keys.StudyInstanceUID = str(item.get("StudyInstanceUID") or "")
@@ -138,6 +139,7 @@ class QueryRetrieveSource:
         Raises:
             RetrievalError: If it does not come whole, or is larger than the budget.
             OSError: If an image cannot be written.
+            ValueError: If TLS is asked for, and our receiver has no certificate.
         """
         receiver = Receiver(folder, series.series_uid, budget)
         keys = _keys("SERIES", StudyInstanceUID=series.study_uid, SeriesInstanceUID=series.series_uid)
@@ -183,7 +185,8 @@ class QueryRetrieveSource:
             receiver.add_supported_context(sop_class, TRANSFER_SYNTAXES)
         try:
             handlers: list[Any] = [(evt.EVT_C_STORE, store)]
-            server: Any = receiver.start_server(self.receive_at, block=False, evt_handlers=handlers)
+            secure = None if self.options.tls is None else self.options.tls.server_context()
+            server: Any = receiver.start_server(self.receive_at, block=False, ssl_context=secure, evt_handlers=handlers)
         except OSError as error:
             host, port = self.receive_at
             message = f"cannot listen at {host}:{port} ({error.strerror}); --receive-at names another place"
@@ -263,9 +266,12 @@ class _Store:
             header = event.dataset
             series, instance = str(header.get("SeriesInstanceUID", "")), str(event.request.AffectedSOPInstanceUID)
             self._receiver.keep(event.encoded_dataset(), series, instance)
-        except Exception as error:  # told by whoever waits, in the thread that can end the retrieval
+        except (OSError, RetrievalError) as error:  # told by whoever waits, in the thread that can end the retrieval
             self.error = error
             return _NO_ROOM if isinstance(error, OSError) or self._receiver.full else _FAILED
+        except Exception as error:  # what comes from a network may hold anything
+            self.error = RetrievalError(f"an image cannot be read ({type(error).__name__})", retry=False)
+            return _FAILED
         return _SUCCESS
 
 
@@ -287,8 +293,8 @@ def _keys(level: str, **values: str) -> Dataset:
 
 def _series_keys(query: SeriesQuery, study: str) -> Dataset:
     """The description is compared by us, because applications differ in what case means."""
-    modality = query.modalities[0] if len(query.modalities) == 1 else ""
-    keys = _keys("SERIES", StudyInstanceUID=study, SeriesInstanceUID=query.series_uid, Modality=modality)
+    keys = _keys("SERIES", StudyInstanceUID=study, SeriesInstanceUID=query.series_uid)
+    keys.Modality = query.only_modality
     keys.SeriesDescription = keys.NumberOfSeriesRelatedInstances = ""
     return keys
 

@@ -49,6 +49,16 @@ class SeriesQuery:
         """Whether every series that there is meets it."""
         return self == SeriesQuery()
 
+    @property
+    def names_studies(self) -> bool:
+        """Whether it can be asked which studies, before their series are asked for."""
+        return bool(self.patient_id or self.study_date or self.study_uid)
+
+    @property
+    def only_modality(self) -> str:
+        """The modality, where just one is asked for: a server can be asked for no more than one."""
+        return self.modalities[0] if len(self.modalities) == 1 else ""
+
     def takes(self, series: "FoundSeries") -> bool:
         """Whether a series meets the criteria. Servers are free to ignore some, so their answers are checked."""
         return (

@@ -14,7 +14,7 @@ RECEIVE_AT = "127.0.0.1:11112"
 
 
 class Source(Protocol):
-    """A place that series are found and fetched at."""
+    """A place that series are found and fetched at, by one thread at a time."""
 
     @property
     def name(self) -> str:

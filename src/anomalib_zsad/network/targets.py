@@ -18,7 +18,7 @@ __all__ = ["DeliveryError", "FolderTarget", "Target", "parse_target"]
 
 
 class Target(Protocol):
-    """A place that files are sent to."""
+    """A place that files are sent to, by one thread at a time."""
 
     @property
     def name(self) -> str:
