@@ -27,7 +27,7 @@ def web_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tup
 
         def do_POST(self) -> None:
             asked.append(self.path)
-            _read_body(self)
+            self.body = _read_body(self)
             answer(self)
 
         def log_message(self, *_: object) -> None:
@@ -43,12 +43,13 @@ def web_server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tup
         server.server_close()
 
 
-def _read_body(handler: BaseHTTPRequestHandler) -> None:
+def _read_body(handler: BaseHTTPRequestHandler) -> bytes:
     if "Content-Length" in handler.headers:
-        handler.rfile.read(int(handler.headers["Content-Length"]))
-        return
+        return handler.rfile.read(int(handler.headers["Content-Length"]))
+    body = b""
     while size := int(handler.rfile.readline() or b"0", 16):
-        handler.rfile.read(size + 2)
+        body += handler.rfile.read(size + 2)[:-2]
+    return body
 
 
 def answers(status: int, body: bytes = b"", kind: str = "application/dicom+json") -> Callable:

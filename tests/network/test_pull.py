@@ -2,12 +2,17 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -68,6 +73,19 @@ def pull(source: str, output: Path, *more: object) -> int:
         "pull", "--from", source, "--series-modality", "CT", "-o", output, "--allow-untrained", "--window", "900/450",
         *more,
     )  # fmt: skip
+
+
+@contextmanager
+def forwarded(server: Orthanc) -> Iterator[tuple[str, list[str]]]:
+    """Another address of the server's STOW."""
+
+    def forward(handler):
+        kind = handler.headers["Content-Type"]
+        answer = requests.post(server.web + "/studies", data=handler.body, headers={"Content-Type": kind}, timeout=10)
+        answers(answer.status_code, answer.content, answer.headers["Content-Type"])(handler)
+
+    with web_server(forward) as served:
+        yield served
 
 
 @pytest.mark.parametrize("way", ["web", "get", "move"])
@@ -136,11 +154,7 @@ def test_what_is_done_is_not_fetched_again_and_what_was_not_sent_is_sent(
     write_series(tmp_path / "c", seed="c", edit=name_patient)
     parse_target(filled.entity).send(sorted((tmp_path / "c").iterdir()))
 
-    def forward(handler):
-        body = b"{}"
-        answers(200, body)(handler)
-
-    with web_server(forward) as (url, asked):
+    with forwarded(filled) as (url, asked):
         again = pull(filled.web, output, "--resume", "--send-to", url, "--send-to", filled.web)
     assert again == 0
     assert len(asked) == 3
@@ -259,6 +273,7 @@ def test_a_run_that_was_stopped_goes_on(
         (["--from", "http://127.0.0.1:1/x", "--limit", "1", "--dry-run"], 2, "no connection, or it was lost; try"),
         (["--from", "http://u:hunter2@h/x", "--limit", "1", "--dry-run"], 2, "holds a user name or password"),
         (["--from", "PACS@h:1", "--limit", "1", "--send-to", "PACS", "--dry-run"], 2, "'PACS' is no target"),
+        (["--from", "PACS@h:1", "--limit", "1", "-o", "OUT", "--send-to", "./x", "-ot", "nifti"], 2, "add dicom_seg"),
         (["--from", "PACS@h:1", "--study-date", "today", "--dry-run"], 2, "'today' is no date"),
         (["--from", "PACS@h:1", "--limit", "1", "--token-variable", "hunter2", "--dry-run"], 2, "takes HOST=NAME"),
         (["--from", "PACS@h:1", "--limit", "1", "--max-series-gib", "0", "--dry-run"], 2, "above 0, got 0"),
@@ -315,6 +330,26 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(package: st
     assert done.returncode == 2
     assert 'is not installed; pip install "anomalib-zsad[node]" installs' in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("scorer")
+def test_the_commands_of_the_page_run_as_they_are_written(orthanc: Orthanc, tmp_path: Path) -> None:
+    def edit(dataset: Dataset, _: int) -> None:
+        dataset.Modality, dataset.StudyDate = "MR", "20260131"
+
+    parse_target(orthanc.entity).send(sorted(write_series(tmp_path / "s", edit=edit).iterdir()))
+    page = (Path(__file__).resolve().parents[2] / "docs" / "deployment.md").read_text()
+    lines = page.replace("\\\n", " ").splitlines()
+    here = {":8042": f":{orthanc.http_port}", ":4242": f":{orthanc.dicom_port}", " OUT ": f" {tmp_path / 'out'} "}
+    commands = [line for line in lines if line.startswith("anomalib-zsad pull")]
+    assert len(commands) >= 3
+    for command in commands:
+        pattern = re.compile("|".join(map(re.escape, here)))
+        assert call(*shlex.split(pattern.sub(lambda found: here[found[0]], command))[1:]) == 0
+    assert len(segmentations(orthanc)) == 1
+    (entry,) = re.findall(r'"DicomModalities": (.*)', page)
+    known = json.loads((orthanc.folder / "orthanc.json").read_text())["DicomModalities"]["anomalib"]
+    assert json.loads(entry)["anomalib"][:2] == known[:2]
 
 
 @pytest.mark.usefixtures("scorer")

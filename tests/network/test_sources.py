@@ -341,6 +341,20 @@ def test_a_query_that_is_refused_or_never_answered() -> None:
     assert failed.value.retry
 
 
+def test_an_application_that_aborts_in_the_middle(tmp_path: Path) -> None:
+    def abort(event):
+        yield 2
+        event.assoc.abort()
+        yield 0xFF00, dcmread(write_series(tmp_path / "s") / "f000.dcm")
+
+    with (
+        dicom_server(EVT_C_GET=abort, EVT_C_FIND=lambda _: [], classes=[FIND, GET, CT]) as at,
+        pytest.raises(RetrievalError, match="aborted, or did not answer") as failed,
+    ):
+        parse_source(at, QUICK).retrieve(FoundSeries("1.2", "1.2.3"), tmp_path, BUDGET)
+    assert failed.value.retry
+
+
 def test_an_image_that_cannot_be_read_is_told_without_what_it_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,4 +418,7 @@ def test_logs_hold_no_patient_data(
     source = source_of(filled[0], way)
     found = source.query(SeriesQuery(patient_id="ID-2", study_date="20260120"))
     source.retrieve(found[0], tmp_path, BUDGET)
+    for place in ("http://127.0.0.1:1/dicom-web", "PACS@127.0.0.1:1"):
+        with pytest.raises(RetrievalError):
+            parse_source(place, QUICK).query(SeriesQuery(patient_id="ID-2", study_date="20260120"))
     assert not any(secret in caplog.text for secret in ("ID-2", "20260120", "PHANTOM", "flair"))

@@ -243,8 +243,10 @@ def test_a_failed_sequence_is_read(files: list[Path], reason: int, retry: bool) 
         assert files[1].name in str(error)
 
 
-def test_a_web_server_that_is_no_dicomweb_server(files: list[Path]) -> None:
-    with web_server(answers(200, b"<html>hello</html>")) as (url, _):
+@pytest.mark.parametrize("kind", ["application/dicom+json", "application/dicom+xml", "text/html"])
+@pytest.mark.parametrize("body", [b"", b"{}", b"<html>hello</html>"])
+def test_what_is_not_confirmed_does_not_count_as_sent(files: list[Path], kind: str, body: bytes) -> None:
+    with web_server(answers(200, body, kind)) as (url, _):
         error = failure(url, files)
     assert not error.retry
     assert "is this its DICOMweb address?" in str(error)

@@ -134,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
     if options is not None:
         if args.output is None:
             raise ValueError("no -o was given, the folder that results are written to")
+        if targets and set(options.volume.output_types) == {"nifti"}:
+            raise ValueError("--send-to sends DICOM results, and --output-type asks for none; add dicom_seg")
         check_trained(args)
     found = _query(source, query)
     if found is None:

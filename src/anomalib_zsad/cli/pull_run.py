@@ -151,7 +151,10 @@ class PullRun:
         state = self.states.get(key)
         if state is None or not state.screened or series.images not in (None, state.images):
             study = pseudonym("study", series.study_uid)
-            state = self.states[key] = SeriesState(study, series.modality)
+            earlier = state or SeriesState()
+            # What was found in fewer images stays until there is something in its place.
+            state = SeriesState(study, series.modality, results=earlier.results, targets=earlier.targets)
+            self.states[key] = state
             try:
                 state.images = self._fetch(key, series)
             except (RetrievalError, OSError) as error:
@@ -182,13 +185,14 @@ class PullRun:
             raise KeyboardInterrupt
         if code is ExitCode.DISK:
             raise DiskError("there is no room, or it is read-only")
+        fresh = [path for path in sorted(work.iterdir()) if (path / "report.json").is_file()]
         with disk_errors():
-            for path in sorted(work.iterdir()):
-                if (path / "report.json").is_file():
-                    shutil.rmtree(self.output / path.name, ignore_errors=True)
-                    path.replace(self.output / path.name)
-                    state.results.append(path.name)
+            for name in {*state.results, *(path.name for path in fresh)}:
+                shutil.rmtree(self.output / name, ignore_errors=True)
+            for path in fresh:
+                path.replace(self.output / path.name)
             shutil.rmtree(work)
+        state.results, state.targets = [path.name for path in fresh], {}
         state.entries = [entry.as_dict(with_files=False) for entry in entries]
         state.screened = True
         self._write("running")

@@ -31,7 +31,7 @@ try:
 except ImportError as error:
     raise MissingPackageError("dicomweb-client") from error
 
-keep_out_of_logs("dicomweb_client", "urllib3")
+keep_out_of_logs("dicomweb_client", "retrying", "urllib3")
 
 _PAGE = 100  # results a request; servers have limits of their own
 _QUERY_BYTES = 64 << 20  # more than any page of results
@@ -68,6 +68,8 @@ class _Prepare(requests.auth.AuthBase):
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # The client names the host without its port; left alone, the whole address is told.
+        request.headers.pop("Host", None)
         if self._token:
             request.headers["Authorization"] = self._token
         # Either way is right in a query; Orthanc 1.10 takes the escaped ones for what the value itself holds.
@@ -157,7 +159,12 @@ class StowTarget:
             self._server.guard.limit(_QUERY_BYTES)
             with self._server.errors(DeliveryError):
                 answer = self._server.client.store_instances(datasets)
+                told = [*(answer.get("ReferencedSOPSequence") or []), *(answer.get("FailedSOPSequence") or [])]
                 refused += self._refused(answer, names)
+            # Whatever listens at an address may answer 200: a file counts as sent where the server says so.
+            hint = "" if told else " (is this its DICOMweb address?)"
+            silent = set(names) - {_reference(item) for item in told}
+            refused += [f"{names[uid]}: not confirmed{hint}" for uid in sorted(silent)]
         if refused:
             more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
             raise DeliveryError(f"{self.name} refused {'; '.join(refused[:3])}{more}", retry=False)
@@ -171,12 +178,16 @@ class StowTarget:
         refused = []
         for item in answer.get("FailedSOPSequence") or []:
             reason = int(item.get("FailureReason", 0))
-            name = names.get(str(item.get("ReferencedSOPInstanceUID", "")), "a file")
+            name = names.get(_reference(item), "a file")
             if reason in _NO_ROOM or reason in _PASSING:
                 raise DeliveryError(f"{self.name} cannot store now (status {reason:04X})", retry=True)
             if reason != _STORED_BEFORE:
                 refused.append(f"{name}: status {reason:04X}")
         return refused
+
+
+def _reference(item: Dataset) -> str:
+    return str(item.get("ReferencedSOPInstanceUID") or "")
 
 
 def _read(path: Path) -> Dataset:
