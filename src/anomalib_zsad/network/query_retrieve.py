@@ -1,5 +1,6 @@
 """Finding series at a DICOM application (C-FIND) and fetching them (C-GET, or C-MOVE to a receiver of our own)."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ TRANSFER_SYNTAXES = [
 _FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 _MOVE = UID("1.2.840.10008.5.1.4.1.2.2.2")
 _GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
+_CANCEL_SECONDS = 0.5
 _SUCCESS, _WARNING, _UNKNOWN_DESTINATION, _NO_ROOM, _FAILED = 0x0000, 0xB000, 0xA801, 0xA700, 0xC000
 _PENDING = (0xFF00, 0xFF01)
 _IMAGE_CLASSES = ("CT", "MR", "Enhanced CT", "Enhanced MR", "Positron Emission", "Computed Radiography", "Secondary")
@@ -276,9 +278,10 @@ class _Store:
 
 
 def _cancel(established: Association, model: UID) -> None:
-    """Ask the other side to stop; it is not waited for, since the association is aborted next."""
+    """Ask the other side to stop. The association is aborted next; until then it has time to read the request."""
     with suppress(RuntimeError, ValueError):
         established.send_c_cancel(1, query_model=model)
+        time.sleep(_CANCEL_SECONDS)
 
 
 def _keys(level: str, **values: str) -> Dataset:
