@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import requests
@@ -20,6 +21,7 @@ from pydicom.dataset import Dataset
 from anomalib_zsad.cli import main
 from anomalib_zsad.network.targets import parse_target
 from anomalib_zsad.scoring import build
+from anomalib_zsad.screening.options import OutputType
 from tests.network.faulty_servers import answers, web_server
 from tests.network.orthanc import Orthanc, free_port
 from tests.screening.bright_spot import BrightSpotScorer
@@ -161,6 +163,9 @@ def test_what_is_done_is_not_fetched_again_and_what_was_not_sent_is_sent(
     assert len(scorer.batches) == 3
     assert len(filled.instances()) == len(stored) + 6 + 1
     assert {tuple(state["targets"]) for state in state_of(output).values()} == {(filled.web, url), (url, filled.web)}
+    capsys.readouterr()
+    assert pull(filled.web, output, "--resume", "--send-to", filled.web) == 0
+    assert "nothing left to do" in capsys.readouterr().out
     assert pull(filled.web, output, "--send-to", filled.web) == 2
     assert "give --resume" in capsys.readouterr().err
 
@@ -204,15 +209,24 @@ def test_a_series_that_cannot_be_fetched_is_told_and_tried_again(
 
 
 @pytest.mark.usefixtures("scorer")
-def test_what_we_sent_is_not_screened_in_turn(
-    filled: Orthanc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("way", ["web", "entity"])
+def test_all_results_are_stored_once_and_not_screened_in_turn(
+    filled: Orthanc, tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str
 ) -> None:
-    assert pull(filled.web, tmp_path / "out", "--send-to", filled.web) == 0
+    place, kinds = getattr(filled, way), get_args(OutputType)
+    before = filled.instances()
+    assert pull(place, tmp_path / "out", "--send-to", place, "-ot", *kinds) == 0
+    written = {dcmread(path).SOPInstanceUID for path in (tmp_path / "out").rglob("*.dcm")}
+    assert len(written) > 2 * (len(kinds) - 1)
+    assert filled.instances() == before | written
+    assert pull(place, tmp_path / "again", "--send-to", place, "-ot", *kinds) == 0
+    assert filled.instances() == before | written
     capsys.readouterr()
-    assert call("pull", "--from", filled.web, "--limit", 10, "--dry-run") == 0
-    captured = capsys.readouterr()
-    assert "2 series would be screened" in captured.out
-    assert "2 series hold no images of a patient" in captured.err
+    for criterion in (["--limit", 50], ["--series-modality", "CT", "OT"]):
+        assert call("pull", "--from", place, *criterion, "--dry-run") == 0
+        captured = capsys.readouterr()
+        assert "2 series would be screened" in captured.out
+        assert "series hold no images of a patient" in captured.err
 
 
 STOPPED = """
@@ -220,6 +234,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from anomalib_zsad.cli import main
 from anomalib_zsad.scoring import build
+from anomalib_zsad.screening.options import OutputType
 from tests.screening.bright_spot import BrightSpotScorer
 import time
 class Slow(BrightSpotScorer):

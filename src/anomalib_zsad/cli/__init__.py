@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from anomalib_zsad.cli.failures import exit_code_of
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.termination import termination_as_interrupt
 
 COMMANDS = {
     "screen": "score the slices of DICOM series and NIfTI volumes and segment what is abnormal",
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not parsed.verbose:
         quieten()
     try:
-        code = importlib.import_module(f"anomalib_zsad.cli.{command}").run(parsed)
+        with termination_as_interrupt():
+            code = importlib.import_module(f"anomalib_zsad.cli.{command}").run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output (`head`) has seen enough. Python flushes once more at its end: into nothing.
@@ -82,5 +84,6 @@ def quieten() -> None:
     """Keep libraries' information and deprecation notes, which a user of the command can do nothing about, away."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF blocks, beside pixels that are whole
     for name in ("anomalib", "lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric", "monai"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -48,6 +48,8 @@ def report(args: argparse.Namespace, settings: Settings, evaluation: "Evaluation
         for note in row.notes:
             out.print(f"{row.target} / {row.category} ({row.protocol}): {note}", markup=False, highlight=False)
     _print_readers(out, volume_sets)
+    if evaluation.found_done:
+        out.print("nothing left to do: an earlier run had evaluated all of it")
     out.print("written: " + ", ".join(str(file) for file in files), markup=False, highlight=False)
 
 

@@ -170,10 +170,19 @@ def _query(source: Source, query: SeriesQuery) -> list[FoundSeries] | None:
     except NetworkError as error:
         say(f"error: {error}" + "; try again later" * error.retry)
         return None
-    images = [series for series in found if query.modalities or series.modality not in _NO_IMAGES]
+    images = [series for series in found if _to_screen(series, query)]
     if len(images) < len(found):
-        say(f"{len(found) - len(images)} series hold no images of a patient (SEG, SR and the like) and are left out")
+        left_out = len(found) - len(images)
+        say(f"{left_out} series hold no images of a patient (SEG, SR, results of screening) and are left out")
     return images
+
+
+def _to_screen(series: FoundSeries, query: SeriesQuery) -> bool:
+    from anomalib_zsad.volumes.writing.derived_object import RESEARCH_ONLY
+
+    if RESEARCH_ONLY.casefold() in series.description.casefold():
+        return False  # a map or capture that was sent there: its description says so
+    return bool(query.modalities) or series.modality not in _NO_IMAGES
 
 
 def _print_found(found: Sequence[FoundSeries], *, identifiers: bool) -> None:

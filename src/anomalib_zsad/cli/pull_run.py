@@ -17,6 +17,7 @@ from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, DiskError,
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError, RunFolder
 from anomalib_zsad.outputs.progress import Progress
+from anomalib_zsad.outputs.termination import Terminated
 from anomalib_zsad.pages.run_index import write_index
 from anomalib_zsad.records.run_summary import REFUSED, RunEntry, RunSummary
 from anomalib_zsad.scoring.scores import SliceScorer
@@ -76,6 +77,7 @@ class PullRun:
     budget: int
     keep_images: bool = False
     states: dict[str, SeriesState] = field(default_factory=dict)
+    _taken_up: set[str] = field(default_factory=set)
 
     def run(self, found: Sequence[FoundSeries]) -> tuple[ExitCode, list[RunEntry]]:
         """Fetch, screen and send every series that is not done; one that fails does not stop the others.
@@ -96,6 +98,7 @@ class PullRun:
         with RunFolder(self.output, "pull", self._settings(), source=None, resume=self.options.resume) as folder:
             if folder.resumed:
                 self.states = _load(self.output / STATE)
+                self._taken_up = set(self.states)
                 self._forget_other_targets()
             shutil.rmtree(self.output / _WORK, ignore_errors=True)
             try:
@@ -116,7 +119,11 @@ class PullRun:
     @property
     def entries(self) -> list[RunEntry]:
         """What became of every series."""
-        return [_entry(record) for state in self.states.values() for record in state.entries]
+        return [
+            replace(_entry(record), found_done=key in self._taken_up)
+            for key, state in self.states.items()
+            for record in state.entries
+        ]
 
     @property
     def unsent(self) -> list[str]:
@@ -151,6 +158,7 @@ class PullRun:
         state = self.states.get(key)
         if state is None or not state.screened or series.images not in (None, state.images):
             study = pseudonym("study", series.study_uid)
+            self._taken_up.discard(key)
             earlier = state or SeriesState()
             # What was found in fewer images stays until there is something in its place.
             state = SeriesState(study, series.modality, results=earlier.results, targets=earlier.targets)
@@ -165,6 +173,7 @@ class PullRun:
                 self._screen(key, state)
             self._write("running")
         if self._send(state):
+            self._taken_up.discard(key)
             self._write("running")
 
     def _fetch(self, key: str, series: FoundSeries) -> int:
@@ -181,8 +190,8 @@ class PullRun:
     def _screen(self, key: str, state: SeriesState) -> None:
         images, work = self.output / IMAGES / key, self.output / _WORK / key
         code, entries = screen(images, work, self.scorer, replace(self.options, resume=False, progress=False))
-        if code is ExitCode.INTERRUPTED:
-            raise KeyboardInterrupt
+        if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+            raise Terminated if code is ExitCode.TERMINATED else KeyboardInterrupt
         if code is ExitCode.DISK:
             raise DiskError("there is no room, or it is read-only")
         fresh = [path for path in sorted(work.iterdir()) if (path / "report.json").is_file()]

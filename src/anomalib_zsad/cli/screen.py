@@ -12,10 +12,11 @@ from anomalib_zsad.outputs.exit_codes import ExitCode
 
 _EPILOG = """\
 For each series a folder under its pseudonym: anomaly_map.nii.gz and
-lesions.nii.gz on the input's grid, lesions_seg.dcm (DICOM SEG, where the source
-is DICOM), slices.csv, regions.csv, previews, report.json, and report.html to
-look at. For the run: index.html, which links them, summary.json and
-summary.csv.
+lesions.nii.gz on the input's grid, slices.csv, regions.csv, previews,
+report.json, and report.html to look at. Where the source is DICOM also
+lesions_seg.dcm (SEG), and by --output-type a parametric map, a structured
+report, secondary captures and a PDF, which a PACS takes. For the run:
+index.html, which links them, summary.json and summary.csv.
 
   anomalib-zsad screen -i STUDIES -o OUT --checkpoint model.ckpt \\
       --class-name brain

@@ -10,7 +10,7 @@ from anomalib_zsad.cli.decision_options import decision_rule
 from anomalib_zsad.cli.reading_options import SLICING, reading_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console, visible
-from anomalib_zsad.records.run_summary import RunEntry
+from anomalib_zsad.records.run_summary import RunEntry, nothing_was_left
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 
 _OUTPUTS = {
@@ -60,6 +60,8 @@ def print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, rul
         table.add_row(*(Text(visible(cell)) for cell in [entry.series or "-", entry.status, *cells, entry.reason]))
     out.print(table)
     look = f"; look at {output / 'index.html'}" if (output / "index.html").is_file() else ""
+    if nothing_was_left(entries):
+        out.print("nothing left to do: an earlier run had screened all of it")
     out.print(
         f"{rule.statement}\nwritten to {output} (exit code {code.value}: {code.meaning}){look}",
         markup=False,
