@@ -62,7 +62,7 @@ def _keywords(field: "Field[Any]", hint: Any, text: str) -> dict[str, Any]:
         keywords["type"] = kind
         keywords["metavar"] = {int: "N", float: "X", Path: "FILE"}[kind]
     shown = " ".join(map(str, default)) if isinstance(default, tuple | list) else default
-    keywords["help"] = text if default in (None, ()) else f"{text} (default: {shown})"
+    keywords["help"] = text if default in (None, (), "") else f"{text} (default: {shown})"
     return keywords
 
 
