@@ -204,7 +204,7 @@ def test_a_killed_evaluation_leaves_nothing_half_once_it_is_resumed(tmp_path: Pa
     assert [path for path in out.rglob(".partial-*") if path.is_file()]
     assert call(*arguments, "--resume") == 0
     assert not list(out.rglob(".partial-*"))
-    assert (out / "results.json").is_file()
+    assert "A demonstration, not a product" in (out / "results.md").read_text()
 
 
 def test_weights_are_identified_by_checksum_and_presumed_by_name(

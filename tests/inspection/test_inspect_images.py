@@ -279,7 +279,7 @@ def test_the_command_inspects_with_a_model(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomalib_zsad.scoring.build.build_scorer", lambda *_: None)
+    monkeypatch.setattr("anomalib_zsad.scoring.build.build_scorer", lambda *_: BrightImageScorer())
     monkeypatch.setattr("anomalib_zsad.scoring.image_scorer.ModelImageScorer", lambda _: BrightImageScorer())
     (tmp_path / "empty").mkdir()
     assert call("-i", tmp_path / "empty", "-o", tmp_path / "1", "--allow-untrained") == ExitCode.NOTHING_FOUND
@@ -303,7 +303,7 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypa
 def test_an_interrupt_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anomalib_zsad.scoring.build.build_scorer", lambda *_: None)
+    monkeypatch.setattr("anomalib_zsad.scoring.build.build_scorer", lambda *_: BrightImageScorer())
     monkeypatch.setattr(
         "anomalib_zsad.scoring.image_scorer.ModelImageScorer", lambda _: BrightImageScorer(0, KeyboardInterrupt())
     )

@@ -10,7 +10,7 @@ from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.image_options import add_image_options, image_reading
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_loading
+from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.cli.reading_options import SLICING, add_reading_options, reading_options
 from anomalib_zsad.evaluation.target_names import split_datamodule
 from anomalib_zsad.inspection.options import ImageReading
@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
     kind = _kind(args, datamodule)
     _check_image_options(args, folder_of_images=kind == "images" and datamodule is None)
     scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
+    say_demonstration(scorer.describe().get("backbone"))
     calibrate = _volumes if kind == "volumes" else _images
     calibration = calibrate(args, scorer, datamodule)
     calibration.save(args.output, overwrite=args.overwrite)

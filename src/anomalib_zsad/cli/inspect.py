@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomalib_zsad.calibration.decision_rule import decision_in_words
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import add_decision_options, decision_rule
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.image_options import add_image_options, image_reading
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_loading
+from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console, visible
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 
     scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
+    say_demonstration(scorer.describe().get("backbone"))
     inspection = inspect_images(args.input, args.output, ModelImageScorer(scorer), options)
     code = exit_code(inspection.records)
     if code is ExitCode.NOTHING_FOUND:
@@ -92,7 +94,7 @@ def _print_summary(output: Path, inspection: "Inspection", options: InspectionOp
     for record in readable[:_LISTED]:
         values = [record.score, record.score_std, *([record.p_value] if calibrated else [])]
         cells = ["" if value is None else f"{value:.3f}" for value in values]
-        table.add_row(*(Text(visible(cell)) for cell in (record.image, record.decision, *cells)))
+        table.add_row(*(Text(visible(cell)) for cell in (record.image, decision_in_words(record.decision), *cells)))
     if readable:
         out.print(table)
     for record in [record for record in records if record.score is None][:_LISTED]:

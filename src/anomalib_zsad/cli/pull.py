@@ -9,7 +9,7 @@ from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import add_decision_options
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_loading
+from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.cli.network_options import Connections, add_network_options
 from anomalib_zsad.cli.reading_options import add_reading_options
 from anomalib_zsad.cli.screening_options import add_volume_options, print_summary, screening_options
@@ -151,6 +151,7 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.scoring.build import build_scorer
 
     scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
+    say_demonstration(scorer.describe().get("backbone"))
     budget = int(args.max_series_gib * 2**30)
     pulling = PullRun(args.output, source, list(targets.values()), scorer, options, budget, args.keep_images)
     code, entries = pulling.run(found)

@@ -5,7 +5,7 @@ import argparse
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.decision_options import add_decision_options
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_loading
+from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.cli.reading_options import add_reading_options
 from anomalib_zsad.cli.screening_options import add_volume_options, print_summary, screening_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.screening.screen import screen
 
     scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
+    say_demonstration(scorer.describe().get("backbone"))
     code, entries = screen(args.input, args.output, scorer, options)
     print_summary(args.output, entries, code, options.rule)
     if code is ExitCode.NOTHING_FOUND:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.calibration.decision_rule import DecisionRule, decision_in_words
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import decision_rule
 from anomalib_zsad.cli.reading_options import SLICING, reading_options
@@ -56,7 +56,7 @@ def print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, rul
         cells = ["" if number is None else str(number) for number in numbers]
         scores = [entry.volume_score, entry.volume_p_value][: 2 if calibrated else 1]
         cells += ["" if score is None else f"{score:.3f}" for score in scores]
-        cells += [entry.volume_decision or ""] if calibrated else []
+        cells += [decision_in_words(entry.volume_decision or "")] if calibrated else []
         table.add_row(*(Text(visible(cell)) for cell in [entry.series or "-", entry.status, *cells, entry.reason]))
     out.print(table)
     look = f"; look at {output / 'index.html'}" if (output / "index.html").is_file() else ""

@@ -60,6 +60,7 @@ class Subject:
         auxiliary: What it was trained on, where that is known.
         module: The Lightning module that the model is of; without it volumes have no figures for readers, and no
             calibration can be checked.
+        backbone: Name of the backbone, where it is known.
     """
 
     model: Any
@@ -68,6 +69,7 @@ class Subject:
     checkpoint: str = ""
     auxiliary: AuxiliarySet | None = None
     module: Any = None
+    backbone: str = ""
 
 
 @dataclass

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from anomalib_zsad.records.series_report import SeriesReport
+from anomalib_zsad.scoring.demonstration import demonstration_notice
 from anomalib_zsad.volumes.writing.dicom_report import ReportedRegion
 
 TITLE = "Anomaly screening: key slices"
@@ -53,6 +54,9 @@ def _front(report: SeriesReport, regions: Sequence[ReportedRegion]) -> Figure:
     ]
     page.text(0.08, 0.95, TITLE, size=16, weight="bold", va="top")
     page.text(0.08, 0.91, "\n".join(textwrap.wrap(report.statement, 90)), size=9, va="top", color="#a00000")
+    page.text(
+        0.08, 0.87, "\n".join(textwrap.wrap(demonstration_notice(report.model), 90)), size=9, va="top", weight="bold"
+    )
     page.text(0.08, 0.82, "\n".join(lines), size=9, va="top", linespacing=1.6)
     page.text(0.08, 0.66, _table(regions, result.regions.count), size=8, va="top", family="monospace", linespacing=1.4)
     page.text(0.08, 0.04, "Below the threshold does not rule out a lesion.", size=9, color="#a00000")
