@@ -9,12 +9,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
-from anomalib_zsad import BayesPFL
+from anomalib_zsad import BayesPFL, CoPS
 from anomalib_zsad.cli import COMMANDS, build_parser, main
 from anomalib_zsad.cli.dataclass_options import default_of
 from anomalib_zsad.evaluation.settings import Settings
-from anomalib_zsad.inspection.options import InspectionOptions
+from anomalib_zsad.inspection.options import ImageReading, InspectionOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import visible
 from anomalib_zsad.screening.options import VolumeOptions
@@ -61,6 +63,8 @@ def test_everything_that_reads_has_input_and_everything_that_writes_has_output()
         ("screen", ReadingOptions),
         ("calibrate", VolumeOptions),
         ("inspect", InspectionOptions),
+        ("inspect", ImageReading),
+        ("calibrate", ImageReading),
         ("evaluate", Settings),
         ("info", ReadingOptions),
     ],
@@ -141,6 +145,69 @@ def test_help_fits_a_terminal(command: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_empty_class_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "-i", str(tmp_path), "-o", str(tmp_path / "o"), "--class-name", " "]) == 2
     assert "--class-name is empty; say what is shown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("num_samples abc", "--model.num_samples of BayesPFL must be int, and is 'abc'"),
+        ("num_samples 2.5", "--model.num_samples of BayesPFL must be int, and is 2.5"),
+        ("num_samples null", "--model.num_samples of BayesPFL must be int, and is None"),
+        ("layers [1,true]", "--model.layers of BayesPFL must be tuple[int, ...], and is [1, True]"),
+        (
+            "pretrained 5",
+            """--model.pretrained of BayesPFL must be str, and is 5; as text it is written '"5"'""",
+        ),
+        ("keep_features ram", "--model.keep_features of BayesPFL must be one of memory, disk, and is 'ram'"),
+        ("flavour 1", "BayesPFL has no argument flavour; it has backbone, pretrained, image_size"),
+    ],
+)
+def test_model_arguments_of_another_type_are_one_line(
+    words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, value = words.split()
+    arguments = ["-i", str(tmp_path), "-o", str(tmp_path.parent / "o"), "--allow-untrained", "--model.backbone", "demo"]
+    assert main(["inspect", *arguments, f"--model.{name}", value]) == ExitCode.USAGE
+    assert f"error: {message}" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate"])
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (
+            "class_name=5",
+            """class_name of FolderTreeDataset must be str, and is 5; as text it is written '"5"'""",
+        ),
+        ("normal_names=good", "normal_names of FolderTreeDataset must be list[str], and is 'good'"),
+        ("mask_threshold=abc", "mask_threshold of FolderTreeDataset must be float, and is 'abc'"),
+    ],
+)
+def test_arguments_of_a_data_set_of_another_type_are_one_line(
+    command: str, query: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "set" / "good").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "set" / "good" / "a.png")
+    words = [command, "-i", f"FolderTree:{tmp_path / 'set'}?{query}", "-o", str(tmp_path / "out"), "--allow-untrained"]
+    assert main([*words, "--model.backbone", "demo", "--model.num_samples", "1"]) == ExitCode.USAGE
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {message}"
+
+
+@pytest.mark.parametrize("method", [BayesPFL, CoPS])
+def test_class_names_that_are_no_strings_are_refused(method: type) -> None:
+    for name in (5, ["bolt"], b"bolt"):
+        with pytest.raises(TypeError, match="class_name must be a string, got"):
+            method(backbone="demo", class_name=name)
+    model = method(backbone="demo", num_samples=1).model.eval()
+    images = torch.zeros(2, 3, model.backbone.image_size, model.backbone.image_size)
+    for names in ([None, "bolt"], ["bolt", 5], [["bolt"], "nut"]):
+        with pytest.raises(TypeError, match="class_name must be a string, got"):
+            model(images, names)
+    for names in (5, b"ab", {"bolt": 1, "nut": 2}):
+        with pytest.raises(TypeError, match="class names must be one string, or a list of strings, one an image; got"):
+            model(images, names)
+    with pytest.raises(ValueError, match="class_name is empty"):
+        model(images, ["bolt", " "])
 
 
 @pytest.mark.parametrize("command", ["screen", "inspect", "calibrate", "evaluate"])

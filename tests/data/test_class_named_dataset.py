@@ -117,3 +117,10 @@ def test_mosaic_of_anomalous_images_of_the_class(pooled):
         assert item.gt_mask.float().mean() == 0.25
     with pytest.raises(ValueError, match=r"mosaic_probability must be in \[0, 1\], got 2"):
         ClassNamedDataset(mosaic_probability=2)
+
+
+@pytest.mark.parametrize("name", [5, b"tile", ["tile"]])
+def test_names_that_are_no_strings_are_refused(mvtec_root, name):
+    plain = MVTecADDataset(mvtec_root, "tile", split="test")
+    with pytest.raises(TypeError, match="class_name must be a string, got"):
+        ClassNamedDataset(plain.samples.assign(class_name=[name] * len(plain.samples)))

@@ -6,7 +6,10 @@ import torch
 from anomalib.data.utils import read_image as anomalib_read_image
 from PIL import Image
 
-from anomalib_zsad.data.image_files import read_image, read_mask
+from anomalib_zsad.data.image_files import pixel_count, read_image, read_mask, was_turned
+from anomalib_zsad.data.labelled_image import LabelledImage
+from anomalib_zsad.data.listed_images import ListedImages
+from anomalib_zsad.data.pillow_resize import PillowResize
 
 
 def save(folder, picture, name="image.png"):
@@ -100,3 +103,82 @@ def test_a_threshold_that_does_not_fit_is_an_error_and_an_empty_mask_is_not(tmp_
         read_mask(numbered, 127)
     empty = save(tmp_path, Image.new("L", (3, 2)), "empty.png")
     assert not read_mask(empty, 127).any()
+
+
+# What a viewer shows of a picture for each of EXIF's orientations, by numpy.
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored, 2).T,
+    8: np.rot90,
+}
+
+
+def save_oriented(path, picture, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+def test_pictures_are_turned_as_viewers_show_them(tmp_path, ending, orientation):
+    stored = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+    options = {"lossless": True} if ending == "webp" else {}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / f"a.{ending}", exif=exif, **options)
+    image = read_image(tmp_path / f"a.{ending}")
+    assert np.array_equal((image[1] * 255).round().numpy(), UPRIGHT[orientation](stored))
+    assert was_turned(image) == (orientation > 1)
+
+
+def test_a_picture_resized_as_published_is_turned_too(tmp_path):
+    stored = np.zeros((8, 16, 4), np.uint8)
+    stored[:, :4] = 255
+    path = save_oriented(tmp_path / "a.png", Image.fromarray(stored), 6)
+    resized = PillowResize((16, 8)).resize_file(path, read_image(path))
+    assert resized[:, :2].mean() > 0.9
+    assert resized[:, 8:].mean() < 0.1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("note", [b"MM", b"nothing at all", b"MM\x00*\xff\xff\xff\xff", b"MM\x00*\x00\x00\x00\x08\x00"])
+def test_a_damaged_note_of_the_orientation_costs_no_picture(tmp_path, note):
+    Image.new("L", (3, 2), 90).save(tmp_path / "a.png", exif=note)
+    image = read_image(tmp_path / "a.png")
+    assert image.shape == (3, 2, 3)
+    assert not was_turned(image)
+
+
+def test_a_mask_lies_on_the_picture_as_it_is_shown(tmp_path):
+    image = save_oriented(tmp_path / "a.jpg", Image.new("L", (30, 20)), 6)
+    shown, stored = np.zeros((30, 20), np.uint8), np.zeros((20, 30), np.uint8)
+    shown[:5], stored[:5] = 255, 255
+    upright = save(tmp_path, Image.fromarray(shown), "shown.png")
+    item = ListedImages([LabelledImage(image, abnormal=True, mask_path=upright, class_name="nut")])[0]
+    assert item.gt_mask.shape == (30, 20)
+    assert item.gt_mask[:5].all()
+    assert item.turned
+    lying = save(tmp_path, Image.fromarray(stored), "stored.png")
+    with pytest.raises(
+        ValueError, match=r"30 x 20, turned as its EXIF orientation says\. Give a mask of the image's size"
+    ):
+        ListedImages([LabelledImage(image, abnormal=True, mask_path=lying, class_name="nut")])[0]
+
+
+def test_a_budget_of_pixels_takes_the_place_of_pillows_limit(tmp_path, monkeypatch):
+    path = save(tmp_path, Image.new("L", (30, 20)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"cannot be read as an image .*DecompressionBombError"):
+        read_image(path)
+    assert read_image(path, 600).shape == (3, 20, 30)
+    assert pixel_count(path, 600) == 600
+    with pytest.raises(ValueError, match=r"has 30 x 20 pixels, 600 in all, and no more than 599 are read"):
+        read_image(path, 599)
+    assert Image.MAX_IMAGE_PIXELS == 100

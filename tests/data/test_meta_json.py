@@ -71,6 +71,10 @@ def test_paths_out_of_the_folder_are_refused(path: str, tmp_path: Path) -> None:
         ('{"train": {}}', 'has no split "test"'),
         ('{"test": {"x": {}}}', '"x" in .* must hold a list of entries, got dict'),
         ('{"test": {"x": [{"img_path": "a.png"}]}}', r'an entry of "x" in .* needs img_path and anomaly'),
+        (
+            '{"test": {"x": [{"img_path": "a.png", "anomaly": 0, "cls_name": 5}]}}',
+            'cls_name of an entry of "x" in .* must be a text, got 5',
+        ),
         ('{"test": {"x": ["a.png"]}}', r'an entry of "x" in .* needs img_path and anomaly'),
     ],
 )

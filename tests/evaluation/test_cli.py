@@ -80,11 +80,15 @@ def test_evaluate_goes_on_where_it_stopped(
     assert call(*arguments) == 2
     assert "holds an earlier run; give --resume to go on with it" in capsys.readouterr().err
     assert call(*arguments, "--resume") == 0
-    errors = capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "nothing left to do" not in captured.out
+    errors = captured.err
     assert "parts / bolt (deployable, seed 0): found done" in errors
     assert "parts / nut (deployable, seed 0): 6 images" in errors
     assert "warning: the model is untrained; its scores mean nothing" in errors
     assert errors.index("loading model BayesPFL ...") < errors.index("found done")
+    assert call(*arguments, "--resume") == 0
+    assert "nothing left to do: an earlier run had evaluated all of it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_evaluate_goes_on_where_it_stopped(
         (["-i", "x{long}"], "File name too long"),
         (["-i", "{empty}"], "meta.json holds no test images"),
         (["-i", "MVTecAD:{tree}"], "MVTecAD / bottle, from MVTecAD:"),
-        (["-i", "FolderTree:{tree}?mask_threshold=x"], "parts / bolt, from FolderTree:"),
+        (["-i", "FolderTree:{tree}?mask_threshold=x"], "mask_threshold of FolderTreeDataset must be float, and is 'x'"),
         (["-i", "{broken}"], "cannot be read as an image"),
         (["-i", "{broken}", "--num-workers", "1"], "broken / nut, from {broken}: an image cannot be read: "),
     ],
@@ -200,7 +204,7 @@ def test_a_killed_evaluation_leaves_nothing_half_once_it_is_resumed(tmp_path: Pa
     assert [path for path in out.rglob(".partial-*") if path.is_file()]
     assert call(*arguments, "--resume") == 0
     assert not list(out.rglob(".partial-*"))
-    assert (out / "results.json").is_file()
+    assert "A demonstration, not a product" in (out / "results.md").read_text()
 
 
 def test_weights_are_identified_by_checksum_and_presumed_by_name(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from anomalib_zsad.data.set_names import AuxiliarySet
@@ -67,6 +68,22 @@ def test_images_of_different_sizes_are_brought_to_one_before_batching(tmp_path: 
     result = run(subject, path_target(tmp_path / "parts"), tmp_path / "out", batch_size=6)[0]
     assert result.images == 6
     assert result.metrics["image_AUROC"] == 1
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_pictures_that_were_turned_are_told_in_a_note(subject: Subject, tmp_path: Path, num_workers: int) -> None:
+    tree = write_tree(tmp_path / "parts", ["bolt"])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in sorted((tree / "bolt" / "test").glob("*/000.png")):
+        with Image.open(path) as picture:
+            picture.load()
+        picture.save(path, exif=exif)
+    results = run(
+        subject, path_target(tree), tmp_path / "out", num_workers=num_workers, protocols=("deployable", "paper")
+    )
+    for result in results:
+        assert "turned upright, as their EXIF orientation says: 2 of 6 images" in result.notes
 
 
 @pytest.mark.parametrize("style", ["empty", "directory", "absent file"])

@@ -130,5 +130,5 @@ def test_deployable_scores_are_those_a_user_gets(
 
 
 def test_argument_that_a_model_does_not_have_is_refused(backbone: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="BayesPFL cannot be built with backbone, pretrained, num_sample"):
+    with pytest.raises(ValueError, match="BayesPFL has no argument num_sample; it has backbone"):
         build_subject(None, "BayesPFL", {**backbone, "num_sample": 2})

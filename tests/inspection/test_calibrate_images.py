@@ -14,7 +14,9 @@ from anomalib_zsad import BayesPFL, CoPS
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, TooFewNormalsError, image_fingerprint
 from anomalib_zsad.data.folder_tree import FolderTree
 from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem
+from anomalib_zsad.data.prepared_images import UnreadableImageError
 from anomalib_zsad.inspection.calibrate_images import calibrate_images, find_images, images_of_datamodule
+from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.models.components.post_processor import ZeroShotPostProcessor
 from tests.calibration.calibrations import of_volumes
 from tests.models.small import write_backbone
@@ -96,6 +98,31 @@ def checkpoint(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_images_in_a_folder_are_normal(data: Path) -> None:
     found = find_images(data / "bolt" / "train" / "good", "bolt")
     assert (len(found.dataset), found.class_name, not found.left_out) == (25, "bolt", True)
+
+
+def test_images_are_chosen_by_patterns_and_what_is_left_out_is_counted(data: Path, tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", range(5))
+    for number in range(3):
+        Image.fromarray(picture(9)).save(folder / f"{number:03d}_mask.png")
+    (folder / "notes.txt").write_text("x")
+    found = find_images(folder, "bolt", ImageReading(exclude=("*_mask.png",)))
+    assert len(found.dataset) == 5
+    assert (dict(found.left_out), dict(found.skipped)) == ({"left out by --include or --exclude": 3}, {".txt": 1})
+    found = find_images(data / "bolt", "bolt", ImageReading(include=("train/*",)))
+    assert len(found.dataset) == 25
+    with pytest.raises(ValueError, match=r"no image in .* is asked for: 8 left out by --include or --exclude"):
+        find_images(folder, "bolt", ImageReading(exclude=("*",)))
+
+
+def test_large_and_turned_images(model: Any, tmp_path: Path) -> None:
+    folder, exif = write(tmp_path / "in", range(20)), Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(20)).save(folder / "020.png", exif=exif)
+    images = find_images(folder, "bolt", ImageReading(max_pixels=3600))
+    calibrate_images(model, images)
+    assert images.turned == 1
+    with pytest.raises(UnreadableImageError, match="has 60 x 60 pixels, 3,600 in all, and no more than 3,599 are read"):
+        calibrate_images(model, find_images(folder, "bolt", ImageReading(max_pixels=3599)))
 
 
 def test_of_a_category_the_normal_ones_are_taken(data: Path) -> None:

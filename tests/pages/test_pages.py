@@ -133,7 +133,7 @@ def test_hostile_file_names_stay_text(tmp_path: Path) -> None:
     for name in ("script><script>alert(1)<.png", "<img src=x onerror=alert(2)>.png", "=SUM(A1)&\u2028'.png"):
         Image.new("RGB", (9, 7), "gray").save(folder / name)
     (folder / "script><b>.png").write_bytes(b"")
-    records = inspect_images(tmp_path / "in", tmp_path / "out", BrightImageScorer())
+    records = inspect_images(tmp_path / "in", tmp_path / "out", BrightImageScorer()).records
     assert len(records) == 4
     assert_harmless(tmp_path / "out" / "report.html")
 
@@ -380,6 +380,6 @@ def test_images_that_are_no_volume_have_no_millimetres(tmp_path: Path) -> None:
 def test_a_gallery_without_images_with_pictures(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "torn.png").write_bytes(b"")
-    records = inspect_images(tmp_path / "in", tmp_path / "out", BrightImageScorer(), InspectionOptions())
+    records = inspect_images(tmp_path / "in", tmp_path / "out", BrightImageScorer(), InspectionOptions()).records
     assert [record.decision for record in records] == ["unreadable"]
     assert "torn.png" in (tmp_path / "out" / "report.html").read_text()

@@ -150,7 +150,7 @@ def test_screen_refuses_what_makes_no_sense(
         (("-i", "few", "--window", "head"), "unknown window 'head'"),
         (("-i", "few", "--only", "scanner=A"), "--only takes modality=..., window=... or plane=..., not 'scanner=A'"),
         (("-i", "VolumeDataModule:few?window=brain"), "say window with --window and not in the input"),
-        (("-i", "VolumeDataModule:few?colour=red"), "VolumeDataModule cannot be built with colour"),
+        (("-i", "VolumeDataModule:few?colour=red"), "VolumeDataModule has no argument colour; it has root"),
         (("-i", "Nonsense:few"), "'Nonsense' is no data set of anomalib"),
         (("-i", "few/one.nii.gz", "--kind", "images"), "is no folder; give a folder of normal images"),
     ],

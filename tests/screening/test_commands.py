@@ -1,7 +1,10 @@
 """The commands `screen` and `info` as a user calls them."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -42,6 +45,40 @@ def test_screen_tells_what_became_of_every_series(tmp_path: Path, capsys: pytest
     assert "give --resume" in capsys.readouterr().err
     again = ("screen", "-i", tmp_path / "in", "-o", tmp_path / "out", "--allow-untrained", "--window", "900/450")
     assert call(*again, "--resume") == 4
+    assert "nothing left to do" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fake_model")
+def test_resuming_a_finished_run_leaves_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_series(tmp_path / "in" / "a", seed="a")
+    (tmp_path / "in" / "notes.txt").write_text("x")
+    words = ("screen", "-i", tmp_path / "in", "-o", tmp_path / "out", "--allow-untrained", "--window", "900/450")
+    assert call(*words) == 0
+    assert "nothing left to do" not in capsys.readouterr().out
+    assert call(*words, "--resume") == 0
+    assert "nothing left to do: an earlier run had screened all of it" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fake_model")
+@pytest.mark.parametrize("command", ["screen", "info"])
+def test_a_folder_without_permission_is_listed_and_counts(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The superuser may read any folder, so listing fails here as it fails for others."""
+    write_series(tmp_path / "in" / "a", seed="a")
+    locked = write_series(tmp_path / "in" / "locked", seed="b")
+    listed = os.scandir
+
+    def scandir(path: Any) -> Iterator[Any]:
+        if Path(path) == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    words = ["-o", tmp_path / "out", "--allow-untrained", "--window", "900/450"] if command == "screen" else []
+    assert call(command, "-i", tmp_path / "in", *words) == 4
+    assert "a folder cannot be read (Permission denied)" in capsys.readouterr().out
+    assert call(command, "-i", locked, *[tmp_path / "two" if word == tmp_path / "out" else word for word in words]) == 5
 
 
 @pytest.mark.usefixtures("fake_model")
@@ -97,7 +134,7 @@ def test_models_and_devices_that_are_not_there(tmp_path: Path) -> None:
         resolve_device("meta")
     with pytest.raises(ValueError, match=r"the model cannot score on cpu: a prompt of .* use a shorter class name"):
         build_scorer(None, "BayesPFL", {"backbone": "demo"}, class_name="brain " * 100)
-    with pytest.raises(ValueError, match="cannot be built with backbone, flavour"):
+    with pytest.raises(ValueError, match="BayesPFL has no argument flavour; it has backbone"):
         build_scorer(None, "BayesPFL", {"backbone": "demo", "flavour": 1})
 
 

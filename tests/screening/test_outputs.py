@@ -212,10 +212,10 @@ def test_a_seg_that_cannot_be_made_does_not_cost_the_other_outputs(
     def fail(*_: object) -> None:
         raise AttributeError("SECRET")
 
-    monkeypatch.setattr("anomalib_zsad.screening.screen_volume.write_segmentation", fail)
+    monkeypatch.setattr("anomalib_zsad.screening.dicom_results.write_segmentation", fail)
     folder = run(write_series(tmp_path / "s"), tmp_path / "out")
     report = json.loads((folder / "report.json").read_text())
-    assert report["warnings"][0]["code"] == "no-dicom-seg"
+    assert report["warnings"][0]["code"] == "no-dicom-object"
     assert "SECRET" not in json.dumps(report)
     assert not (folder / "lesions_seg.dcm").exists()
     assert (folder / "lesions.nii.gz").exists()

@@ -135,7 +135,7 @@ def test_no_patient_data_in_any_output_but_the_segs_patient_module(
         assert_only_the_patient_module(path)
         report = json.loads((path.parent / "report.json").read_text())
         assert all(keyword in report["privacy"] for keyword in PATIENT_MODULE)
-        assert "PatientSex in the source; the SEG's stays empty" in report["warnings"][-1]["message"]
+        assert "PatientSex in the source; DICOM objects leave it empty" in report["warnings"][-1]["message"]
 
 
 def assert_only_the_patient_module(path: Path) -> None:

@@ -22,6 +22,11 @@ _JOINT_STATEMENT = (
 )
 
 
+def decision_in_words(decision: str) -> str:
+    """A decision as people read it: what is above a threshold need not be abnormal, what is below it not normal."""
+    return {"abnormal": "above threshold", "normal": "below threshold"}.get(decision, decision)
+
+
 class Judgement(NamedTuple):
     """What is said of one score.
 

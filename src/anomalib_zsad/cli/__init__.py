@@ -13,9 +13,11 @@ from collections.abc import Sequence
 
 from anomalib_zsad.cli.failures import exit_code_of
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.termination import termination_as_interrupt
 
 COMMANDS = {
     "screen": "score the slices of DICOM series and NIfTI volumes and segment what is abnormal",
+    "pull": "find series in a PACS, screen them and send the results back",
     "inspect": "score the images of a folder and show them sorted by score",
     "calibrate": "learn from normal data what scores mean: p-values, thresholds with a false-alarm rate",
     "evaluate": "evaluate a model on whole data sets, with tables for terminal, CSV, JSON and Markdown",
@@ -67,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not parsed.verbose:
         quieten()
     try:
-        code = importlib.import_module(f"anomalib_zsad.cli.{command}").run(parsed)
+        with termination_as_interrupt():
+            code = importlib.import_module(f"anomalib_zsad.cli.{command}").run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output (`head`) has seen enough. Python flushes once more at its end: into nothing.
@@ -82,5 +85,6 @@ def quieten() -> None:
     """Keep libraries' information and deprecation notes, which a user of the command can do nothing about, away."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", module="PIL")  # damaged EXIF blocks, beside pixels that are whole
     for name in ("anomalib", "lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric", "monai"):
         logging.getLogger(name).setLevel(logging.WARNING)

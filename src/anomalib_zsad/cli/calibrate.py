@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_loading
+from anomalib_zsad.cli.image_options import add_image_options, image_reading
+from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.cli.reading_options import SLICING, add_reading_options, reading_options
 from anomalib_zsad.evaluation.target_names import split_datamodule
+from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console
 from anomalib_zsad.screening.options import VolumeOptions
@@ -70,6 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     add_options(parser.add_argument_group("screening", "as the volumes will be screened"), VolumeOptions, SLICING)
     add_reading_options(parser, source_names=False)
+    add_image_options(parser)
     run_options.add_progress(parser.add_argument_group("run"))
 
 
@@ -85,7 +88,9 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.scoring.build import build_scorer
 
     kind = _kind(args, datamodule)
+    _check_image_options(args, folder_of_images=kind == "images" and datamodule is None)
     scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
+    say_demonstration(scorer.describe().get("backbone"))
     calibrate = _volumes if kind == "volumes" else _images
     calibration = calibrate(args, scorer, datamodule)
     calibration.save(args.output, overwrite=args.overwrite)
@@ -108,11 +113,22 @@ def _check_output(args: argparse.Namespace) -> None:
         raise PermissionError(f"{args.output} cannot be written; give the name of a file in a folder of yours")
 
 
+def _check_image_options(args: argparse.Namespace, *, folder_of_images: bool) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        ValueError: If images of a folder are chosen where there is none, or a choice makes no sense.
+    """
+    if image_reading(args) != ImageReading() and not folder_of_images:
+        raise ValueError("--include, --exclude and --max-pixels go with a folder of images")
+
+
 def _kind(args: argparse.Namespace, datamodule: DataModule | None) -> str:
     """Whether volumes or images are calibrated on.
 
     Raises:
         ValueError: If the input holds both, or neither.
+        PermissionError: If nothing is found, and a folder cannot be read.
     """
     if datamodule is not None:
         return "volumes" if _is_volume_datamodule(datamodule[0]) else "images"
@@ -121,10 +137,14 @@ def _kind(args: argparse.Namespace, datamodule: DataModule | None) -> str:
     folder = Path(args.input)
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    files = [folder] if folder.is_file() else (path for path in folder.rglob("*") if path.is_file())
-    endings = Counter(path.suffix.lower() for path in files)
+    unreadable: list[OSError] = []
+    files = [folder.name] if folder.is_file() else []
+    files += [name for _, _, names in os.walk(folder, onerror=unreadable.append) for name in names]
+    endings = Counter(Path(name).suffix.lower() for name in files)
     images = sum(endings[suffix] for suffix in IMG_EXTENSIONS)
     volumes = sum(endings[suffix] for suffix in _VOLUME_SUFFIXES)
+    if unreadable and not files:
+        raise PermissionError(f"the folder {unreadable[0].filename} cannot be read: {unreadable[0].strerror}")
     if bool(images) == bool(volumes):
         what = f"both images ({images}) and files of volumes ({volumes})" if images else "neither images nor volumes"
         raise ValueError(f"{args.input} holds {what}; give a folder of one kind, or say which with --kind")
@@ -154,6 +174,7 @@ def _volumes(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataMo
 
 
 def _of_volume_datamodule(args: argparse.Namespace, datamodule: DataModule, options: VolumeOptions) -> "Normals":
+    from anomalib_zsad.data.class_arguments import checked_arguments
     from anomalib_zsad.screening.normal_volumes import patient_expression, volumes_of_datamodule
     from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
 
@@ -164,6 +185,7 @@ def _of_volume_datamodule(args: argparse.Namespace, datamodule: DataModule, opti
         raise ValueError(f"say {', '.join(given)} with {flags} and not in the input: the calibration is tied to it")
     if args.patient is not None:
         arguments["patient"] = patient_expression(args.patient).pattern
+    arguments = checked_arguments(VolumeDataModule, arguments)
     arguments |= {name: getattr(options, name) for name in ("plane", "channels", "crop", "window")}
     try:
         made = VolumeDataModule(root, **arguments)
@@ -193,19 +215,25 @@ def _tell(series: str, message: str) -> None:
 
 def _images(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataModule | None) -> "Calibration":
     from anomalib_zsad.inspection.calibrate_images import calibrate_images, find_images, images_of_datamodule
+    from anomalib_zsad.inspection.find_images import in_words
     from anomalib_zsad.outputs.progress import Progress
 
     if datamodule is None:
         if not Path(args.input).is_dir():
             raise ValueError(f"{args.input} is no folder; give a folder of normal images")
-        images = find_images(Path(args.input), scorer.class_name)
+        images = find_images(Path(args.input), scorer.class_name, image_reading(args))
+        if images.skipped:
+            say(f"skipped: {in_words(images.skipped)}")
     else:
         _check_training(args, scorer, datamodule)
         name, root, arguments = datamodule
         images = images_of_datamodule(name, root, args.category, arguments)
     with Progress(enabled=args.progress) as progress:
         bar = progress.bar(images.class_name, len(images.dataset))
-        return calibrate_images(scorer.module, images, batch_size=args.batch_size, advance=bar.advance)
+        calibration = calibrate_images(scorer.module, images, batch_size=args.batch_size, advance=bar.advance)
+    if images.turned:
+        say(f"turned upright, as their EXIF orientation says: {images.turned}")
+    return calibration
 
 
 def _check_training(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataModule) -> None:

@@ -56,11 +56,13 @@ def _keywords(field: "Field[Any]", hint: Any, text: str) -> dict[str, Any]:
         if "nargs" in keywords:  # the choices would stand in the help four times
             keywords["metavar"] = "NAME"
             text = f"{text}: {', '.join(get_args(kind))}"
+    elif kind is str and "nargs" in keywords:
+        keywords["metavar"] = "TEXT"
     elif kind in (int, float, Path):
         keywords["type"] = kind
         keywords["metavar"] = {int: "N", float: "X", Path: "FILE"}[kind]
     shown = " ".join(map(str, default)) if isinstance(default, tuple | list) else default
-    keywords["help"] = text if default in (None, ()) else f"{text} (default: {shown})"
+    keywords["help"] = text if default in (None, (), "") else f"{text} (default: {shown})"
     return keywords
 
 

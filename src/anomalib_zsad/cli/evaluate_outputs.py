@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from anomalib_zsad.cli.model_options import say_demonstration
 from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.outputs.terminal import console
 from anomalib_zsad.outputs.versions import versions
@@ -42,12 +43,15 @@ def report(args: argparse.Namespace, settings: Settings, evaluation: "Evaluation
         files += write_readers(args.output, volume_sets, provenance, source_names=args.source_names)
     out = console()
     out.print(f"{title}; in percent, - is not defined", markup=False, highlight=False)
+    say_demonstration(provenance.get("backbone", ""))
     for table in rich_tables(rows):
         out.print(table)
     for row in rows:
         for note in row.notes:
             out.print(f"{row.target} / {row.category} ({row.protocol}): {note}", markup=False, highlight=False)
     _print_readers(out, volume_sets)
+    if evaluation.found_done:
+        out.print("nothing left to do: an earlier run had evaluated all of it")
     out.print("written: " + ", ".join(str(file) for file in files), markup=False, highlight=False)
 
 
@@ -68,6 +72,7 @@ def _provenance(
     """What made the figures."""
     from anomalib_zsad.evaluation.protocols import make_protocol
     from anomalib_zsad.outputs.file_hash import file_sha256
+    from anomalib_zsad.scoring.demonstration import demonstration_notice
 
     auxiliary = subjects[0].auxiliary
     described = [
@@ -79,8 +84,11 @@ def _provenance(
         for target in targets
         for name in dict.fromkeys(settings.protocols)
     ]
+    notice = demonstration_notice({"backbone": subjects[0].backbone})
     return {
+        **({"notice": notice} if notice else {}),
         "model": subjects[0].method,
+        "backbone": subjects[0].backbone,
         "arguments": args.model_arguments,
         "checkpoints": {path.name: file_sha256(path) for path in args.checkpoint},
         "calibration": None if args.calibration is None else file_sha256(args.calibration),

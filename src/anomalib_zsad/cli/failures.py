@@ -6,6 +6,7 @@ from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, DiskError
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.outputs.terminal import visible
+from anomalib_zsad.outputs.termination import exit_code_of_interrupt
 
 
 def exit_code_of(error: BaseException, *, resumable: bool) -> ExitCode:
@@ -22,8 +23,10 @@ def exit_code_of(error: BaseException, *, resumable: bool) -> ExitCode:
         BaseException: The error itself, where it is no fault of the user's: a traceback is what helps then.
     """
     if isinstance(error, KeyboardInterrupt):
-        say("interrupted" + "; the same command with --resume goes on" * resumable)
-        return ExitCode.INTERRUPTED
+        code = exit_code_of_interrupt(error)
+        what = "asked to end" if code is ExitCode.TERMINATED else "interrupted"
+        say(what + "; the same command with --resume goes on" * resumable)
+        return code
     full = isinstance(error, OSError) and error.errno in NOTHING_CAN_BE_WRITTEN
     if isinstance(error, DiskError) or full:
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -3,16 +3,22 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from anomalib_zsad.calibration.decision_rule import decision_in_words
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import add_decision_options, decision_rule
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_loading
+from anomalib_zsad.cli.image_options import add_image_options, image_reading
+from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console, visible
 from anomalib_zsad.records.image_records import ImageRecord
+
+if TYPE_CHECKING:
+    from anomalib_zsad.inspection.inspect_images import Inspection
 
 _EPILOG = """\
 Written: images.csv (score, deviation, p-value, decision and peak of each
@@ -37,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "pages": "no report.html",
     }
     add_options(parser.add_argument_group("inspection"), InspectionOptions, helps)
+    add_image_options(parser)
     add_decision_options(parser, "images")
     run_options.add_run_options(parser)
 
@@ -45,18 +52,22 @@ def run(args: argparse.Namespace) -> int:
     """Inspect, print a summary, and tell by the exit code how it went."""
     run_options.check_input(args.input)
     check_trained(args)
-    options = fill(InspectionOptions, args, rule=decision_rule(args, "images"))
+    options = fill(InspectionOptions, args, rule=decision_rule(args, "images"), reading=image_reading(args))
     say_loading(args)
+    from anomalib_zsad.inspection.find_images import in_words
     from anomalib_zsad.inspection.inspect_images import inspect_images
     from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 
     scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
-    records = inspect_images(args.input, args.output, ModelImageScorer(scorer), options)
-    code = exit_code(records)
-    _print_summary(args.output, records, options, code)
+    say_demonstration(scorer.describe().get("backbone"))
+    inspection = inspect_images(args.input, args.output, ModelImageScorer(scorer), options)
+    code = exit_code(inspection.records)
     if code is ExitCode.NOTHING_FOUND:
-        say("error: there are no images at the input path")
+        skipped = f"; skipped: {in_words(inspection.found.skipped)}" if inspection.found.skipped else ""
+        say(f"error: there are no images at the input path{skipped}")
+    else:
+        _print_summary(args.output, inspection, options, code)
     return code
 
 
@@ -70,28 +81,33 @@ def exit_code(records: Sequence[ImageRecord]) -> ExitCode:
     return ExitCode.SOME_REFUSED if unreadable else ExitCode.DONE
 
 
-def _print_summary(output: Path, records: Sequence[ImageRecord], options: InspectionOptions, code: ExitCode) -> None:
+def _print_summary(output: Path, inspection: "Inspection", options: InspectionOptions, code: ExitCode) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    out = console()
+    from anomalib_zsad.inspection.find_images import in_words
+
+    out, records = console(), inspection.records
     calibrated = options.rule.calibration is not None
     table = Table("image", "decision", "score", "±", *(["p"] if calibrated else []), title="Highest scores")
     readable = [record for record in records if record.score is not None]
     for record in readable[:_LISTED]:
         values = [record.score, record.score_std, *([record.p_value] if calibrated else [])]
         cells = ["" if value is None else f"{value:.3f}" for value in values]
-        table.add_row(*(Text(visible(cell)) for cell in (record.image, record.decision, *cells)))
+        table.add_row(*(Text(visible(cell)) for cell in (record.image, decision_in_words(record.decision), *cells)))
     if readable:
         out.print(table)
     for record in [record for record in records if record.score is None][:_LISTED]:
         out.print(visible(f"unreadable: {record.image}: {record.reason}"), markup=False, highlight=False)
     flagged = sum(bool(record.flagged) for record in records)
+    turned = sum(bool(record.turned) for record in records)
     look = f"; look at {output / 'report.html'}" if options.pages else ""
-    out.print(
+    lines = [
         f"{len(records)} images, {flagged} flagged, {len(records) - len(readable)} unreadable. "
-        f"{options.rule.statement}\nwritten to {output} (exit code {code.value}: {code.meaning}){look}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+        + options.rule.statement,
+        *([f"skipped: {in_words(inspection.found.skipped)}"] if inspection.found.skipped else []),
+        *([f"turned upright, as their EXIF orientation says: {turned}"] if turned else []),
+        *(["nothing left to do: an earlier run had scored all of them"] if inspection.found_done else []),
+        f"written to {output} (exit code {code.value}: {code.meaning}){look}",
+    ]
+    out.print(visible("\n".join(lines)), markup=False, highlight=False, soft_wrap=True)

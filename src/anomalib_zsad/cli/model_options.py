@@ -122,3 +122,12 @@ def say_loading(args: argparse.Namespace) -> None:
 def method_of(args: argparse.Namespace) -> str | None:
     """The method that was named; that of an untrained model, which no checkpoint tells."""
     return args.model or (None if args.checkpoint else DEFAULT_METHOD)
+
+
+def say_demonstration(backbone: Any) -> None:
+    """Say it where the answers come from the embedded backbone."""
+    from anomalib_zsad.scoring.demonstration import demonstration_notice
+
+    notice = demonstration_notice({"backbone": backbone})
+    if notice:
+        say(notice)

@@ -12,6 +12,7 @@ from pathlib import Path
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.failures import say
+from anomalib_zsad.cli.network_options import Connections, add_network_options
 from anomalib_zsad.node.options import ReceivingOptions, StatusOptions, WorkingOptions, is_loopback
 from anomalib_zsad.outputs.exit_codes import ExitCode
 
@@ -50,20 +51,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rules", type=Path, required=True, metavar="FILE", help="YAML file: what is screened, and how"
     )
-    parser.add_argument(
-        "--send-to",
-        action="append",
-        default=[],
-        metavar="TARGET",
-        help="where the DICOM results go: AETITLE@host:port, http(s)://host/dicom-web, or a folder; can be repeated",
-    )
-    parser.add_argument(
-        "--ae-title",
-        dest="calling_title",
-        default=ReceivingOptions.title,
-        help="our AE title, which the other side may have to know (default: %(default)s)",
-    )
     _add_groups(parser)
+    add_network_options(parser)
 
 
 def _add_groups(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.node.node import Node
     from anomalib_zsad.node.rules import load_rules
 
-    targets = [parse_target(text) for text in args.send_to]
+    connections = Connections(args)
+    targets = [parse_target(text, connections.options(text)) for text in args.send_to]
     names = [target.name for target in targets]
     if len(set(names)) < len(names):
         raise ValueError("a target is given twice")

@@ -7,17 +7,20 @@ from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.volumes.options import CT_PRESETS, ReadingOptions, SizeBudget
 
 
-def add_reading_options(parser: argparse.ArgumentParser, *, source_names: bool = True) -> None:
-    """Add them; that which shows file names only to commands that list inputs."""
+def add_reading_options(parser: argparse.ArgumentParser, *, source_names: bool = True, nifti: bool = True) -> None:
+    """Add them; that which shows file names only to commands that list inputs, NIfTI's to those that can meet it."""
     group = parser.add_argument_group("reading")
+    of_nifti = {
+        "modality": "for NIfTI, which does not say it",
+        "nifti_affine": "which one to trust where the two disagree (else refused)",
+    }
     add_options(
         group,
         ReadingOptions,
         {
             "mode": "2d also scores what is no volume (no position, colour, ultrasound), image by image, without "
             "millimetres",
-            "modality": "for NIfTI, which does not say it",
-            "nifti_affine": "which one to trust where the two disagree (else refused)",
+            **(of_nifti if nifti else {}),
             "volume_index": "which volume, from 0, of a NIfTI file that holds several, or of a split DICOM series",
             "select": "NAME=VALUE of the volumes to take of a DICOM series that was split, such as time=1, echo=4.9, "
             "component=magnitude; kind=original leaves out maps and whatever else was computed",

@@ -11,10 +11,15 @@ def add_input(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help=what)
 
 
-def add_output_folder(parser: argparse.ArgumentParser) -> None:
+def add_output_folder(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add `-o/--output`, a folder."""
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="a new or empty folder, outside the input"
+        "-o",
+        "--output",
+        type=Path,
+        required=required,
+        metavar="FOLDER",
+        help="a new or empty folder, outside the input",
     )
 
 

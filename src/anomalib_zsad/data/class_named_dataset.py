@@ -14,8 +14,8 @@ from torchvision.transforms.v2 import Transform
 from torchvision.tv_tensors import Image, Mask
 
 from anomalib_zsad.data.augmentation import mosaic
-from anomalib_zsad.data.image_files import read_image, read_mask
-from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem
+from anomalib_zsad.data.image_files import read_image, read_mask, was_turned
+from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem, check_class_name
 from anomalib_zsad.data.pillow_resize import PillowResize
 from anomalib_zsad.data.seeded_sampler import DrawnIndex
 
@@ -50,12 +50,14 @@ class ClassNamedDataset(AnomalibDataset):
     Attributes:
         augmented_views: Number of different views of each image that a training run shows, where its sampler repeats
             them; None where each epoch shows new ones.
+        max_pixels: Most pixels of an image file, which is not decoded if it has more; None for Pillow's own limit.
 
     Raises:
         ValueError: If `mosaic_probability` is not in [0, 1].
     """
 
     augmented_views: int | None = None
+    max_pixels: int | None = None
 
     def __init__(
         self,
@@ -114,7 +116,14 @@ class ClassNamedDataset(AnomalibDataset):
 
     @samples.setter
     def samples(self, samples: pd.DataFrame) -> None:
-        """Set the table, the optional columns filled in, and work out what every item needs to know of it."""
+        """Set the table, the optional columns filled in, and work out what every item needs to know of it.
+
+        Raises:
+            TypeError: If a class name is no string.
+        """
+        for name in samples.class_name.dropna() if "class_name" in samples else ():
+            if not isinstance(name, str):
+                check_class_name(name)
         defaults = {"mask_path": None, "class_name": None, "mask_threshold": 0}
         missing = {column: value for column, value in defaults.items() if column not in samples}
         AnomalibDataset.samples.fset(self, samples.assign(**missing))  # type: ignore[attr-defined]
@@ -148,6 +157,8 @@ class ClassNamedDataset(AnomalibDataset):
     def read_sample(self, sample: Any) -> tuple[Image, Mask | None]:
         """Read one row of the table.
 
+        An image is turned as its EXIF orientation says, and its mask lies on the picture as it is shown then.
+
         Args:
             sample: The row, its columns as attributes.
 
@@ -157,7 +168,7 @@ class ClassNamedDataset(AnomalibDataset):
         Raises:
             ValueError: If a file cannot be read, or if image and mask differ in size.
         """
-        image = read_image(sample.image_path)
+        image = read_image(sample.image_path, self.max_pixels)
         height, width = image.shape[-2:]
         if sample.label_index == LabelName.NORMAL:
             return image, Mask(torch.zeros(height, width, dtype=torch.uint8))
@@ -167,7 +178,8 @@ class ClassNamedDataset(AnomalibDataset):
         if tuple(mask.shape) != (height, width):
             raise ValueError(
                 f"mask {sample.mask_path} has {mask.shape[0]} x {mask.shape[1]} pixels (height x width), its image "
-                f"{sample.image_path} has {height} x {width}. Give a mask of the image's size."
+                f"{sample.image_path} has {height} x {width}"
+                f"{', turned as its EXIF orientation says' * was_turned(image)}. Give a mask of the image's size."
             )
         return image, mask
 
@@ -186,8 +198,9 @@ class ClassNamedDataset(AnomalibDataset):
             image, mask = self.read_sample(sample)
             if isinstance(self.augmentations, PillowResize) and self.reads_files:
                 image = self.augmentations.resize_file(sample.image_path, image)
+        turned = not partners and was_turned(image)
         image, mask = self._augment(image, mask if self._gives_masks else None)
-        return ClassNamedItem(
+        item = ClassNamedItem(
             image=image,
             gt_mask=mask,
             gt_label=None if label == LabelName.UNKNOWN else torch.tensor(int(label)),
@@ -195,6 +208,8 @@ class ClassNamedDataset(AnomalibDataset):
             mask_path=_first_path(sample.mask_path),
             class_name=sample.class_name if isinstance(sample.class_name, str) else None,
         )
+        item.turned = turned  # type: ignore[attr-defined] # no field: anomalib knows how its own are joined to batches
+        return item
 
     def _draw_mosaic_partners(self, class_name: str) -> list[int]:
         """Draw whether an item becomes a mosaic: four rows of anomalous images of the class, or none."""

@@ -1,26 +1,57 @@
-"""Read images and masks of any bit depth and colour mode.
+"""Read images and masks of any bit depth and colour mode, upright and within a budget of pixels.
 
-anomalib's own reader converts everything with Pillow's `convert("RGB")`, which saturates 16-bit images to white. Here
-they are rescaled instead. Files of 8 bits a channel read exactly as anomalib reads them.
+anomalib's own reader converts everything with Pillow's `convert("RGB")`, which saturates 16-bit images to white, and
+passes over the orientation that cameras note in a file (EXIF). Here the former are rescaled and pictures are turned as
+every viewer shows them. Files of 8 bits a channel without such a note read exactly as anomalib reads them.
 """
 
-from collections.abc import Sequence
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
+from PIL import ExifTags
 from PIL import Image as PILImage
 from torchvision.transforms.v2.functional import to_dtype, to_image
 from torchvision.tv_tensors import Image, Mask
 
-__all__ = ["open_picture", "picture_mode", "read_image", "read_mask"]
+__all__ = [
+    "TooManyPixelsError",
+    "is_out_of_memory",
+    "open_picture",
+    "picture_mode",
+    "read_image",
+    "read_mask",
+    "was_turned",
+]
 
+# How pictures are turned upright, by the number of EXIF's orientation; `ImageOps.exif_transpose` also rewrites the EXIF
+# block, and fails where that is damaged.
+_UPRIGHT = {
+    2: PILImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PILImage.Transpose.ROTATE_180,
+    4: PILImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PILImage.Transpose.TRANSPOSE,
+    6: PILImage.Transpose.ROTATE_270,
+    7: PILImage.Transpose.TRANSVERSE,
+    8: PILImage.Transpose.ROTATE_90,
+}
+# Held while Pillow's own limit, which holds for the whole process, is put aside.
+_PILLOW_LIMIT = threading.Lock()
 # Depths that cameras and scanners write into 16-bit files.
 _DEPTHS = (8, 10, 12, 14, 16)
 
 
-def read_image(path: str | Path) -> Image:
-    """Read an image of any mode as RGB.
+class TooManyPixelsError(ValueError):
+    """A picture has more pixels than are to be read."""
+
+
+def read_image(path: str | Path, max_pixels: int | None = None) -> Image:
+    """Read an image of any mode as RGB, turned upright as its EXIF orientation says.
 
     - Grayscale, palette and CMYK images become RGB; transparency is dropped, as anomalib drops it.
     - 16-bit images are divided by the largest value of the smallest of 8, 10, 12, 14 or 16 bits that holds their
@@ -30,19 +61,38 @@ def read_image(path: str | Path) -> Image:
 
     Args:
         path: An image file that Pillow can read.
+        max_pixels: See `open_picture`.
 
     Returns:
-        float32, (3, h, w), in [0, 1].
+        float32, (3, h, w), in [0, 1]; `was_turned` tells whether it was turned.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file cannot be read as an image, or holds values that are not finite.
+        ValueError: If the file cannot be read as an image, has more pixels than allowed, or holds values that are not
+            finite.
     """
-    picture = open_picture(path)
+    picture, turned = _open_upright(path, max_pixels)
     if picture.mode.startswith("I") or picture.mode == "F":
         gray = torch.from_numpy(_rescale(np.asarray(picture), path))
-        return Image(gray.expand(3, -1, -1).contiguous())
-    return Image(to_dtype(to_image(picture.convert("RGB")), torch.float32, scale=True))
+        image = Image(gray.expand(3, -1, -1).contiguous())
+    else:
+        levels = to_image(picture.convert("RGB"))
+        del picture  # of a large picture there are few copies at a time
+        image = Image(to_dtype(levels, torch.float32, scale=True))
+    image.turned_by_exif = turned
+    return image
+
+
+def was_turned(image: Image) -> bool:
+    """Whether an image, as `read_image` gave it, was turned or mirrored as its file's EXIF orientation says."""
+    return bool(getattr(image, "turned_by_exif", False))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was not enough memory, which torch's allocator says by a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def read_mask(path: str | Path | Sequence[str | Path], threshold: float = 0) -> Mask:
@@ -82,23 +132,86 @@ def picture_mode(path: str | Path) -> str:
         return picture.mode
 
 
-def open_picture(path: str | Path) -> PILImage.Image:
-    """Open and decode a file.
+def pixel_count(path: str | Path, max_pixels: int | None = None) -> int:
+    """Number of pixels of an image file by its header; nothing is decoded.
+
+    Raises:
+        FileNotFoundError, ValueError: As `open_picture`.
+    """
+    with _opened(path, max_pixels) as picture:
+        return picture.width * picture.height
+
+
+def open_picture(path: str | Path, max_pixels: int | None = None) -> PILImage.Image:
+    """Open and decode a file, and turn the picture upright as its EXIF orientation says.
+
+    Args:
+        path: The file.
+        max_pixels: Most pixels, by the header, that are decoded; `None` for Pillow's own limit, which refuses pictures
+            of more than 179 million.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file cannot be read as an image.
+        ValueError: If the file cannot be read as an image, or has more pixels.
     """
-    try:
-        with PILImage.open(path) as picture:
+    return _open_upright(path, max_pixels)[0]
+
+
+def _open_upright(path: str | Path, max_pixels: int | None) -> tuple[PILImage.Image, bool]:
+    """A decoded picture, and whether it was turned."""
+    with _opened(path, max_pixels) as picture:
+        if picture.format == "TIFF":  # Pillow turns these itself, when it decodes them
+            turning = _turning(picture)
             picture.load()
-            return picture
-    except FileNotFoundError:
+            return picture, turning is not None
+        picture.load()  # the note of a PNG may stand behind its pixels
+        turning = _turning(picture)
+        return (picture, False) if turning is None else (picture.transpose(turning), True)
+
+
+@contextmanager
+def _opened(path: str | Path, max_pixels: int | None) -> Iterator[PILImage.Image]:
+    """A picture of an allowed size that is not decoded yet; what goes wrong while it is becomes a plain error."""
+    try:
+        # From a stream, which Pillow does not map into memory: mapped TIFF files come out wrong where they are turned.
+        with Path(path).open("rb") as stream, _open_header(stream, max_pixels) as picture:
+            _check_size(picture, path, max_pixels)
+            yield picture
+    except (FileNotFoundError, TooManyPixelsError):
         raise
-    except (OSError, SyntaxError, ValueError, PILImage.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error, PILImage.DecompressionBombError) as error:
         raise ValueError(
             f"{path} cannot be read as an image ({type(error).__name__}: {error}). Replace the file or remove it."
         ) from error
+
+
+def _open_header(stream: BinaryIO, max_pixels: int | None) -> PILImage.Image:
+    """Open a file without decoding it; with a budget of our own, Pillow's does not count."""
+    if max_pixels is None:
+        return PILImage.open(stream)
+    with _PILLOW_LIMIT:
+        limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
+        try:
+            return PILImage.open(stream)
+        finally:
+            PILImage.MAX_IMAGE_PIXELS = limit
+
+
+def _turning(picture: PILImage.Image) -> PILImage.Transpose | None:
+    """What turns a picture upright; `None` where it is, and where its EXIF block is damaged and says nothing."""
+    try:
+        return _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # of whatever kind Pillow's parser raises; the pixels are whole
+        return None
+
+
+def _check_size(picture: PILImage.Image, path: str | Path, max_pixels: int | None) -> None:
+    width, height = picture.size
+    if max_pixels is not None and width * height > max_pixels:
+        raise TooManyPixelsError(
+            f"{path} has {width} x {height} pixels, {width * height:,} in all, and no more than {max_pixels:,} are "
+            "read. Reduce the picture, or raise --max-pixels (max_pixels)."
+        )
 
 
 def _rescale(values: np.ndarray, path: str | Path) -> np.ndarray:

@@ -23,14 +23,14 @@ from torchvision.tv_tensors import Mask
 # The descriptors are defaults that anomalib's dataclasses share on purpose: each validates one field of every instance.
 # ruff: noqa: RUF009
 
-__all__ = ["ClassNamedBatch", "ClassNamedItem", "NumpyClassNamedBatch", "NumpyClassNamedItem"]
+__all__ = ["ClassNamedBatch", "ClassNamedItem", "NumpyClassNamedBatch", "NumpyClassNamedItem", "check_class_name"]
 
 NameT = TypeVar("NameT", str, list[str])
 ArrayT = TypeVar("ArrayT", torch.Tensor, np.ndarray)
 MapT = TypeVar("MapT", Mask, np.ndarray)
 
 
-def _check_name(name: Any) -> str:
+def check_class_name(name: Any) -> str:
     """Return a class name as it came, or raise if it is none.
 
     Raises:
@@ -48,7 +48,7 @@ def _check_names(names: Any) -> list[str]:
     """Return a batch's class names as a list, or raise if they are none."""
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise TypeError(f"class_name of a batch must be a list of strings, one an image, got {names!r}")
-    return [_check_name(name) for name in names]
+    return [check_class_name(name) for name in names]
 
 
 def _without_channel(values: Any, spatial: int, leading: int) -> Any:
@@ -86,7 +86,7 @@ class _TorchItemValidator:
     @staticmethod
     def validate_class_name(class_name: str | None) -> str | None:
         """Check the class name: a string that is not blank, or None."""
-        return None if class_name is None else _check_name(class_name)
+        return None if class_name is None else check_class_name(class_name)
 
     @staticmethod
     def validate_score_std(score_std: torch.Tensor | float | None) -> torch.Tensor | None:
@@ -134,7 +134,7 @@ class _NumpyItemValidator:
     @staticmethod
     def validate_class_name(class_name: str | None) -> str | None:
         """Check the class name: a string that is not blank, or None."""
-        return None if class_name is None else _check_name(class_name)
+        return None if class_name is None else check_class_name(class_name)
 
     @staticmethod
     def validate_score_std(score_std: np.ndarray | float | None) -> np.ndarray | None:

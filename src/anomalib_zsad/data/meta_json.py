@@ -80,12 +80,14 @@ def _read_entry(entry: Any, name: str, file: Path) -> LabelledImage:
         or entry.get("anomaly") not in {0, 1}
     ):
         raise MetaJsonError(f'an entry of "{name}" in {file} needs img_path and anomaly (0 or 1), got {entry!r}')
+    if not isinstance(entry.get("cls_name") or name, str):
+        raise MetaJsonError(f'cls_name of an entry of "{name}" in {file} must be a text, got {entry["cls_name"]!r}')
     abnormal = bool(entry["anomaly"])
     mask = _resolve(file, entry.get("mask_path") or "") if abnormal and entry.get("mask_path") else None
     return LabelledImage(
         image_path=_resolve(file, entry["img_path"]),
         abnormal=abnormal,
-        class_name=str(entry.get("cls_name") or name),
+        class_name=entry.get("cls_name") or name,
         mask_path=None if mask is None or mask.is_dir() else mask,
         kind=str(entry.get("specie_name") or ""),
     )

@@ -8,6 +8,8 @@ from anomalib.data import AnomalibDataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from anomalib_zsad.data.image_files import is_out_of_memory
+
 
 class UnreadableImageError(ValueError):
     """An item of a dataset cannot be read."""
@@ -22,6 +24,7 @@ class PreparedBatch(NamedTuple):
         mask_known: Whether an image has a mask, (n,).
         abnormal: Boolean labels (n,).
         class_names: Name of each image's class.
+        turned: Whether an image was turned as its EXIF orientation says, (n,).
     """
 
     images: Tensor
@@ -29,6 +32,7 @@ class PreparedBatch(NamedTuple):
     mask_known: Tensor
     abnormal: Tensor
     class_names: list[str]
+    turned: Tensor
 
 
 class PreparedImages(Dataset):
@@ -80,6 +84,7 @@ class PreparedImages(Dataset):
             mask_known=torch.tensor([known]),
             abnormal=torch.as_tensor(item.gt_label).reshape(1).bool(),
             class_names=[getattr(item, "class_name", None) or self.class_name],
+            turned=torch.tensor([getattr(item, "turned", False)]),
         )
 
     def _read(self, index: int) -> Any:
@@ -87,17 +92,23 @@ class PreparedImages(Dataset):
             return self.dataset[index]
         except (ValueError, TypeError, OSError) as error:
             raise UnreadableImageError(f"an image cannot be read: {error}") from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            path = self.dataset.samples.image_path.iloc[index]
+            raise UnreadableImageError(f"an image cannot be read: there is not enough memory for {path}") from error
 
 
 def join(parts: list[PreparedBatch]) -> PreparedBatch:
     """One batch of several."""
-    images, masks, known, abnormal, names = zip(*parts, strict=True)
+    images, masks, known, abnormal, names, turned = zip(*parts, strict=True)
     return PreparedBatch(
         torch.cat(images),
         torch.cat(masks),
         torch.cat(known),
         torch.cat(abnormal),
         [name for part in names for name in part],
+        torch.cat(turned),
     )
 
 

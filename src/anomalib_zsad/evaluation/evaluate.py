@@ -17,7 +17,7 @@ from anomalib_zsad.data.prepared_images import UnreadableImageError
 from anomalib_zsad.data.set_names import AuxiliarySet
 from anomalib_zsad.evaluation.calibrated_images import NO_MODULE, check_images, class_names_of
 from anomalib_zsad.evaluation.protocols import DEPLOYABLE, Protocol, make_protocol
-from anomalib_zsad.evaluation.results import CategoryResult, ResultStore, Run, fingerprint
+from anomalib_zsad.evaluation.results import CategoryResult, ResultStore, Run, files_of, fingerprint
 from anomalib_zsad.evaluation.score_category import SeededNoise, evaluate_category
 from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.targets import Category, Target
@@ -60,6 +60,7 @@ class Subject:
         auxiliary: What it was trained on, where that is known.
         module: The Lightning module that the model is of; without it volumes have no figures for readers, and no
             calibration can be checked.
+        backbone: Name of the backbone, where it is known.
     """
 
     model: Any
@@ -68,6 +69,7 @@ class Subject:
     checkpoint: str = ""
     auxiliary: AuxiliarySet | None = None
     module: Any = None
+    backbone: str = ""
 
 
 @dataclass
@@ -78,11 +80,13 @@ class Evaluation:
         results: One for each model, seed, protocol and category.
         volume_sets: The scored volumes of targets that are volumes, for their figures for readers.
         subjects: What was evaluated, without the models themselves.
+        found_done: Whether an earlier run had done all of it.
     """
 
     results: list[CategoryResult] = field(default_factory=list)
     volume_sets: list[VolumeSet] = field(default_factory=list)
     subjects: list[Subject] = field(default_factory=list)
+    found_done: bool = True
 
 
 def evaluate(
@@ -144,7 +148,8 @@ def _evaluate_subject(
             for target, category, protocol in _combinations(subject, targets, settings.protocols):
                 run = Run(protocol.name, subject.checkpoint, seed)
                 work = _Work(subject, target, category, protocol, run, overlaps, identity)
-                result, volumes = work.result(store, settings, progress)
+                result, volumes, resumed = work.result(store, settings, progress)
+                evaluation.found_done &= resumed
                 evaluation.results.append(result)
                 evaluation.volume_sets += [] if volumes is None else [volumes]
         noise.use(0)
@@ -174,8 +179,8 @@ class _Work:
 
     def result(
         self, store: ResultStore, settings: Settings, progress: Progress
-    ) -> tuple[CategoryResult, VolumeSet | None]:
-        """The stored result, or a new one, which is stored; and the volumes that it is of, where they are."""
+    ) -> tuple[CategoryResult, VolumeSet | None, bool]:
+        """The stored result, or a new one, which is stored; the volumes it is of, if any; whether it was found done."""
         volumes = None
         if self._for_readers:
             volumes, resumed = self._of_volumes(store, settings, progress)
@@ -186,9 +191,9 @@ class _Work:
         progress.line(f"{self._label} ({self.run.protocol}, seed {self.run.seed}): {state}")
         if self.category.volumes is not None and not self._for_readers:
             result = replace(result, notes=(*result.notes, SLICES_ONLY))
-        if (self.target.name, self.category.name) not in self.overlaps:
-            return result, volumes
-        return replace(result, notes=(TRAINED_ON, *result.notes)), volumes
+        if (self.target.name, self.category.name) in self.overlaps:
+            result = replace(result, notes=(TRAINED_ON, *result.notes))
+        return result, volumes, resumed
 
     def _class_name(self, settings: Settings) -> str:
         """What is said of images that bring no name: the set's, else the one that was given, else the model's."""
@@ -211,7 +216,7 @@ class _Work:
             self._class_name(settings),
             self.identity,
             self.protocol.describe(),
-            _files_of(dataset),
+            files_of(dataset),
             self.subject.method,
         ]
         calibration = self._calibration(settings)
@@ -353,18 +358,6 @@ def _check_overlap(subject: Subject, targets: Sequence[Target], allow: bool) -> 
             "--allow-overlap to have them marked in the table."
         )
     return overlaps
-
-
-def _files_of(dataset: AnomalibDataset) -> list[list[str]]:
-    """The files that make a dataset, without the folder they share, so that a moved set is still the same set."""
-    frame = dataset.samples
-    masks = frame["mask_path"] if "mask_path" in frame else [""] * len(frame)
-    pairs = zip(frame["image_path"].astype(str), masks, frame["label_index"], strict=True)
-    return [[_tail(image), _tail(str(mask or "")), str(label)] for image, mask, label in pairs]
-
-
-def _tail(path: str) -> str:
-    return "/".join(Path(path).parts[-3:])
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from anomalib.data import AnomalibDataset
+
 from anomalib_zsad.evaluation.figure import Figure
 from anomalib_zsad.outputs.atomic import write_text
 
@@ -77,6 +79,18 @@ def defined(value: float) -> float | None:
 def fingerprint(content: Any) -> str:
     """SHA-256 of what decides a result, written as JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def files_of(dataset: AnomalibDataset) -> list[list[str]]:
+    """The files that make a dataset, without the folder they share, so that a moved set is still the same set."""
+    frame = dataset.samples
+    masks = frame["mask_path"] if "mask_path" in frame else [""] * len(frame)
+    pairs = zip(frame["image_path"].astype(str), masks, frame["label_index"], strict=True)
+    return [[_tail(image), _tail(str(mask or "")), str(label)] for image, mask, label in pairs]
+
+
+def _tail(path: str) -> str:
+    return "/".join(Path(path).parts[-3:])
 
 
 class ResultStore:

@@ -27,7 +27,7 @@ class _Tally:
         self.parts: dict[str, list[Tensor]] = {}
         self.abnormal: list[Tensor] = []
         self.peaks: list[Tensor] = []
-        self.masked = 0
+        self.masked = self.turned = 0
         self.class_names: set[str] = set()
 
     def add(self, batch: PreparedBatch, maps: Tensor, parts: dict[str, Tensor]) -> None:
@@ -35,6 +35,7 @@ class _Tally:
             self.parts.setdefault(name, []).append(values.float().cpu())
         self.abnormal.append(batch.abnormal)
         self.class_names.update(batch.class_names)
+        self.turned += int(batch.turned.sum())
         self.peaks.append(maps.flatten(1).amax(1).cpu())
         self.masked += int((batch.mask_known & batch.abnormal).sum())
         if batch.mask_known.any():
@@ -119,6 +120,8 @@ def _metrics(tally: _Tally, protocol: Protocol) -> tuple[dict[str, float | None]
     image = ImageMetrics()
     image.update(protocol.scores(parts, has_masks=tally.masked > 0), labels)
     notes = []
+    if tally.turned:
+        notes.append(f"turned upright, as their EXIF orientation says: {tally.turned} of {len(labels)} images")
     if abnormal in {0, len(labels)}:
         notes.append(f"image metrics not defined: only {'abnormal' if abnormal else 'normal'} images")
     if tally.masked < abnormal:

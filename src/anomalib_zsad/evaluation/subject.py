@@ -45,6 +45,7 @@ def build_subject(
         checkpoint="" if checkpoint is None else checkpoint.name,
         auxiliary=named or find_auxiliary(type(built.module), checkpoint),
         module=built.module,
+        backbone=built.module.model.backbone.config.name,
     )
 
 

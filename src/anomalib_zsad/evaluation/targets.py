@@ -12,6 +12,7 @@ from anomalib.data import AnomalibDataset
 
 from anomalib_zsad.data.bmad import read_bmad_category
 from anomalib_zsad.data.category_set import CategorySet
+from anomalib_zsad.data.class_arguments import checked_arguments
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
 from anomalib_zsad.data.folder_layout import find_categories
 from anomalib_zsad.data.folder_tree import FolderTreeDataset
@@ -142,12 +143,12 @@ def datamodule_target(
         ValueError: There is no such class, it lacks an argument, or has none of a given name.
         FileNotFoundError: There is no such root.
     """
-    arguments = dict(arguments or {})
+    cls = CategorySet(datamodule, root).resolve_class()
+    arguments = checked_arguments(cls, arguments or {})
     source = CategorySet(datamodule, root, arguments=arguments)
-    cls = source.resolve_class()
     if not root.exists():
         raise FileNotFoundError(f"there is no {root}, where {datamodule} should be; nothing is downloaded here")
-    takes_category = _check_arguments(cls, datamodule, arguments)
+    takes_category = _takes_category(cls, datamodule, arguments)
     given = {"root": root, **arguments}
     if takes_category:
         spoken = {label: source.name_of(label) for label in source.resolve_categories()}
@@ -166,12 +167,9 @@ def _plain_name(datamodule: str) -> str:
     return datamodule.rpartition(".")[2]
 
 
-def _check_arguments(cls: Any, datamodule: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether a class takes a category; an error where it does not take what it is given, or needs more."""
+def _takes_category(cls: Any, datamodule: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether a class takes a category; an error where it needs more than it is given."""
     parameters = inspect.signature(cls).parameters
-    unknown = [key for key in arguments if key not in parameters]
-    if unknown:
-        raise ValueError(f"{datamodule} has no argument {', '.join(unknown)}; it has {', '.join(parameters)}")
     required = inspect.Parameter.empty
     needed = [key for key, value in parameters.items() if value.default is required and value.kind != value.VAR_KEYWORD]
     lacking = set(needed) - {"root", "category", *arguments}

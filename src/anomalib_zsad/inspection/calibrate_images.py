@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from anomalib.data import AnomalibDataModule, AnomalibDataset
 from anomalib.data.utils import LabelName
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_zsad.calibration.calibration import MINIMUM_UNITS, Calibration
 from anomalib_zsad.calibration.conformal import TooFewNormalsError
@@ -21,6 +20,9 @@ from anomalib_zsad.data.folder_tree import FolderTreeDataset
 from anomalib_zsad.data.labelled_image import LabelledImage
 from anomalib_zsad.data.listed_images import ListedImages
 from anomalib_zsad.data.prepared_images import PreparedImages, make_loader
+from anomalib_zsad.inspection.find_images import LEFT_OUT, spoken
+from anomalib_zsad.inspection.find_images import find_images as inspected_images
+from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.scoring.device import device_of
 from anomalib_zsad.volumes.input_files import DiskFile
 from anomalib_zsad.volumes.reading.discovery import content_hash
@@ -34,14 +36,18 @@ class NormalImages:
         dataset: Normal images only.
         class_name: What they show.
         left_out: Why how many images were left out.
+        skipped: How many files that are no images lie beside them, by kind.
+        turned: How many were turned as their EXIF orientation says; known once they were calibrated on.
     """
 
     dataset: AnomalibDataset
     class_name: str
     left_out: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    turned: int = 0
 
 
-def find_images(folder: Path, class_name: str) -> NormalImages:
+def find_images(folder: Path, class_name: str, reading: ImageReading | None = None) -> NormalImages:
     """The normal images of a folder.
 
     A folder that holds images itself holds normal ones. Of a folder in one of the layouts of data sets (see
@@ -50,20 +56,43 @@ def find_images(folder: Path, class_name: str) -> NormalImages:
     Args:
         folder: The folder.
         class_name: What the images show.
+        reading: Which of the images are asked for, and how large they may be; `None` for all.
 
     Raises:
         ValueError: If there are no images, or nothing says which are normal.
+        PermissionError: If a folder below cannot be read: what it holds would be left out unseen.
     """
-    own = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in IMG_EXTENSIONS)
+    reading = reading or ImageReading()
+    found = inspected_images(folder, reading)
+    if found.unreadable:
+        name, reason = next(iter(found.unreadable.items()))
+        raise PermissionError(f"{folder / name}: {reason}; calibrate on folders that can all be read")
+    if not found.images and found.skipped[LEFT_OUT]:
+        raise ValueError(f"no image in {folder} is asked for: {found.skipped[LEFT_OUT]} {LEFT_OUT}")
+    own = [path for name, path in found.images if "/" not in name]
     if own:
-        return NormalImages(_as_normal(own, class_name), class_name)
+        images = NormalImages(_as_normal(own, class_name), class_name)
+    else:
+        images = _normal_of_layout(folder, class_name, reading)
+    if found.skipped[LEFT_OUT]:
+        images.left_out[LEFT_OUT] = found.skipped.pop(LEFT_OUT)
+    images.skipped = found.skipped
+    images.dataset.max_pixels = reading.max_pixels  # type: ignore[attr-defined]
+    return images
+
+
+def _normal_of_layout(folder: Path, class_name: str, reading: ImageReading) -> NormalImages:
+    """The images that are asked for and that a folder's layout calls normal."""
     categories = find_categories(folder)
     if categories != ["."]:
         raise ValueError(
             f"{folder} holds several categories ({', '.join(categories[:5])}); calibrate each by itself: normal images "
             "of one thing say nothing about another"
         )
-    samples = find_labelled_images(folder)
+    names = {
+        sample: spoken(sample.image_path.relative_to(folder).as_posix()) for sample in find_labelled_images(folder)
+    }
+    samples = [sample for sample, name in names.items() if reading.asks_for(name)]
     normal = [sample for sample in samples if not sample.abnormal]
     if not normal:
         raise ValueError(
@@ -138,7 +167,7 @@ def calibrate_images(
 
     Args:
         module: The model, a Lightning module of this package, on its device.
-        images: The images; `left_out` grows by what cannot be used.
+        images: The images; `left_out` grows by what cannot be used, `turned` is counted.
         batch_size: Images scored at a time.
         num_workers: Processes that read images.
         advance: Called with the number of images done since the last call.
@@ -159,6 +188,7 @@ def calibrate_images(
         answer = model(batch.images.to(device), [images.class_name] * len(batch.images))
         scores += answer.pred_score.float().cpu().tolist()
         highest += answer.anomaly_map.float().flatten(1).amax(1).cpu().tolist()
+        images.turned += int(batch.turned.sum())
         advance(len(batch.images))
     levels = {"image": _by_group(scores, groups), "mask": _by_group(highest, groups)}
     population = {"class_name": {images.class_name: len(scores)}}

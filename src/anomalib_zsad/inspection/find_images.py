@@ -1,25 +1,86 @@
-"""The image files of an inspection, with the names they go by."""
+"""The image files of an inspection, with the names they go by, and what else lies there."""
 
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from anomalib_zsad.inspection.options import ImageReading
 
-def find_images(location: Path) -> list[tuple[str, Path]]:
-    """Image files, by their ending, below a folder (or the one file), with their names below it, in order of names.
+LEFT_OUT = "left out by --include or --exclude"
+"""The kind, in `FoundImages.skipped`, of images that were not asked for."""
+
+
+@dataclass
+class FoundImages:
+    """What lies below a folder.
+
+    Attributes:
+        images: Image files that were asked for: names below the folder, and paths; in order of names.
+        unreadable: Why a folder cannot be read, by its name with a slash behind it.
+        skipped: How many files of which kind are not looked at: by ending (`.txt`), `LEFT_OUT`, or in a few words.
+    """
+
+    images: list[tuple[str, Path]] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def in_words(skipped: Mapping[str, int]) -> str:
+    """How many files of which kind were skipped, for people: `3 .txt, 2 .gif`, most first."""
+    ordered = sorted(skipped.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{number:,} {kind}" for kind, number in ordered)
+
+
+def find_images(location: Path, reading: ImageReading | None = None) -> FoundImages:
+    """Image files, by their ending, below a folder (or the one file).
+
+    Links to folders are not followed, and folders that cannot be read are told of.
+
+    Args:
+        location: A folder or a file.
+        reading: Which images are asked for; `None` for all.
 
     Raises:
         FileNotFoundError: If there is nothing at the location.
         ValueError: If it is a single file that is no image by its ending.
     """
+    reading, found = reading or ImageReading(), FoundImages()
     if location.is_file():
         if not _is_image(location):
             raise ValueError(f"{location.name} is no image by its ending; known are {', '.join(IMG_EXTENSIONS)}")
-        return [(spoken(location.name), location)]
+        _sort_in(found, reading, spoken(location.name), location)
+        return found
     if not location.is_dir():
         raise FileNotFoundError(f"there is nothing at the input path: {location}")
-    found = [path for path in location.rglob("*") if _is_image(path) and (path.is_file() or _leads_nowhere(path))]
-    return sorted((spoken(path.relative_to(location).as_posix()), path) for path in found)
+    for path in _walk(location, found):
+        _sort_in(found, reading, spoken(path.relative_to(location).as_posix()), path)
+    found.images.sort()
+    return found
+
+
+def _walk(location: Path, found: FoundImages) -> Iterator[Path]:
+    """Everything below a folder that is no folder."""
+
+    def note(error: OSError) -> None:
+        name = spoken(Path(error.filename).relative_to(location).as_posix())
+        found.unreadable[f"{name}/"] = f"the folder cannot be read: {error.strerror}"
+
+    for folder, names, files in os.walk(location, onerror=note):
+        found.skipped["links to folders"] += sum((Path(folder) / name).is_symlink() for name in names)
+        yield from (Path(folder) / name for name in files)
+    found.skipped += Counter()  # kinds of which there are none are forgotten
+
+
+def _sort_in(found: FoundImages, reading: ImageReading, name: str, path: Path) -> None:
+    kind = _kind_of(path)
+    if kind is None and reading.asks_for(name):
+        found.images.append((name, path))
+    else:
+        found.skipped[kind or LEFT_OUT] += 1
 
 
 def spoken(name: str) -> str:
@@ -27,9 +88,17 @@ def spoken(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _leads_nowhere(path: Path) -> bool:
-    """Whether a path is a link to nothing: an image that is told of, as it cannot be read."""
-    return path.is_symlink() and not path.exists()
+def _kind_of(path: Path) -> str | None:
+    """What a file is that is no image; `None` for an image."""
+    if path.name.startswith("."):
+        return "hidden"
+    if not _is_image(path):
+        return spoken(path.suffix.lower()) or "without an ending"
+    try:
+        special = path.exists() and not path.is_file()
+    except OSError:  # reading it will say why
+        special = False
+    return "devices, pipes or sockets" if special else None
 
 
 def _is_image(path: Path) -> bool:

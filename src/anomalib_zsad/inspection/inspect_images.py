@@ -1,9 +1,12 @@
 """Inspect images: read ahead, score in batches, encode pictures beside, and write everything once all is done."""
 
 import json
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from anomalib_zsad.calibration.decision_rule import Judgement
-from anomalib_zsad.data.image_files import read_image
+from anomalib_zsad.data.image_files import is_out_of_memory, pixel_count, read_image, was_turned
 from anomalib_zsad.inspection import journal as journals
-from anomalib_zsad.inspection.find_images import find_images
+from anomalib_zsad.inspection.find_images import FoundImages, find_images
 from anomalib_zsad.inspection.journal import Journal, file_state
 from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.atomic import write_text
@@ -22,39 +25,74 @@ from anomalib_zsad.outputs.disk_errors import disk_errors
 from anomalib_zsad.outputs.output_folder import RunFolder
 from anomalib_zsad.outputs.progress import Progress
 from anomalib_zsad.pages import gallery
+from anomalib_zsad.pages.encoding import reduce_picture
 from anomalib_zsad.records.image_records import ImageRecord, by_score, records_csv
 from anomalib_zsad.records.inspection_report import ImageThresholds, InspectionReport
 from anomalib_zsad.scoring.image_scorer import ImageScorer
 from anomalib_zsad.scoring.scores import SliceScores
 
 _READERS = 2
+# Pixels from which on an image is read alone, without another large one beside it.
+_LARGE = 25_000_000
+_TABLES = ("images.csv", "report.json")
+# Rows of an image that are brought to 8 bits at a time.
+_STRIP = 256
 
 
 class _Read(NamedTuple):
-    """An image that was read: its name, the state of its file, and either the image twice or why it cannot be read."""
+    """An image that was read.
+
+    Attributes:
+        name: Its name.
+        state: Of its file.
+        size: Width and height in pixels.
+        turned: Whether its EXIF orientation turned it.
+        picture: What pages show of it, (h, w, 3) with a longest side of at most that of the gallery's largest pictures;
+            `None` without pages.
+        prepared: What the model takes; `None` if the image cannot be read.
+        reason: Why it cannot be read.
+    """
 
     name: str
-    state: str
-    picture: NDArray[np.uint8] | None
-    prepared: torch.Tensor | None
-    reason: str
+    state: str = ""
+    size: tuple[int, int] = (0, 0)
+    turned: bool = False
+    picture: NDArray[np.uint8] | None = None
+    prepared: torch.Tensor | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What came of an inspection.
+
+    Attributes:
+        records: One for each image, highest score first, and for each folder that could not be read.
+        found: What lies at the location.
+        found_done: Whether an earlier run had done all of it, so that nothing was left to do.
+    """
+
+    records: list[ImageRecord]
+    found: FoundImages
+    found_done: bool = False
 
 
 def inspect_images(
     location: Path, output: Path, scorer: ImageScorer, options: InspectionOptions | None = None
-) -> list[ImageRecord]:
+) -> Inspection:
     """Score every image below a folder, or one image, and write images.csv, report.json and report.html.
 
-    An interrupt leaves a journal in `output`, with which `resume` goes on; the outputs appear at the end.
+    An interrupt leaves a journal in `output`, with which `resume` goes on; the outputs appear at the end. Where
+    there is no image, `output` is left alone.
 
     Args:
         location: A folder or an image. It is only read.
-        output: A new or empty folder, outside the input; or that of an interrupted run, with `resume`.
+        output: A new or empty folder, outside the input; or that of an earlier run, with `resume`.
         scorer: The model.
         options: How.
 
     Returns:
-        A record of each image, highest score first.
+        What came of it. A folder or file that cannot be read has a record that says why.
 
     Raises:
         FileNotFoundError: If there is nothing at `location`.
@@ -66,21 +104,35 @@ def inspect_images(
     if options.rule.calibration is not None:
         options.rule.calibration.check(scorer.fingerprint())
     location, output = Path(location), Path(output)
-    images, settings = find_images(location), _settings(scorer, options)
+    found, settings = find_images(location, options.reading), _settings(scorer, options)
+    if not found.images and not found.unreadable:
+        return Inspection([], found)
     with RunFolder(output, "inspect", settings, source=location, resume=options.resume):
         with disk_errors():
             journal = Journal(output / journals.NAME)
-        finished = False
         try:
+            if _nothing_left(output, found, journal, options):
+                return Inspection(by_score(record for record, _, _ in journal.done.values()), found, found_done=True)
             with disk_errors():
-                run = _Run(scorer, options, journal, len(images))
+                run = _Run(scorer, options, journal, len(found.images))
                 with Progress(enabled=options.progress) as progress:
-                    records = run.score(images, progress.bar("images", len(images)).advance)
-                _write(output, records, run, settings)
-            finished = True
+                    records = run.score(found, progress.bar("images", len(found.images)).advance)
+                _write(output, records, run, found, settings)
+                journal.finish(records)
         finally:
-            journal.close(remove=finished)
-    return records
+            journal.close()
+    return Inspection(records, found)
+
+
+def _nothing_left(output: Path, found: FoundImages, journal: Journal, options: InspectionOptions) -> bool:
+    """Whether an earlier run read and scored just these images, as they are now, and all its outputs are there."""
+    names = (*_TABLES, *([gallery.NAME] if options.pages else []))
+    if found.unreadable or not journal.finished or not all((output / name).is_file() for name in names):
+        return False
+    try:
+        return {(name, file_state(path)) for name, path in found.images} == journal.done.keys()
+    except OSError:  # a file cannot even be looked at; reading it will say why
+        return False
 
 
 class _Run:
@@ -92,6 +144,7 @@ class _Run:
         self.shown = gallery.Shown(options.pictures if options.pages else 0)
         self.encoder = gallery.Encoder.for_images(images, options.pictures, self.rule.mask_threshold)
         self.records: list[ImageRecord] = []
+        self.large = threading.Lock()
 
     @property
     def image_threshold(self) -> float:
@@ -99,10 +152,11 @@ class _Run:
         threshold = self.rule.thresholds["image"]
         return self.rule.threshold if threshold is None else threshold
 
-    def score(self, images: Sequence[tuple[str, Path]], advance: Callable[[int], None]) -> list[ImageRecord]:
+    def score(self, found: FoundImages, advance: Callable[[int], None]) -> list[ImageRecord]:
         """Score all images; those that an earlier run had done are taken from the journal."""
-        left = [pair for pair in images if not self._known(*pair)]
-        advance(len(images) - len(left))
+        self.records = [ImageRecord(name, reason=reason) for name, reason in found.unreadable.items()]
+        left = [pair for pair in found.images if not self._known(*pair)]
+        advance(len(found.images) - len(left))
         with ThreadPoolExecutor(1, thread_name_prefix="pages") as thread:
             pending: deque[Future[None]] = deque()
             for batch in self._batches(left):
@@ -151,13 +205,27 @@ class _Run:
     def _read(self, name: str, path: Path) -> _Read:
         """Read and prepare an image; whatever is wrong with the file becomes a reason."""
         try:
-            state = file_state(path)
-            image = read_image(path)
-            picture = (image * 255).round().byte().permute(1, 2, 0).numpy()
-            return _Read(name, state, picture, torch.as_tensor(self.scorer.prepare(image)), "")
-        except (OSError, ValueError, MemoryError) as error:
+            large = pixel_count(path, self.options.reading.max_pixels) > _LARGE
+            with self.large if large else nullcontext():
+                return self._decode(name, path)
+        except (OSError, ValueError, MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                return _Read(name, reason="there is not enough memory to read the file")
+            if isinstance(error, RuntimeError):
+                raise
             reason = str(error).replace(str(path), "the file") if not isinstance(error, OSError) else error.strerror
-            return _Read(name, "", None, None, reason or type(error).__name__)
+            return _Read(name, reason=reason or type(error).__name__)
+
+    def _decode(self, name: str, path: Path) -> _Read:
+        """Read and prepare an image that can be read."""
+        state = file_state(path)
+        image = read_image(path, self.options.reading.max_pixels)
+        prepared = torch.as_tensor(self.scorer.prepare(image))
+        size, turned = (image.shape[-1], image.shape[-2]), was_turned(image)
+        levels = _levels(image) if self.options.pages else None
+        del image  # of a large image there are few copies at a time
+        picture = None if levels is None else reduce_picture(levels, gallery.LADDER[0].side)
+        return _Read(name, state, size, turned, picture, prepared)
 
     def _answer(self, batch: Sequence[_Read]) -> SliceScores | None:
         prepared = [item.prepared for item in batch if item.prepared is not None]
@@ -174,11 +242,11 @@ class _Run:
         judged = iter([] if answer is None else self.rule.judge("image", answer.score.numpy(), _deviations(answer)))
         place = 0
         for item in batch:
-            if item.picture is None or answer is None:
+            if item.prepared is None or answer is None:
                 record = ImageRecord(item.name, reason=item.reason)
                 self.journal.add(record, item.state)
             else:
-                record = self._record(item.name, item.picture, answer, place, next(judged))
+                record = self._record(item, answer, place, next(judged))
                 pictures = self._pictures(record, item.picture, answer, place)
                 entry = self.journal.add(record, item.state, pictures)
                 if pictures is not None:
@@ -187,21 +255,19 @@ class _Run:
             self.records.append(record)
 
     def _pictures(
-        self, record: ImageRecord, picture: NDArray[np.uint8], answer: SliceScores, place: int
+        self, record: ImageRecord, picture: NDArray[np.uint8] | None, answer: SliceScores, place: int
     ) -> dict[str, Any] | None:
-        if record.score is None or not self.shown.wants(record.score):
+        if picture is None or record.score is None or not self.shown.wants(record.score):
             return None
         deviation = None if answer.map_std is None else answer.map_std[place].numpy()
         return self.encoder(picture, answer.anomaly_map[place].numpy(), deviation)
 
-    def _record(
-        self, name: str, picture: NDArray[np.uint8], answer: SliceScores, place: int, judged: Judgement
-    ) -> ImageRecord:
+    def _record(self, item: _Read, answer: SliceScores, place: int, judged: Judgement) -> ImageRecord:
         heat = answer.anomaly_map[place].numpy()
-        height, width = picture.shape[:2]
+        width, height = item.size
         row, column = (int(number) for number in np.unravel_index(int(heat.argmax()), heat.shape))
         return ImageRecord(
-            image=name,
+            image=item.name,
             width=width,
             height=height,
             score=float(answer.score[place]),
@@ -213,7 +279,17 @@ class _Run:
             peak_x=(column + 0.5) / heat.shape[1] * width,
             peak_y=(row + 0.5) / heat.shape[0] * height,
             area_share=float(np.mean(heat >= self.rule.mask_threshold)),
+            turned=item.turned,
         )
+
+
+def _levels(image: torch.Tensor) -> NDArray[np.uint8]:
+    """An image (3, h, w) in [0, 1] in 8 bits, (h, w, 3), made strip by strip: with no further copy in between."""
+    levels = np.empty((*image.shape[-2:], 3), np.uint8)
+    for start in range(0, len(levels), _STRIP):
+        strip = slice(start, start + _STRIP)
+        levels[strip] = (image[:, strip] * 255).round().byte().permute(1, 2, 0).numpy()
+    return levels
 
 
 def _deviations(answer: SliceScores) -> NDArray[np.float32] | None:
@@ -224,10 +300,13 @@ def _settings(scorer: ImageScorer, options: InspectionOptions) -> dict[str, Any]
     """What decides results, in JSON's types: a run is resumed with equal settings only."""
     model = {name: value for name, value in scorer.describe().items() if name != "device"}
     pages = {"pages": options.pages, "pictures": options.pictures}
-    return json.loads(json.dumps({"model": model, "decisions": options.rule.settings(), **pages}))
+    reading = options.reading.settings()
+    return json.loads(json.dumps({"model": model, "decisions": options.rule.settings(), "reading": reading, **pages}))
 
 
-def _write(output: Path, records: Sequence[ImageRecord], run: _Run, settings: Mapping[str, Any]) -> None:
+def _write(
+    output: Path, records: Sequence[ImageRecord], run: _Run, found: FoundImages, settings: Mapping[str, Any]
+) -> None:
     """Write all outputs, each whole; the report last."""
     rule, options = run.rule, run.options
     decisions: Counter[str] = Counter(record.decision for record in records)
@@ -245,6 +324,9 @@ def _write(output: Path, records: Sequence[ImageRecord], run: _Run, settings: Ma
         images=len(records),
         flagged=sum(bool(record.flagged) for record in records),
         counts={name: decisions.get(name, 0) for name in names},
+        turned=sum(bool(record.turned) for record in records),
+        skipped=dict(found.skipped),
+        reading=settings["reading"],
         files=("images.csv", *([gallery.NAME] if options.pages else [])),
     )
     write_text(output / "images.csv", records_csv(records))

@@ -1,26 +1,34 @@
-"""What is done so far, on disk: an interrupted inspection goes on from it, and pictures wait in it for the page."""
+"""What is done so far, on disk: a later run goes on from it, and pictures wait in it for the page."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.records.image_records import ImageRecord
 
 NAME = ".inspection-journal"
+_FINISHED = {"finished": True}
 
 
 class Journal:
-    """A file with an image in each line.
+    """A file with an image in each line; once all outputs are written, without pictures, and the last line says so.
 
     Args:
         path: Of the file; taken up if there is one.
+
+    Attributes:
+        done: Record, place and whether there are pictures, of images that an earlier run had done, by name and state.
+        finished: Whether the earlier run had written all its outputs.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.done: dict[str, tuple[ImageRecord, int, bool]] = {}
+        self.done: dict[tuple[str, str], tuple[ImageRecord, int, bool]] = {}
+        self.finished = False
+        self._states: dict[str, str] = {}
         self._stream = path.open("r+b" if path.is_file() else "x+b")
         self._take_up()
 
@@ -31,8 +39,11 @@ class Journal:
             if not line.endswith(b"\n"):
                 break
             entry = json.loads(line)
-            record = ImageRecord(**entry["record"])
-            self.done[f"{record.image}\n{entry['state']}"] = (record, place, "pictures" in entry)
+            self.finished = entry == _FINISHED
+            if not self.finished:
+                record = ImageRecord(**entry["record"])
+                self.done[record.image, entry["state"]] = (record, place, "pictures" in entry)
+                self._states[record.image] = entry["state"]
             place += len(line)
         self._stream.seek(place)
         self._stream.truncate()
@@ -51,9 +62,10 @@ class Journal:
         Raises:
             OSError: If it cannot be written.
         """
-        entry: dict[str, Any] = {"state": state, "record": asdict(record)}
+        entry = _entry(record, state)
         if pictures is not None:
             entry["pictures"] = pictures
+        self._states[record.image] = state
         return self._write(entry)
 
     def pictures(self, place: int) -> dict[str, Any]:
@@ -64,23 +76,42 @@ class Journal:
 
     def find(self, image: str, state: str) -> tuple[ImageRecord, int, bool] | None:
         """Record, place, and whether there are pictures, of an image that an earlier run had done."""
-        return self.done.get(f"{image}\n{state}")
+        return self.done.get((image, state))
 
     def flush(self) -> None:
         """Make everything readable for `pictures`."""
         self._stream.flush()
 
-    def close(self, *, remove: bool) -> None:
-        """Close the file; remove it once everything is written."""
+    def close(self) -> None:
+        """Close the file."""
         self._stream.close()
-        if remove:
-            self.path.unlink(missing_ok=True)
+
+    def finish(self, records: Iterable[ImageRecord]) -> None:
+        """Close the file and note that all outputs are written: pictures are dropped, and images that are gone.
+
+        Args:
+            records: Of all images, as the outputs have them.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        self.close()
+        entries = [_entry(one, self._states[one.image]) for one in records if one.image in self._states]
+        write_text(self.path, "".join(_line(entry) for entry in (*entries, _FINISHED)))
 
     def _write(self, entry: Mapping[str, Any]) -> int:
         place = self._stream.tell()
-        self._stream.write(json.dumps(entry, allow_nan=False).encode("ascii") + b"\n")
+        self._stream.write(_line(entry).encode("ascii"))
         self._stream.flush()
         return place
+
+
+def _entry(record: ImageRecord, state: str) -> dict[str, Any]:
+    return {"state": state, "record": asdict(record)}
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry, allow_nan=False) + "\n"
 
 
 def file_state(path: Path) -> str:

@@ -1,8 +1,50 @@
-"""How images are inspected."""
+"""How images are found, read and inspected."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
+
+
+@dataclass(frozen=True)
+class ImageReading:
+    """Which images of a folder are read, and how large they may be.
+
+    A pattern is that of a shell (`*`, `?`, `[...]`). One with a slash is compared with an image's whole name below the
+    folder, with forward slashes; one without, with its last part. Case matters.
+
+    Attributes:
+        include: Patterns of the images that are read; empty for all.
+        exclude: Patterns of images that are left out all the same, such as `*_mask.png`.
+        max_pixels: Most pixels of an image, by its header; a larger one counts as unreadable, and is not decoded.
+
+    Raises:
+        ValueError: If a pattern is empty, or the number of pixels below 1.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_pixels: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        if "" in (*self.include, *self.exclude):
+            raise ValueError("a pattern of images is empty; give one such as *_mask.png, or leave it out")
+        if self.max_pixels < 1:
+            raise ValueError(f"the number of pixels of an image is at least 1, not {self.max_pixels}")
+
+    def asks_for(self, name: str) -> bool:
+        """Whether an image is to be read, by its name below the folder."""
+        included = not self.include or any(_fits(name, pattern) for pattern in self.include)
+        return included and not any(_fits(name, pattern) for pattern in self.exclude)
+
+    def settings(self) -> dict[str, Any]:
+        """By name, in JSON's types."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatchcase(name if "/" in pattern else name.rpartition("/")[2], pattern)
 
 
 @dataclass(frozen=True)
@@ -14,8 +56,9 @@ class InspectionOptions:
         batch_size: Images scored at a time.
         pages: Write report.html.
         pictures: How many images get pictures there, those with the highest scores.
-        resume: Go on with an interrupted run in the same output folder.
+        resume: Go on with an earlier run in the same output folder.
         progress: Show a progress bar where standard error is a terminal.
+        reading: Which images are read.
     """
 
     rule: DecisionRule = field(default_factory=lambda: DecisionRule("images"))
@@ -24,6 +67,7 @@ class InspectionOptions:
     pictures: int = 400
     resume: bool = False
     progress: bool = True
+    reading: ImageReading = field(default_factory=ImageReading)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.pictures < 1:

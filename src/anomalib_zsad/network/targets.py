@@ -1,29 +1,24 @@
-"""Where results are sent: DICOM applications and folders, each given as one word."""
+"""Where results are sent: DICOM applications, DICOMweb servers and folders, each given as one word."""
 
-import re
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from anomalib_zsad.outputs.atomic import write_bytes
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 
+from anomalib_zsad.network.addresses import FORMS, ConnectionOptions, Entity, parse_address
+from anomalib_zsad.network.errors import DeliveryError
+from anomalib_zsad.outputs.file_hash import file_sha256
 
-class DeliveryError(Exception):
-    """Files could not be sent, or not all of them. Sending all of them again makes no doubles.
-
-    Args:
-        message: What, without patient data and without secrets, in one line.
-        retry: Whether the same may work later.
-    """
-
-    def __init__(self, message: str, retry: bool) -> None:
-        super().__init__(message)
-        self.message, self.retry = message, retry
+__all__ = ["DeliveryError", "FolderTarget", "Target", "parse_target"]
 
 
 class Target(Protocol):
-    """A place that files are sent to."""
+    """A place that files are sent to, by one thread at a time."""
 
     @property
     def name(self) -> str:
@@ -34,29 +29,42 @@ class Target(Protocol):
 
         Raises:
             DeliveryError: If not all of them have arrived; says whether to try again.
+            OSError: If a file cannot be read.
         """
 
 
-def parse_target(text: str) -> Target:
-    """The target that a word names.
+def parse_target(text: str, options: ConnectionOptions | None = None) -> Target:
+    """The target that a word names. Nothing is connected to yet.
 
     Args:
-        text: `AETITLE@host:port`, or a folder with a slash in it.
+        text: `AETITLE@host:port` for C-STORE, `http(s)://host/dicom-web` for STOW-RS, or a folder: a path with a slash
+            in it, or one that exists.
+        options: How other machines are connected to.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If it is none of them, if a token that the options name is missing, or if the package that is needed
+            is not installed.
     """
-    match = re.fullmatch(r"([^@/\\]{1,16})@([^:/]+):(\d{1,5})", text)
-    if match is not None:
-        return StorageTarget(match[1], match[2], int(match[3]))
-    if "/" in text and "://" not in text:
+    options = options or ConnectionOptions()
+    address = parse_address(text)
+    if isinstance(address, Entity):
+        from anomalib_zsad.network.storage import StorageTarget
+
+        return StorageTarget(address, options)
+    if address is not None:
+        from anomalib_zsad.network.dicomweb import StowTarget
+
+        return StowTarget(address, options)
+    if "/" in text or os.sep in text or (text and Path(text).is_dir()):
         return FolderTarget(Path(text))
-    raise ValueError(f"{text!r} is no target; the forms are AETITLE@host:port, and a folder (with a slash)")
+    raise ValueError(f"{text!r} is no target; the forms are {FORMS}, or a folder (with a slash, such as ./results)")
 
 
 @dataclass(frozen=True)
 class FolderTarget:
-    """A folder; files are named by their SOP Instance UID.
+    """A folder, which is made when something is sent to it.
+
+    DICOM files are named by their SOP Instance UID, because results of several series have equal names.
 
     Attributes:
         folder: Its path.
@@ -70,65 +78,53 @@ class FolderTarget:
         return str(self.folder)
 
     def send(self, files: Sequence[Path]) -> None:
-        """Copy files.
+        """Copy files; each appears whole or not at all, and survives a loss of power once this returns.
 
         Raises:
-            DeliveryError: If the folder cannot be written.
+            DeliveryError: If the folder cannot be written, or holds another file under the name of one.
         """
-        from pydicom import dcmread
-
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in files:
-                uid = dcmread(path, stop_before_pixels=True).SOPInstanceUID
-                write_bytes(self.folder / f"{uid}.dcm", path.read_bytes())
+                self._place(path)
+            _flush(self.folder)
         except OSError as error:
             raise DeliveryError(f"{self.name} cannot be written: {error.strerror}", retry=True) from error
 
-
-@dataclass(frozen=True)
-class StorageTarget:
-    """A DICOM application that stores what it is sent.
-
-    Attributes:
-        title: Its AE title.
-        host: Its address.
-        port: Its port.
-    """
-
-    title: str
-    host: str
-    port: int
-
-    @property
-    def name(self) -> str:
-        """`AETITLE@host:port`."""
-        return f"{self.title}@{self.host}:{self.port}"
-
-    def send(self, files: Sequence[Path]) -> None:
-        """Send files in one association.
-
-        Raises:
-            DeliveryError: If not all of them are stored there.
-        """
-        from pydicom import dcmread
-        from pynetdicom import AE
-
-        application = AE(ae_title="ANOMALIB")
-        headers = [dcmread(path, stop_before_pixels=True) for path in files]
-        for kind, syntax in {(header.SOPClassUID, header.file_meta.TransferSyntaxUID) for header in headers}:
-            application.add_requested_context(kind, syntax)
-        association = application.associate(self.host, self.port, ae_title=self.title)
-        if not association.is_established:
-            raise DeliveryError(f"{self.name} does not answer, or rejects the association", retry=True)
+    def _place(self, path: Path) -> None:
+        uid = _instance_uid(path)
+        place = self.folder / (f"{uid}.dcm" if uid else path.name)
+        if place.is_file() and file_sha256(place) == file_sha256(path):
+            return
+        if place.exists() and not uid:
+            message = f"{self.name} holds another file with the name {place.name}; move it away"
+            raise DeliveryError(message, retry=False)
+        temporary = place.with_name(f".partial-{os.getpid()}-{place.name}")
         try:
-            for path in files:
-                status = association.send_c_store(path).get("Status")
-                if status not in (0x0000, 0xB000, 0xB006, 0xB007, 0x0111):
-                    text = "no answer" if status is None else f"status {status:04X}"
-                    raise DeliveryError(f"{self.name}: {text}", retry=status is None or status >> 8 == 0xA7)
-        except (ValueError, RuntimeError) as error:
-            raise DeliveryError(f"{self.name} takes no such object", retry=False) from error
+            with path.open("rb") as source, temporary.open("wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+                copy.flush()
+                os.fsync(copy.fileno())
+            temporary.replace(place)
         finally:
-            if association.is_established:
-                association.release()
+            temporary.unlink(missing_ok=True)
+
+
+def _instance_uid(path: Path) -> str:
+    """The SOP Instance UID of a DICOM file where it can be a file's name; empty for other files."""
+    try:
+        uid = str(dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).get("SOPInstanceUID", ""))
+    except InvalidDicomError:
+        return ""
+    return uid if set(uid) <= set("0123456789.") and uid.strip(".") else ""
+
+
+def _flush(folder: Path) -> None:
+    """Make the names in a folder durable, where the system can."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     DISK = 6, "the output cannot be written"
     INTERRUPTED = 130, "interrupted; --resume goes on where there is one"
     BROKEN_PIPE = 141, "whoever read the output has seen enough"
+    TERMINATED = 143, "asked to end (SIGTERM); --resume goes on where there is one"
 
     meaning: str
 

@@ -64,4 +64,4 @@ class Progress:
     def line(self, text: str) -> None:
         """Say what is done, above the bars."""
         if self._reports:
-            self._bars.console.print(text, markup=False, highlight=False)
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)

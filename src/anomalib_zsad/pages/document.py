@@ -11,6 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from anomalib_zsad.calibration.decision_rule import decision_in_words
+
 _STATIC = Path(__file__).with_name("static")
 _STYLES = ("base.css", "viewer.css", "lists.css", "gallery.css")
 NOTHING = "\N{EN DASH}"
@@ -114,6 +116,7 @@ def _environment() -> Environment:
         "plain": plain,
         "named": named,
     }
+    environment.filters["decision"] = decision_in_words
     environment.filters["label"] = lambda name: str(name).replace("_", " ")
     return environment
 

@@ -62,14 +62,19 @@ def reduced_size(shape: tuple[int, int], side: int | None) -> tuple[int, int]:
     return max(1, round(shape[0] * side / longest)), max(1, round(shape[1] * side / longest))
 
 
+def reduce_picture(picture: NDArray[np.uint8], side: int | None) -> NDArray[np.uint8]:
+    """A grey (H, W) or colour (H, W, 3) picture with a longest side of at most `side`; itself where that is so."""
+    rows, columns = reduced_size((picture.shape[0], picture.shape[1]), side)
+    if (rows, columns) == picture.shape[:2]:
+        return picture
+    method = Image.Resampling.BOX if picture.ndim == 2 else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(picture).resize((columns, rows), method))
+
+
 def jpeg(picture: NDArray[np.uint8], quality: Quality) -> bytes:
     """A grey (H, W) or colour (H, W, 3) picture as JPEG, without any text in it."""
-    image = Image.fromarray(picture)
-    rows, columns = reduced_size((picture.shape[0], picture.shape[1]), quality.side)
-    if (rows, columns) != picture.shape[:2]:
-        image = image.resize((columns, rows), Image.Resampling.BOX if picture.ndim == 2 else Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality.jpeg)
+    Image.fromarray(reduce_picture(picture, quality.side)).save(stream, "JPEG", quality=quality.jpeg)
     return stream.getvalue()
 
 

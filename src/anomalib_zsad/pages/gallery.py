@@ -14,6 +14,7 @@ from anomalib_zsad.pages.document import data_address, render, safe_json
 from anomalib_zsad.pages.encoding import MAP_SIDE, Quality, jpeg, mask_address, reduced_size, store_map
 from anomalib_zsad.records.image_records import ImageRecord
 from anomalib_zsad.records.inspection_report import InspectionReport
+from anomalib_zsad.scoring.demonstration import demonstration_notice
 
 NAME = "report.html"
 SCRIPTS = ("layers.js", "strip.js", "gallery.js")
@@ -122,7 +123,9 @@ def write_gallery(
         "uncertainty": report.uncertainty,
         "scales": scales,
     }
-    context = {"report": report, "data": data, "notes": _notes(len(records), len(places), shown.most), "place": _PLACE}
+    notes = _notes(len(records), len(places), shown.most)
+    notice = demonstration_notice(report.model)
+    context = {"report": report, "notice": notice, "data": data, "notes": notes, "place": _PLACE}
     head, _, tail = render("gallery.html.j2", SCRIPTS, **context).partition(_PLACE)
     with path.open("xb") as stream:
         stream.write(head.encode())

@@ -7,6 +7,7 @@ from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.pages import series_page
 from anomalib_zsad.pages.document import render
 from anomalib_zsad.records.run_summary import REFUSED, SKIPPED, RunEntry, RunSummary
+from anomalib_zsad.scoring.demonstration import demonstration_notice
 
 NAME = "index.html"
 
@@ -32,6 +33,7 @@ def write_index(folder: Path, summary: RunSummary) -> None:
         "index.html.j2",
         (),
         summary=summary,
+        notice=demonstration_notice(settings["model"]),
         with_flagged=sum(bool(entry.flagged_slices) for entry in entries),
         model=settings["model"].get("model", ""),
         lines=[_line(folder, entry) for entry in sorted(entries, key=_order)],

@@ -12,6 +12,7 @@ from anomalib_zsad.pages.slice_pictures import Scale, SlicePictures
 from anomalib_zsad.records.region_rows import RegionRow, region_rows
 from anomalib_zsad.records.series_report import SeriesReport
 from anomalib_zsad.records.slice_rows import SliceRow
+from anomalib_zsad.scoring.demonstration import demonstration_notice
 from anomalib_zsad.volumes.options import CT_PRESETS
 from anomalib_zsad.volumes.regions import Regions
 from anomalib_zsad.volumes.slice_stack import SliceStack
@@ -47,6 +48,7 @@ class SeriesPage:
             "series.html.j2",
             SCRIPTS,
             report=self.report,
+            notice=demonstration_notice(self.report.model),
             rows=self.rows,
             listed=self._listed(),
             regions=self.regions,

@@ -29,6 +29,8 @@ class ImageRecord:
         peak_y: Row of it, from the top.
         area_share: Share of the map that reaches the threshold of pixels.
         reason: Why the image could not be read.
+        turned: Whether the picture was turned or mirrored as its EXIF orientation says; sizes and the peak's place are
+            those of the picture as it is shown.
     """
 
     image: str
@@ -44,6 +46,7 @@ class ImageRecord:
     peak_y: float | None = None
     area_share: float | None = None
     reason: str = ""
+    turned: bool | None = None
 
 
 def by_score(records: Iterable[ImageRecord]) -> list[ImageRecord]:

@@ -33,6 +33,9 @@ class InspectionReport:
         images: Number of images.
         flagged: How many of them are flagged.
         counts: How many have which decision.
+        turned: How many were turned as their EXIF orientation says.
+        skipped: How many files of which kind were not looked at.
+        reading: Which images were asked for, and how large they may be.
         files: Names of the outputs.
     """
 
@@ -48,6 +51,9 @@ class InspectionReport:
     images: int
     flagged: int
     counts: Mapping[str, int]
+    turned: int
+    skipped: Mapping[str, int]
+    reading: Mapping[str, Any]
     files: tuple[str, ...]
     versions: Mapping[str, str] = field(default_factory=versions)
 

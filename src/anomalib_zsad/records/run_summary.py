@@ -38,6 +38,7 @@ class RunEntry:
         reason: Why it was refused or skipped; the warnings, in short, where it was done with warnings.
         findings: In full, as they go into the JSON file.
         source: Name of the first file, relative to the input; may hold patient data, so it is written on request only.
+        found_done: Whether an earlier run had screened it; not written.
     """
 
     series: str
@@ -54,6 +55,7 @@ class RunEntry:
     volume_decision: str | None = None
     findings: tuple[Finding, ...] = ()
     source: str = ""
+    found_done: bool = False
 
     @classmethod
     def screened(cls, report: Mapping[str, Any], source: str) -> "RunEntry":
@@ -144,6 +146,12 @@ class RunSummary:
         """The content of summary.csv, a row for each entry."""
         columns = (*_COLUMNS, "source") if self.with_files else _COLUMNS
         return table_text(columns, ([getattr(entry, name) for name in columns] for entry in self.entries))
+
+
+def nothing_was_left(entries: Sequence[RunEntry]) -> bool:
+    """Whether an earlier run had screened all that can be; what was refused is tried again by each."""
+    done = [entry.found_done for entry in entries if entry.status != SKIPPED]
+    return bool(done) and all(done)
 
 
 def counts(entries: Sequence[RunEntry]) -> dict[str, int]:

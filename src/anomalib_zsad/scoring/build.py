@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from anomalib_zsad.data.class_arguments import checked_arguments
 from anomalib_zsad.models.methods import find_method, method_of
 from anomalib_zsad.outputs.file_hash import file_sha256
 from anomalib_zsad.scoring.device import resolve_device
@@ -58,7 +59,7 @@ def build_model(
     if method is None and checkpoint is None:
         raise ValueError("neither a checkpoint nor a method is given; a checkpoint says which method it is of")
     cls = find_method(method) if method is not None else method_of(checkpoint)  # type: ignore[arg-type]
-    given = dict(arguments or {})
+    given = checked_arguments(cls, arguments or {}, "--model.")
     if checkpoint is not None:
         given["checkpoint"] = str(checkpoint)
     try:

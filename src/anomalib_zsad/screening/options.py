@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.calibration.fingerprint import compared, flatten
 from anomalib_zsad.volumes.options import Channels, MapType, Plane, ReadingOptions, check_window
 
-OutputType = Literal["nifti", "dicom_seg"]
+OutputType = Literal["nifti", "dicom_seg", "parametric_map", "structured_report", "secondary_capture", "pdf"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class VolumeOptions:
     """How a volume is screened.
 
     Attributes:
-        output_types: `nifti` and `dicom_seg`, or one of them. A SEG is written where the source is DICOM and allows it.
+        output_types: Which results to write. All but `nifti` are DICOM objects, which are written where the source is
+            DICOM and can be referred to.
         map_type: How NIfTI files store maps: as whole numbers with a scale (`int16` is off by less than 2e-5, `uint8`
             by less than 2e-3), or as `float32`. Decisions, masks and regions are made before values are rounded.
         plane, channels, crop: Of `SliceStack`.
@@ -46,9 +47,10 @@ class VolumeOptions:
         check_window(self.window)
         if self.batch_size < 1 or self.top_k < 1 or self.previews < 0:
             raise ValueError("batch size and top-k are at least 1, the number of previews at least 0")
-        unknown = set(self.output_types) - {"nifti", "dicom_seg"}
+        unknown = set(self.output_types) - set(get_args(OutputType))
         if unknown or not self.output_types:
-            raise ValueError(f"output types are nifti and dicom_seg, not {', '.join(sorted(unknown)) or 'nothing'}")
+            known = ", ".join(get_args(OutputType))
+            raise ValueError(f"output types are {known}, not {', '.join(sorted(unknown)) or 'nothing'}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ _OPACITY = 0.6
 
 
 @dataclass(order=True)
-class _Entry:
+class TopSlice:
+    """A slice: its score, which it is, its grey levels and its map, both of 8 bits (H, W)."""
+
     score: float
     index: int
     image: NDArray[np.uint8] = field(compare=False)
@@ -29,7 +31,7 @@ class TopSlices:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._heap: list[_Entry] = []
+        self._heap: list[TopSlice] = []
 
     def offer(self, index: int, score: float, image: NDArray[np.float32], heat: NDArray[np.float32]) -> None:
         """Consider a slice.
@@ -42,11 +44,15 @@ class TopSlices:
         """
         if self.count < 1 or (len(self._heap) == self.count and score <= self._heap[0].score):
             return
-        entry = _Entry(score, index, _bytes(image), _bytes(heat))
+        entry = TopSlice(score, index, _bytes(image), _bytes(heat))
         if len(self._heap) < self.count:
             heapq.heappush(self._heap, entry)
         else:
             heapq.heapreplace(self._heap, entry)
+
+    def best(self) -> list["TopSlice"]:
+        """What was kept, the highest score first."""
+        return sorted(self._heap, reverse=True)
 
     def write(self, folder: Path, spacing: tuple[float, float] | None) -> list[str]:
         """Write PNG files named by rank and slice, in true proportions.
@@ -59,7 +65,7 @@ class TopSlices:
             Their names, best first.
         """
         names = []
-        for rank, entry in enumerate(sorted(self._heap, reverse=True), 1):
+        for rank, entry in enumerate(self.best(), 1):
             folder.mkdir(exist_ok=True)
             name = f"rank{rank:02d}_slice{entry.index:04d}.png"
             side_by_side(entry.image, entry.heat, spacing).save(folder / name)
@@ -75,7 +81,7 @@ def side_by_side(image: NDArray[np.uint8], heat: NDArray[np.uint8], spacing: tup
     colours = (colormaps["inferno"](heat)[..., :3] * 255).astype(np.float32)
     opacity = _OPACITY * (heat[..., None].astype(np.float32) / 255)
     overlay = (grey * (1 - opacity) + colours * opacity).astype(np.uint8)
-    size = _display_size((image.shape[0], image.shape[1]), spacing)
+    size = display_size((image.shape[0], image.shape[1]), spacing)
     pair = [Image.fromarray(part).resize(size, Image.Resampling.BILINEAR) for part in (grey, overlay)]
     canvas = Image.new("RGB", (2 * size[0], size[1]))
     canvas.paste(pair[0], (0, 0))
@@ -83,7 +89,7 @@ def side_by_side(image: NDArray[np.uint8], heat: NDArray[np.uint8], spacing: tup
     return canvas
 
 
-def _display_size(shape: tuple[int, int], spacing: tuple[float, float] | None) -> tuple[int, int]:
+def display_size(shape: tuple[int, int], spacing: tuple[float, float] | None) -> tuple[int, int]:
     """Width and height with square pixels, the smaller side of at least 256."""
     rows, columns = spacing or (1.0, 1.0)
     unit = min(rows, columns)

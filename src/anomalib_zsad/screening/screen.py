@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, DiskError,
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import RunFolder
 from anomalib_zsad.outputs.progress import Bar, Progress
+from anomalib_zsad.outputs.termination import exit_code_of_interrupt
 from anomalib_zsad.pages.run_index import write_index
 from anomalib_zsad.records.run_summary import DONE, REFUSED, WARNED, RunEntry, RunSummary, counts
 from anomalib_zsad.records.series_report import SeriesIdentity
@@ -59,12 +60,12 @@ def screen(
         raise FileNotFoundError(f"there is nothing at the input path: {location}")
     run = _Run(output, scorer, options, _settings(options, scorer))
     with RunFolder(output, "screen", run.settings, source=location, resume=options.resume):
-        run.write_summary("running")
         try:
+            run.write_summary("running")
             run.screen_all(location)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             run.write_summary("interrupted")
-            return ExitCode.INTERRUPTED, run.entries
+            return exit_code_of_interrupt(interrupt), run.entries
         except DiskError as error:
             run.try_write_summary(f"stopped: {error}")
             return ExitCode.DISK, run.entries
@@ -195,7 +196,7 @@ def _found_done(job: Job, folder: Path) -> RunEntry | None:
     """
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        entry = RunEntry.screened(report, job.candidate.files[0].name)
+        entry = replace(RunEntry.screened(report, job.candidate.files[0].name), found_done=True)
         images = report["images"]
     except (OSError, ValueError, KeyError, TypeError):
         message = "the output holds a folder of this name that is no whole result; move it away and resume"

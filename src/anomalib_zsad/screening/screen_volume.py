@@ -1,5 +1,6 @@
 """Screen one volume: score its slices, judge them, and write every output of its series."""
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,10 @@ from anomalib_zsad.records.region_rows import region_rows, regions_csv
 from anomalib_zsad.records.series_report import SeriesIdentity, SeriesReport, Thresholds
 from anomalib_zsad.records.slice_rows import SliceRow, rows_to_csv
 from anomalib_zsad.scoring.scores import SliceScorer
-from anomalib_zsad.screening.options import VolumeOptions
+from anomalib_zsad.screening.dicom_results import DicomResults
+from anomalib_zsad.screening.options import VolumeOptions, volume_fingerprint
 from anomalib_zsad.screening.previews import TopSlices
-from anomalib_zsad.screening.series_report import SEGMENTATION, VolumeJudgement, series_report, with_hashed_uids
+from anomalib_zsad.screening.series_report import VolumeJudgement, series_report, with_hashed_uids
 from anomalib_zsad.screening.slice_records import blank_row, judge_rows, scored_row
 from anomalib_zsad.screening.volume_pass import ScoredBatch, VolumeScores, check_population, cut_slices, pass_over
 from anomalib_zsad.volumes.faults import Fault, warn
@@ -26,7 +28,7 @@ from anomalib_zsad.volumes.regions import Regions
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.uid_pseudonyms import hash_uid
 from anomalib_zsad.volumes.volume import Volume
-from anomalib_zsad.volumes.writing.dicom_seg import write_segmentation
+from anomalib_zsad.volumes.writing.derived_object import Algorithm
 from anomalib_zsad.volumes.writing.map_outputs import MapOutputs
 
 
@@ -70,7 +72,8 @@ def screen_volume(
     stack = cut_slices(volume, options)
     check_population(rule.calibration, stack)
     with ExitStack() as temporary:
-        keeper = _Keeper.open(stack, options, folder, rule.mask_threshold, temporary)
+        objects = DicomResults.of(folder, stack, options, rule, _algorithm(scorer, options, rule))
+        keeper = _Keeper.open(stack, options, folder, rule.mask_threshold, objects, temporary)
         scores = pass_over(stack, scorer, options, keeper.keep, advance)
         keeper.finish()
         if scores.all_blank:
@@ -84,7 +87,7 @@ def screen_volume(
             )
         seconds["scoring"] = time.perf_counter() - started
         writing = time.perf_counter()
-        files, regions = _write(folder, stack, found, options, scorer, keeper)
+        files, regions = _write(folder, stack, found, keeper)
         if keeper.pictures is not None:
             files.append(series_page.NAME)
         identity = identity or SeriesIdentity()
@@ -93,6 +96,7 @@ def screen_volume(
             made = series_report(stack, found, regions, options, rule, scorer, identity, files, seconds)
             return with_hashed_uids(made) if hash_uids else made
 
+        files += objects.write(report, regions, keeper.outputs.maps, keeper.top)
         if keeper.pictures is not None:
             series_page.SeriesPage(stack, found.rows, regions, report(), keeper.pictures).write(
                 folder / series_page.NAME
@@ -110,13 +114,20 @@ class _Keeper:
     stack: SliceStack
     outputs: MapOutputs
     top: TopSlices
+    objects: DicomResults
     pictures: SlicePictures | None
     mask_threshold: float
     rows: list[SliceRow] = field(default_factory=list)
 
     @classmethod
     def open(
-        cls, stack: SliceStack, options: VolumeOptions, folder: Path, mask_threshold: float, temporary: ExitStack
+        cls,
+        stack: SliceStack,
+        options: VolumeOptions,
+        folder: Path,
+        mask_threshold: float,
+        objects: DicomResults,
+        temporary: ExitStack,
     ) -> "_Keeper":
         """Open everything that is closed when `temporary` ends."""
         outputs = MapOutputs(
@@ -131,10 +142,11 @@ class _Keeper:
         pictures = None
         if options.pages:
             pictures = temporary.enter_context(SlicePictures(stack, folder / ".pictures", mask_threshold))
-        return cls(stack, outputs, TopSlices(options.previews), pictures, mask_threshold)
+        return cls(stack, outputs, TopSlices(options.previews), objects, pictures, mask_threshold)
 
     def keep(self, batch: ScoredBatch) -> None:
         """Store what was answered of a batch."""
+        self.objects.keep(batch)
         for index in batch.blank:
             self.rows.append(blank_row(self.stack, index))
             if self.pictures is not None:
@@ -175,39 +187,20 @@ def _judge(scores: VolumeScores, rows: list[SliceRow], rule: DecisionRule) -> Vo
     )
 
 
-def _write(
-    folder: Path,
-    stack: SliceStack,
-    found: VolumeJudgement,
-    options: VolumeOptions,
-    scorer: SliceScorer,
-    keeper: _Keeper,
-) -> tuple[list[str], Regions]:
-    """Write everything but the page and the report, several files at a time; names of the files, and the regions."""
-    files = []
+def _write(folder: Path, stack: SliceStack, found: VolumeJudgement, keeper: _Keeper) -> tuple[list[str], Regions]:
+    """Write everything but DICOM objects, page and report, several files at a time; names of the files, and regions."""
     with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
         finished = pool.submit(keeper.outputs.finish)
         previews = pool.submit(keeper.top.write, folder / "previews", stack.pixel_spacing)
-        if "dicom_seg" in options.output_types and stack.volume.segmentable:
-            files += _write_segmentation(folder / SEGMENTATION, stack.volume, keeper, scorer)
         write_text(folder / "slices.csv", rows_to_csv(found.rows))
         names, regions = finished.result()
         write_text(folder / "regions.csv", regions_csv(region_rows(regions.listed, stack.axis)))
         shown = [f"previews/{name}" for name in previews.result()]
-    return [*names, *files, "slices.csv", "regions.csv", *shown], regions
+    return [*names, "slices.csv", "regions.csv", *shown], regions
 
 
-def _write_segmentation(path: Path, volume: Volume, keeper: _Keeper, scorer: SliceScorer) -> list[str]:
-    """Write the SEG; where the source's header does not allow one, the other outputs still stand."""
-    model, version = str(scorer.describe().get("model", "anomalib-zsad")), versions()["anomalib-zsad"]
-    try:
-        empty = write_segmentation(path, volume, keeper.outputs.maps, keeper.mask_threshold, model, version)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        path.unlink(missing_ok=True)
-        message = f"the source's header allows no DICOM SEG ({type(error).__name__}); the other outputs are whole"
-        volume.findings.append(warn(Fault.NO_SEGMENTATION, message))
-        return []
-    if empty:
-        message = f"no valid value of {', '.join(empty)} in the source; the SEG's stays empty"
-        volume.findings.append(warn(Fault.CHARACTERS, message))
-    return [path.name]
+def _algorithm(scorer: SliceScorer, options: VolumeOptions, rule: DecisionRule) -> Algorithm:
+    """What made the results, for DICOM objects: their UIDs follow from the source and from this."""
+    described = scorer.describe()
+    settings = json.dumps([volume_fingerprint(described, options), rule.settings()], sort_keys=True, default=str)
+    return Algorithm(str(described.get("model", "anomalib-zsad")), versions()["anomalib-zsad"], settings)

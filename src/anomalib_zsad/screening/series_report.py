@@ -20,9 +20,7 @@ from anomalib_zsad.volumes.regions import Regions
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.uid_pseudonyms import hash_uid, hash_uids_of
 from anomalib_zsad.volumes.volume import Volume
-from anomalib_zsad.volumes.writing.dicom_seg import PATIENT_MODULE
-
-SEGMENTATION = "lesions_seg.dcm"
+from anomalib_zsad.volumes.writing.dicom_source import PATIENT_MODULE
 
 
 @dataclass(frozen=True)
@@ -139,10 +137,12 @@ def _privacy(files: Sequence[str], *, hashed: bool = False) -> str:
     if hashed:
         others = "The files carry no names, patient IDs or dates of their own, and pseudonyms in the place of UIDs."
     others += " Text burned into pictures is not removed."
-    if SEGMENTATION not in files:
+    objects = sorted({name.partition("/")[0] for name in files if name.endswith(".dcm")})
+    if not objects:
         return others
-    uids = " and UIDs" if hashed else ""
+    uids, carry = " and UIDs" if hashed else "", "carry" if len(objects) > 1 else "carries"
     return (
-        f"{SEGMENTATION} carries the source's patient module ({', '.join(PATIENT_MODULE)}){uids}, as a DICOM SEG must. "
+        f"{', '.join(objects)} {carry} the source's patient module ({', '.join(PATIENT_MODULE)}){uids}, as DICOM "
+        "objects of a patient must. "
         f"{others.replace('The files', 'The other files')}"
     )

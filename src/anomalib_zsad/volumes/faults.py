@@ -57,7 +57,7 @@ class Fault(Enum):
     WINDOW_GUESSED = (34, "window-guessed", "W", "the window was chosen without knowing modality or body part")
     BURNED_IN = (35, "burned-in-annotation", "W", "text may be part of the picture")
     FAILED = (36, "failed", "R", "an error that no other row names")
-    NO_SEGMENTATION = (37, "no-dicom-seg", "W", "a DICOM SEG that could not be made")
+    NO_DICOM_OBJECT = (37, "no-dicom-object", "W", "a DICOM object that could not be made of the results")
     CALIBRATION = (38, "calibration", "RW", "a volume unlike those calibrated on, or one of them")
 
     TILED_SLICES = (39, "tiled-slices", "RW", "many slices in one image: Siemens mosaic, United Imaging grid")

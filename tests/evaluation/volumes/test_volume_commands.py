@@ -132,7 +132,12 @@ def test_calibration_that_does_not_fit_is_refused_before_anything_is_scored(
     ]
     cases.append((("-i", f"{target}&window=foggy"), "unknown window 'foggy'"))
     cases.append((("-i", f"{target}&train_share=2"), "shares of patients"))
-    cases.append((("-i", f"{target}&plane=oblique"), "unknown plane 'oblique'"))
+    cases.append(
+        (
+            ("-i", f"{target}&plane=oblique"),
+            "must be one of native, axial, coronal, sagittal, and is 'oblique'",
+        )
+    )
     cases.append((("-i", f"{target}&images=scans/*"), "no layout fits"))
     for arguments, message in cases:
         assert call(*arguments, "--output", tmp_path / "out") == 2, message

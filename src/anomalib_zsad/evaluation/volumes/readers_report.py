@@ -57,9 +57,10 @@ def write_readers(
         "definitions": {**DEFINITIONS, "failures": NOT_ENTERED},
         "sets": [_as_json(*parts) for parts in described],
     }
+    notice = provenance.get("notice", "")
     texts = {
         "readers.json": json.dumps(record, indent=1, allow_nan=False, default=str) + "\n",
-        "readers.md": "\n".join(line for parts in described for line in _markdown(*parts)),
+        "readers.md": "\n".join(line for parts in described for line in _markdown(*parts, notice)),
         "volumes.csv": volumes_csv(sets, source_names=source_names),
         "lesions.csv": lesions_csv(sets),
     }
@@ -104,8 +105,11 @@ def _as_json(volumes: VolumeSet, values: Figures, recall: Sequence[RecallRow], c
     }
 
 
-def _markdown(volumes: VolumeSet, values: Figures, recall: Sequence[RecallRow], curves: Sequence[str]) -> list[str]:
-    lines = [f"# For readers: {title(volumes)}", "", f"{volumes.rule.statement}", ""]
+def _markdown(
+    volumes: VolumeSet, values: Figures, recall: Sequence[RecallRow], curves: Sequence[str], notice: str
+) -> list[str]:
+    lines = [f"# For readers: {title(volumes)}", "", *([f"**{notice}**", ""] if notice else [])]
+    lines += [f"{volumes.rule.statement}", ""]
     lines += [
         "| | count |",
         "| --- | ---: |",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_zsad.backbone.weights import SUFFIXES
+from anomalib_zsad.data.items import check_class_name
 
 STAMP = "anomalib_zsad"
 
@@ -175,7 +176,11 @@ def settle(
 
     Raises:
         CheckpointError: If an argument contradicts the checkpoint; says both values.
+        TypeError: If the class name is no string.
+        ValueError: If it is empty.
     """
+    if class_name is not None:
+        check_class_name(class_name)
     stamp = saved.stamp if saved is not None else {}
     trained_on = stamp.get("backbone", {})
     known = trained_on.get("name")

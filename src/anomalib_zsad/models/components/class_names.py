@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from anomalib_zsad.data.items import check_class_name
+
 
 def resolve_names(class_names: Sequence[str] | str | None, images: int, default: str) -> list[str]:
     """One name for each of `images` images, or a single one that serves all.
@@ -12,11 +14,14 @@ def resolve_names(class_names: Sequence[str] | str | None, images: int, default:
         default: Name where none is given.
 
     Raises:
-        ValueError: The number of names is neither one nor that of the images.
+        TypeError: A name is no string.
+        ValueError: The number of names is neither one nor that of the images, or a name is empty.
     """
     if class_names is None:
         return [default]
-    names = [class_names] if isinstance(class_names, str) else list(class_names)
+    if not isinstance(class_names, Sequence) or isinstance(class_names, bytes):
+        raise TypeError(f"class names must be one string, or a list of strings, one an image; got {class_names!r}")
+    names = [check_class_name(name) for name in ([class_names] if isinstance(class_names, str) else class_names)]
     if len(names) not in (1, images):
         raise ValueError(f"{len(names)} class names were given for {images} images; give one name, or one an image")
     return names

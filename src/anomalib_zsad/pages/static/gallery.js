@@ -69,7 +69,7 @@ function tile(image) {
   if (image.std !== null) line.append(make("small", "", ` ± ${formatScore(image.std)}`));
   if (image.p !== null) line.append(make("small", "p", `p ${formatScore(image.p)}`));
   button.append(line, make("span", "name", image.name));
-  button.setAttribute("aria-label", `${image.name}, ${image.decision}${image.score === null ? "" : `, score ${formatScore(image.score)}`}`);
+  button.setAttribute("aria-label", `${image.name}, ${inWords(image.decision)}${image.score === null ? "" : `, score ${formatScore(image.score)}`}`);
   item.append(button);
   return item;
 }
@@ -151,7 +151,7 @@ function fit(record) {
 
 function showFacts(image) {
   const facts = [
-    ["Decision", image.decision + (image.flagged && image.decision !== "abnormal" ? " (flagged)" : "")],
+    ["Decision", inWords(image.decision) + (image.flagged && image.decision !== "abnormal" ? " (flagged)" : "")],
     ...(image.score === null ? [] : [["Score", `${formatScore(image.score)}${image.std === null ? "" : ` ± ${formatScore(image.std)}`}`]]),
     ...(image.p === null ? [] : [["p-value", formatScore(image.p)]]),
     ...(image.peak === null ? [] : [["Peak of the map", formatScore(image.peak)]]),

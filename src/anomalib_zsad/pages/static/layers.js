@@ -16,6 +16,11 @@ function make(name, className, text) {
   return element;
 }
 
+// What is above a threshold need not be abnormal, what is below it not normal.
+function inWords(decision) {
+  return { abnormal: "above threshold", normal: "below threshold" }[decision] ?? decision;
+}
+
 // Pairs of name and value as a list of terms.
 function listFacts(list, facts) {
   list.replaceChildren(...facts.map(([name, value]) => {

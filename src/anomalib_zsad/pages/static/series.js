@@ -54,7 +54,7 @@ async function draw() {
 
 function showFacts(row) {
   const facts = [
-    ["Decision", row.decision + (row.flagged && row.decision !== "abnormal" ? " (flagged)" : "")],
+    ["Decision", inWords(row.decision) + (row.flagged && row.decision !== "abnormal" ? " (flagged)" : "")],
     ["Score", formatScore(row.score) + (row.std === null ? "" : ` ± ${formatScore(row.std)}`)],
     ...(row.p === null ? [] : [["p-value", formatScore(row.p)]]),
     ["Peak of the map", formatScore(row.peak)],

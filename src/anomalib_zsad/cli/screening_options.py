@@ -1,0 +1,70 @@
+"""What the commands that screen volumes share: options of the screening itself, and the table at the end."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from anomalib_zsad.calibration.decision_rule import DecisionRule, decision_in_words
+from anomalib_zsad.cli.dataclass_options import add_options, fill
+from anomalib_zsad.cli.decision_options import decision_rule
+from anomalib_zsad.cli.reading_options import SLICING, reading_options
+from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.terminal import console, visible
+from anomalib_zsad.records.run_summary import RunEntry, nothing_was_left
+from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+
+_OUTPUTS = {
+    "output_types": "results to write; all but nifti are DICOM objects",
+    "map_type": "type of NIfTI maps; int16 is within 2e-5 of float32, uint8 within 2e-3",
+    "previews": "number of pictures of top slices",
+    "std_map": "write the map of standard deviations as well",
+    "pages": "no report.html for series, no index.html for the run",
+}
+
+
+def add_volume_options(parser: argparse.ArgumentParser) -> None:
+    """Add what fills `VolumeOptions`, in a group of its own."""
+    add_options(
+        parser.add_argument_group("screening"),
+        VolumeOptions,
+        {**_OUTPUTS, **SLICING},
+        output_types=("-ot", "--output-type"),
+    )
+
+
+def screening_options(args: argparse.Namespace) -> ScreeningOptions:
+    """How to screen, from all options of a command.
+
+    Raises:
+        ValueError: If something makes no sense.
+        FileNotFoundError: If there is no such calibration.
+    """
+    volume, rule = fill(VolumeOptions, args), decision_rule(args, "volumes")
+    return fill(ScreeningOptions, args, reading=reading_options(args), volume=volume, rule=rule)
+
+
+def print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, rule: DecisionRule) -> None:
+    """Print what became of every series, and where to look."""
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    calibrated = ["p", "decision"] if rule.calibration is not None else []
+    table = Table("series", "status", "slices", "flagged", "uncertain", "score", *calibrated, "reason")
+    for entry in entries:
+        numbers = [entry.slices, entry.flagged_slices, entry.uncertain_slices]
+        cells = ["" if number is None else str(number) for number in numbers]
+        scores = [entry.volume_score, entry.volume_p_value][: 2 if calibrated else 1]
+        cells += ["" if score is None else f"{score:.3f}" for score in scores]
+        cells += [decision_in_words(entry.volume_decision or "")] if calibrated else []
+        table.add_row(*(Text(visible(cell)) for cell in [entry.series or "-", entry.status, *cells, entry.reason]))
+    out.print(table)
+    look = f"; look at {output / 'index.html'}" if (output / "index.html").is_file() else ""
+    if nothing_was_left(entries):
+        out.print("nothing left to do: an earlier run had screened all of it")
+    out.print(
+        f"{rule.statement}\nwritten to {output} (exit code {code.value}: {code.meaning}){look}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
