@@ -41,7 +41,7 @@ def test_the_documented_commands_receive_screen_and_send_and_end_when_told(tmp_p
             "11112": 0,
             "8080": 0,
         }
-        words = [*with_values(documented("anomalib-zsad"), values), "--quiet-seconds", "1", "--reserve-mib", "1"]
+        words = [*with_values(documented("anomalib-zsad node"), values), "--quiet-seconds", "1", "--reserve-mib", "1"]
         process = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.PIPE, text=True)
         try:
             said = []
