@@ -31,7 +31,8 @@ def batch(count: int = 4) -> PreparedBatch:
     pictures = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.5
     masks = torch.zeros(count, 4, 4, dtype=torch.bool)
     pictures[count // 2 :, :, 0, 0], masks[count // 2 :, 0, 0] = 1.0, True
-    return PreparedBatch(pictures, masks, torch.ones(count).bool(), masks.flatten(1).any(dim=1), ["tile"] * count)
+    known, abnormal = torch.ones(count).bool(), masks.flatten(1).any(dim=1)
+    return PreparedBatch(pictures, masks, known, abnormal, ["tile"] * count, torch.zeros(count).bool())
 
 
 def test_fixed_draws_are_one_for_all_images_and_fresh_ones_each_images_own() -> None:
@@ -67,7 +68,7 @@ def test_the_methods_own_draws_give_their_own_answers(method, tmp_path) -> None:
     torch.manual_seed(0)
     model = method(**write_backbone(tmp_path, 20, CLIP), image_size=SIDE, visualizer=False).eval().model
     pictures = images(2)
-    given = PreparedBatch(pictures, torch.zeros(2), torch.ones(2), torch.zeros(2), ["bolt", "gear"])
+    given = PreparedBatch(pictures, torch.zeros(2), torch.ones(2), torch.zeros(2), ["bolt", "gear"], torch.zeros(2))
     with torch.inference_mode():
         expected = model(pictures, ["bolt", "gear"])
     scores, maps = answers(model, given, [draws_of(model, 0)] * 2)
