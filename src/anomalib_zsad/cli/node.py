@@ -13,7 +13,8 @@ from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.network_options import Connections, add_network_options
-from anomalib_zsad.node.options import ReceivingOptions, StatusOptions, WorkingOptions, is_loopback
+from anomalib_zsad.network.addresses import is_loopback
+from anomalib_zsad.node.options import ReceivingOptions, StatusOptions, WorkingOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
 
 _EPILOG = """\

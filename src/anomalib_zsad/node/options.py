@@ -114,13 +114,3 @@ class StatusOptions:
     def __post_init__(self) -> None:
         if self.status_port is not None and not 0 <= self.status_port < 65536:
             raise ValueError(f"--status-port is a number from 0 to 65535, not {self.status_port}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen on can be reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import uvicorn
 
-from anomalib_zsad.node.options import StatusOptions, is_loopback
+from anomalib_zsad.network.addresses import is_loopback
+from anomalib_zsad.node.options import StatusOptions
 from anomalib_zsad.node.queue import Queue
 from anomalib_zsad.node.receive import Receiver
 from anomalib_zsad.node.status_page import status_app

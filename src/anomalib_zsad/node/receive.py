@@ -7,6 +7,7 @@ import shutil
 import socketserver
 import sqlite3
 import ssl
+import sys
 import threading
 import time
 import uuid
@@ -86,12 +87,14 @@ class _Flow:
         latest: When bytes came last.
         study: The study that it sent last.
         ended: Whether it is being aborted.
+        admitted: Whether it counts among those that are allowed at a time.
     """
 
     waiting: int = 0
     latest: float = 0.0
     study: str = ""
     ended: bool = False
+    admitted: bool = False
 
 
 @dataclass
@@ -138,7 +141,9 @@ class Receiver:
             entity.add_supported_context(uid, syntaxes)
         entity.require_called_aet = True
         entity.require_calling_aet = list(self.options.callers)
-        entity.maximum_associations = self.options.max_associations
+        # The library counts those that it is about to reject too, so that a flood would leave fewer than allowed:
+        # `_requested` counts instead.
+        entity.maximum_associations = sys.maxsize
         entity.maximum_pdu_size = 1 << 17
         entity.network_timeout = entity.dimse_timeout = self.options.network_timeout
         entity.acse_timeout = min(30, self.options.network_timeout)
@@ -146,9 +151,10 @@ class Receiver:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_ECHO, lambda _: SUCCESS),
             (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_DATA_RECV, self._flowed),
-            (evt.EVT_REJECTED, lambda _: self._refuse("an association: wrong AE title, or too many of them")),
+            (evt.EVT_REJECTED, lambda _: self._refuse("an association: wrong AE title")),
         ]
         self._server = entity.make_server(
             (self.options.host, self.options.port),
@@ -201,6 +207,16 @@ class Receiver:
             for ended in [other for other in self._flows if other.ident is not None and not other.is_alive()]:
                 del self._flows[ended]
             self._flows[event.assoc] = _Flow()
+
+    def _requested(self, event: Any) -> None:
+        """Reject an association where as many as are allowed are open (local limit exceeded, PS3.8, 9.3.4)."""
+        with self._lock:
+            flow = self._flows.setdefault(event.assoc, _Flow())
+            flow.admitted = sum(other.admitted for other in self._flows.values()) < self.options.max_associations
+        if not flow.admitted:
+            event.assoc.acse.send_reject(0x02, 0x03, 0x02)
+            event.assoc.kill()
+            self._refuse("an association: too many of them")
 
     def _closed(self, event: Any) -> None:
         with self._lock:
