@@ -7,7 +7,7 @@ import numpy as np
 from contourpy import contour_generator
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from anomalib_zsad.volumes.geometry import Floats
@@ -80,11 +80,7 @@ def _longest(volume: Volume, voxels: NDArray[np.int64]) -> float:
     ends = lines[np.append(True, new) | np.append(new, True)]
     corners = np.concatenate([ends + np.asarray(step) for step in product((-0.5, 0.5), repeat=3)])
     world = _to_world(volume, corners)
-    try:
-        world = world[ConvexHull(world).vertices]
-    except QhullError:  # pragma: no cover - corners of voxels always span a volume, but for rounding
-        world = np.unique(world, axis=0)
-    return float(pdist(world).max())
+    return float(pdist(world[ConvexHull(world).vertices]).max())
 
 
 def _to_world(volume: Volume, points: Floats) -> Floats:

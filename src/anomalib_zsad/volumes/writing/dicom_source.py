@@ -1,7 +1,7 @@
 """The source images of a DICOM volume, as objects that are derived from them refer to them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,21 +109,24 @@ class SourceImages:
 
     def stacked(self, maps: MapFile) -> NDArray[np.float32]:
         """A map on the volume's grid in the order of source frames, shape (slices, rows, columns)."""
-        wanted = {slot: place for place, slot in enumerate(self.slots)}
-        stacked = np.zeros((len(wanted), maps.shape[1], maps.shape[0]), np.float32)
-        for slot, plane in enumerate(maps.planes()):
-            if slot in wanted:
-                stacked[wanted[slot]] = plane.T
+        stacked = np.zeros((len(self.slots), maps.shape[1], maps.shape[0]), np.float32)
+        for place, plane in self._planes(maps):
+            stacked[place] = plane
         return stacked
 
     def masks(self, maps: MapFile, threshold: float) -> NDArray[np.uint8]:
         """1 where a map on the volume's grid reaches the threshold, likewise, without the map in memory."""
-        wanted = {slot: place for place, slot in enumerate(self.slots)}
-        masks = np.zeros((len(wanted), maps.shape[1], maps.shape[0]), np.uint8)
-        for slot, plane in enumerate(maps.planes()):
-            if slot in wanted:
-                np.greater_equal(plane.T, threshold, out=masks[wanted[slot]], casting="unsafe")
+        masks = np.zeros((len(self.slots), maps.shape[1], maps.shape[0]), np.uint8)
+        for place, plane in self._planes(maps):
+            np.greater_equal(plane, threshold, out=masks[place], casting="unsafe")
         return masks
+
+    def _planes(self, maps: MapFile) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Planes of a map as (rows, columns), each with its place among the source frames; empty slots are left out."""
+        place_of = {slot: place for place, slot in enumerate(self.slots)}
+        for slot, plane in enumerate(maps.planes()):
+            if slot in place_of:
+                yield place_of[slot], plane.T
 
 
 def reference_to(header: Dataset) -> Dataset:
