@@ -27,6 +27,7 @@ from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import SHAPE, affines, edit_file, marked_voxels, write_nifti, write_series
 
 WINDOW = VolumeOptions(window="900/450")
+ALLOCATOR = "[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 99999999999 bytes."
 
 
 def write_tree(folder: Path) -> Path:
@@ -125,7 +126,9 @@ def test_33_a_failing_model_leaves_no_half_series_and_no_message_with_data(tmp_p
     assert len([path for path in (tmp_path / "out").iterdir() if path.is_dir()]) == 1
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(ALLOCATOR)]
+)
 def test_running_out_of_memory_is_said_in_words(tmp_path: Path, error: BaseException) -> None:
     source = write_series(tmp_path / "s")
     _, (entry,) = screen(source, tmp_path / "out", BrightSpotScorer(fail_after=0, error=error))

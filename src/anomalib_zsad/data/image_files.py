@@ -21,7 +21,6 @@ from torchvision.tv_tensors import Image, Mask
 
 __all__ = [
     "TooManyPixelsError",
-    "is_out_of_memory",
     "open_picture",
     "picture_mode",
     "read_image",
@@ -86,13 +85,6 @@ def read_image(path: str | Path, max_pixels: int | None = None) -> Image:
 def was_turned(image: Image) -> bool:
     """Whether an image, as `read_image` gave it, was turned or mirrored as its file's EXIF orientation says."""
     return bool(getattr(image, "turned_by_exif", False))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was not enough memory, which torch's allocator says by a plain RuntimeError."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def read_mask(path: str | Path | Sequence[str | Path], threshold: float = 0) -> Mask:

@@ -8,7 +8,7 @@ from anomalib.data import AnomalibDataset
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from anomalib_zsad.data.image_files import is_out_of_memory
+from anomalib_zsad.outputs.memory_errors import is_out_of_memory
 
 
 class UnreadableImageError(ValueError):

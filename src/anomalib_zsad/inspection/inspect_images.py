@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from anomalib_zsad.calibration.decision_rule import Judgement
-from anomalib_zsad.data.image_files import is_out_of_memory, pixel_count, read_image, was_turned
+from anomalib_zsad.data.image_files import pixel_count, read_image, was_turned
 from anomalib_zsad.inspection import journal as journals
 from anomalib_zsad.inspection.find_images import FoundImages, find_images
 from anomalib_zsad.inspection.journal import Journal, file_state
 from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.disk_errors import disk_errors
+from anomalib_zsad.outputs.memory_errors import is_out_of_memory
 from anomalib_zsad.outputs.output_folder import RunFolder
 from anomalib_zsad.outputs.progress import Progress
 from anomalib_zsad.pages import gallery

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from anomalib_zsad.outputs.disk_errors import DiskError
+from anomalib_zsad.outputs.memory_errors import is_out_of_memory
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, SeriesRefusedError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -30,7 +31,7 @@ def guarded(work: Callable[[], Value]) -> Value | Finding:
         raise
     except Exception as error:
         # One bad series never stops the others.
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without torch
+        if is_out_of_memory(error):
             message = "not enough memory for this volume: use a smaller --batch-size, or --device cpu"
             return Finding(Fault.TOO_LARGE, Outcome.REFUSE, message)
         steps = traceback.extract_tb(error.__traceback__)
