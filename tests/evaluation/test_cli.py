@@ -68,7 +68,7 @@ def test_evaluate_writes_tables_for_all_targets(
     assert "BrainMRI / brain (deployable): pixel metrics not defined: no masks" in text
     output = capsys.readouterr()
     assert "BrainMRI" in output.out
-    assert "written:" in output.out
+    assert "results.json, results.csv, results.md" in output.out
 
 
 def test_evaluate_goes_on_where_it_stopped(

@@ -15,7 +15,7 @@ from anomalib_zsad.cli.reading_options import SLICING, add_reading_options, read
 from anomalib_zsad.evaluation.target_names import split_datamodule
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.outputs.exit_codes import ExitCode
-from anomalib_zsad.outputs.terminal import console
+from anomalib_zsad.outputs.terminal import console, plain_table
 from anomalib_zsad.screening.options import VolumeOptions
 
 if TYPE_CHECKING:
@@ -258,13 +258,13 @@ def _check_training(args: argparse.Namespace, scorer: "ModelScorer", datamodule:
 
 
 def _print_summary(calibration: "Calibration", output: Path) -> None:
-    from rich.table import Table
-
     from anomalib_zsad.calibration import normals_needed
 
     out = console()
     name = calibration.unit_name
-    table = Table("level", f"{name}s", "members", *(f"threshold at {100 * rate:g} %" for rate in RATES))
+    counted = (f"{name}s", "members")
+    thresholds_at = (f"threshold at {100 * rate:g} %" for rate in RATES)
+    table = plain_table("level", *counted, *thresholds_at, whole=["level"], numbers=counted)
     for level in calibration.levels:
         members = sum(len(unit) for unit in calibration.scores[level])
         thresholds = [

@@ -44,15 +44,18 @@ def report(args: argparse.Namespace, settings: Settings, evaluation: "Evaluation
     out = console()
     out.print(f"{title}; in percent, - is not defined", markup=False, highlight=False)
     say_demonstration(provenance.get("backbone", ""))
-    for table in rich_tables(rows):
+    for table in rich_tables(rows, out.width):
         out.print(table)
     for row in rows:
         for note in row.notes:
-            out.print(f"{row.target} / {row.category} ({row.protocol}): {note}", markup=False, highlight=False)
+            told = f"{row.target} / {row.category} ({row.protocol}): {note}"
+            out.print(told, markup=False, highlight=False, soft_wrap=True)
     _print_readers(out, volume_sets)
     if evaluation.found_done:
         out.print("nothing left to do: an earlier run had evaluated all of it")
-    out.print("written: " + ", ".join(str(file) for file in files), markup=False, highlight=False)
+    names = [file.name for file in files if file.parent == args.output]
+    curves = " and curves/" if len(names) < len(files) else ""
+    out.print(f"written to {args.output}: {', '.join(names)}{curves}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_readers(out: "Console", volume_sets: "Sequence[VolumeSet]") -> None:
@@ -62,8 +65,8 @@ def _print_readers(out: "Console", volume_sets: "Sequence[VolumeSet]") -> None:
     from anomalib_zsad.evaluation.volumes.terminal import reader_tables
 
     for volumes in volume_sets:
-        for table in reader_tables(volumes):
-            out.print(table)
+        for part in reader_tables(volumes):
+            out.print(part)
 
 
 def _provenance(

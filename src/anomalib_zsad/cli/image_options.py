@@ -1,9 +1,16 @@
 """Options that say which images of a folder are read, of equal names and meaning in every command that has them."""
 
 import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
 
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.inspection.options import ImageReading
+
+# Endings of pictures, as `inspect` knows them; said here again because there they come with torchvision.
+PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+_BESIDE_PICTURES = (".txt", ".csv", ".json", ".md", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini")
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
@@ -23,3 +30,35 @@ def image_reading(args: argparse.Namespace) -> ImageReading:
         ValueError: If something makes no sense.
     """
     return fill(ImageReading, args)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures where volumes were looked for.
+
+    Attributes:
+        count: How many there are.
+        alone: Whether there is nothing else that could be a volume.
+        place: Where.
+    """
+
+    count: int
+    alone: bool
+    place: Path
+
+    @property
+    def hint(self) -> str:
+        """What to do with them, to be put behind a sentence; empty where there are none."""
+        if not self.count:
+            return ""
+        some = f"there are {self.count:,} pictures, which are" if self.count > 1 else "there is a picture, which is"
+        return f"; {some} no volume: `anomalib-zsad inspect -i {self.place}` scores pictures"
+
+
+def count_pictures(place: Path) -> Pictures:
+    """How many pictures lie at a path, by their endings; nothing is opened, and no archive is looked into."""
+    names = [place.name] if place.is_file() else [name for _, _, files in os.walk(place) for name in files]
+    endings = [Path(name).suffix.lower() for name in names if not name.startswith(".")]
+    count = sum(ending in PICTURES for ending in endings)
+    others = sum(ending not in (*PICTURES, *_BESIDE_PICTURES) for ending in endings)
+    return Pictures(count, count > 0 and not others, place)

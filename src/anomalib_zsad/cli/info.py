@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from anomalib_zsad.cli import run_options
+from anomalib_zsad.cli.image_options import Pictures, count_pictures
 from anomalib_zsad.cli.reading_options import add_reading_options, reading_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
-from anomalib_zsad.outputs.terminal import console, visible
+from anomalib_zsad.outputs.terminal import console, plain_table, visible
 
 if TYPE_CHECKING:
     from anomalib_zsad.volumes.reading.inventory import InventoryItem
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         records = [item.as_dict(with_files=args.source_names) for item in items]
         sys.stdout.write(json.dumps(records, indent=1) + "\n")
     else:
-        _print_table(items, with_files=args.source_names)
+        _print_table(items, count_pictures(args.input), with_files=args.source_names)
     return _exit_code(items)
 
 
@@ -46,14 +47,12 @@ def _exit_code(items: "Sequence[InventoryItem]") -> ExitCode:
     return ExitCode.ALL_REFUSED if refused else ExitCode.NOTHING_FOUND
 
 
-def _print_table(items: "Sequence[InventoryItem]", *, with_files: bool) -> None:
-    from rich.table import Table
+def _print_table(items: "Sequence[InventoryItem]", pictures: Pictures, *, with_files: bool) -> None:
     from rich.text import Text
 
     out = console()
-    table = Table("series", "kind", "size", "spacing (mm)", "axes", "status")
-    if with_files:
-        table.add_column("source", overflow="fold")
+    source = ("source",) if with_files else ()
+    table = plain_table("series", "kind", "size", "spacing (mm)", "axes", "status", *source, whole=["series", "axes"])
     for item in items:
         size = " x ".join(map(str, item.shape))
         spacing = " x ".join(f"{length:.3g}" for length in item.spacing) if item.spacing else ""
@@ -68,3 +67,5 @@ def _print_table(items: "Sequence[InventoryItem]", *, with_files: bool) -> None:
             )
     if not items:
         out.print("nothing was found")
+    if pictures.alone:
+        out.print(pictures.hint.lstrip("; "), markup=False, highlight=False, soft_wrap=True)

@@ -14,10 +14,12 @@ from anomalib_zsad.cli.image_options import add_image_options, image_reading
 from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
-from anomalib_zsad.outputs.terminal import console, visible
+from anomalib_zsad.outputs.terminal import console, plain_table, visible
 from anomalib_zsad.records.image_records import ImageRecord
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from anomalib_zsad.inspection.inspect_images import Inspection
 
 _EPILOG = """\
@@ -82,32 +84,39 @@ def exit_code(records: Sequence[ImageRecord]) -> ExitCode:
 
 
 def _print_summary(output: Path, inspection: "Inspection", options: InspectionOptions, code: ExitCode) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     from anomalib_zsad.inspection.find_images import in_words
 
     out, records = console(), inspection.records
     calibrated = options.rule.calibration is not None
-    table = Table("image", "decision", "score", "±", *(["p"] if calibrated else []), title="Highest scores")
     readable = [record for record in records if record.score is not None]
-    for record in readable[:_LISTED]:
-        values = [record.score, record.score_std, *([record.p_value] if calibrated else [])]
-        cells = ["" if value is None else f"{value:.3f}" for value in values]
-        table.add_row(*(Text(visible(cell)) for cell in (record.image, decision_in_words(record.decision), *cells)))
     if readable:
-        out.print(table)
+        out.print(_highest(readable[:_LISTED], calibrated=calibrated))
     for record in [record for record in records if record.score is None][:_LISTED]:
         out.print(visible(f"unreadable: {record.image}: {record.reason}"), markup=False, highlight=False)
     flagged = sum(bool(record.flagged) for record in records)
     turned = sum(bool(record.turned) for record in records)
     look = f"; look at {output / 'report.html'}" if options.pages else ""
+    judged = f"{flagged} flagged, " if calibrated else ""
     lines = [
-        f"{len(records)} images, {flagged} flagged, {len(records) - len(readable)} unreadable. "
-        + options.rule.statement,
+        f"{len(records)} images, {judged}{len(records) - len(readable)} unreadable. {options.rule.statement}",
         *([f"skipped: {in_words(inspection.found.skipped)}"] if inspection.found.skipped else []),
         *([f"turned upright, as their EXIF orientation says: {turned}"] if turned else []),
         *(["nothing left to do: an earlier run had scored all of them"] if inspection.found_done else []),
         f"written to {output} (exit code {code.value}: {code.meaning}){look}",
     ]
     out.print(visible("\n".join(lines)), markup=False, highlight=False, soft_wrap=True)
+
+
+def _highest(records: Sequence[ImageRecord], *, calibrated: bool) -> "Table":
+    """The images with the highest scores; names come last, where there is room for long ones."""
+    from rich.text import Text
+
+    numbers = ("score", "±", *(("p",) if calibrated else ()))
+    decided = ("decision",) if calibrated else ()
+    table = plain_table("rank", *numbers, *decided, "image", numbers=("rank", *numbers), title="Highest scores")
+    for rank, record in enumerate(records, 1):
+        values = [record.score, record.score_std, *([record.p_value] if calibrated else [])]
+        cells = [str(rank), *("" if value is None else f"{value:.3f}" for value in values)]
+        cells += [decision_in_words(record.decision)] if calibrated else []
+        table.add_row(*(Text(visible(cell)) for cell in (*cells, record.image)))
+    return table

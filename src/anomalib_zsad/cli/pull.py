@@ -18,7 +18,7 @@ from anomalib_zsad.network.series import FoundSeries, SeriesQuery
 from anomalib_zsad.network.sources import RECEIVE_AT, Source, parse_source
 from anomalib_zsad.network.targets import Target, parse_target
 from anomalib_zsad.outputs.exit_codes import ExitCode
-from anomalib_zsad.outputs.terminal import console, visible
+from anomalib_zsad.outputs.terminal import console, plain_table, visible
 
 if TYPE_CHECKING:
     from anomalib_zsad.cli.pull_run import PullRun
@@ -187,14 +187,13 @@ def _to_screen(series: FoundSeries, query: SeriesQuery) -> bool:
 
 
 def _print_found(found: Sequence[FoundSeries], *, identifiers: bool) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     from anomalib_zsad.volumes.reading.discovery import pseudonym
 
     out = console()
     shown = ("patient ID", "date", "description", "Series Instance UID") if identifiers else ()
-    table = Table("series", "study", "modality", "images", *shown)
+    table = plain_table("series", "study", "modality", "images", *shown, whole=["series", "study"], numbers=["images"])
     for series in found:
         names = [pseudonym("series", series.series_uid), pseudonym("study", series.study_uid)]
         cells = [*names, series.modality, "" if series.images is None else str(series.images)]

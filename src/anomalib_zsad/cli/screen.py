@@ -5,6 +5,7 @@ import argparse
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.decision_options import add_decision_options
 from anomalib_zsad.cli.failures import say
+from anomalib_zsad.cli.image_options import count_pictures
 from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.cli.reading_options import add_reading_options
 from anomalib_zsad.cli.screening_options import add_volume_options, print_summary, screening_options
@@ -50,6 +51,10 @@ def run(args: argparse.Namespace) -> int:
     run_options.check_input(args.input)
     check_trained(args)
     options = screening_options(args)
+    pictures = count_pictures(args.input)
+    if pictures.alone:
+        say(f"error: there is nothing to screen at the input path{pictures.hint}")
+        return ExitCode.NOTHING_FOUND
     say_loading(args)
     from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.screening.screen import screen
@@ -59,5 +64,5 @@ def run(args: argparse.Namespace) -> int:
     code, entries = screen(args.input, args.output, scorer, options)
     print_summary(args.output, entries, code, options.rule)
     if code is ExitCode.NOTHING_FOUND:
-        say("error: there is nothing to screen at the input path")
+        say(f"error: there is nothing to screen at the input path{pictures.hint}")
     return code

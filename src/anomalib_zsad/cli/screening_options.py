@@ -9,7 +9,7 @@ from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import decision_rule
 from anomalib_zsad.cli.reading_options import SLICING, reading_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
-from anomalib_zsad.outputs.terminal import console, visible
+from anomalib_zsad.outputs.terminal import console, plain_table, visible
 from anomalib_zsad.records.run_summary import RunEntry, nothing_was_left
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 
@@ -44,21 +44,21 @@ def screening_options(args: argparse.Namespace) -> ScreeningOptions:
 
 
 def print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, rule: DecisionRule) -> None:
-    """Print what became of every series, and where to look."""
-    from rich.table import Table
+    """Print what became of every series, reasons below, and where to look; without a calibration no decision."""
     from rich.text import Text
 
     out = console()
-    calibrated = ["p", "decision"] if rule.calibration is not None else []
-    table = Table("series", "status", "slices", "flagged", "uncertain", "score", *calibrated, "reason")
+    calibrated = rule.calibration is not None
+    counted = ("flagged", "unsure", "score", "p") if calibrated else ("slices", "score")
+    decided = ("decision",) if calibrated else ()
+    table = plain_table("series", "status", *counted, *decided, whole=["series"], numbers=counted)
     for entry in entries:
-        numbers = [entry.slices, entry.flagged_slices, entry.uncertain_slices]
-        cells = ["" if number is None else str(number) for number in numbers]
-        scores = [entry.volume_score, entry.volume_p_value][: 2 if calibrated else 1]
-        cells += ["" if score is None else f"{score:.3f}" for score in scores]
-        cells += [decision_in_words(entry.volume_decision or "")] if calibrated else []
-        table.add_row(*(Text(visible(cell)) for cell in [entry.series or "-", entry.status, *cells, entry.reason]))
+        table.add_row(*(Text(visible(cell)) for cell in _cells(entry, calibrated=calibrated)))
     out.print(table)
+    for entry in entries:
+        if entry.reason:
+            told = visible(f"{entry.series or 'file'}: {entry.status}: {entry.reason}")
+            out.print(told, markup=False, highlight=False, soft_wrap=True)
     look = f"; look at {output / 'index.html'}" if (output / "index.html").is_file() else ""
     if nothing_was_left(entries):
         out.print("nothing left to do: an earlier run had screened all of it")
@@ -68,3 +68,16 @@ def print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, rul
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _cells(entry: RunEntry, *, calibrated: bool) -> list[str]:
+    """A line of the table."""
+    name, score = entry.series or "-", "" if entry.volume_score is None else f"{entry.volume_score:.3f}"
+    if entry.slices is None:
+        return [name, entry.status]
+    if not calibrated:
+        return [name, entry.status, str(entry.slices), score]
+    flagged, p_value = f"{entry.flagged_slices} of {entry.slices}", entry.volume_p_value
+    told = "" if p_value is None else f"{p_value:.3f}"
+    decision = decision_in_words(entry.volume_decision or "")
+    return [name, entry.status, flagged, str(entry.uncertain_slices), score, told, decision]

@@ -47,9 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows += _train_and_test(method, options.output)
     _print_table(rows)
     pages = [] if options.no_screening else _calibrated(options.methods[0], options.output)
-    console.print("\n[bold]Where to look, first things first (the pages open from disk in any browser)[/]")
-    for path in [*pages, *sorted(options.output.glob("*.png")), *sorted(options.output.glob("*/report.md"))]:
-        console.print(f"  {path}", highlight=False)
+    found = [*pages, *sorted(options.output.glob("*.png"))]
+    console.print("\n[bold]Done. Look at these first (they open from disk in any browser):[/]")
+    console.print(f"  {'  '.join(str(path) for path in found[:2])}", highlight=False, soft_wrap=True)
+    console.print(f"Everything is in {options.output}; docs and commands are in README.md.", highlight=False)
     return 0
 
 

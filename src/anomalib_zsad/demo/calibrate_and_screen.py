@@ -35,9 +35,13 @@ def calibrated(console: Console, checkpoint: Path, output: Path) -> list[Path]:
     model = ("--checkpoint", str(checkpoint))
     images = _images(console, model, output)
     volumes = [_volumes(console, kind, model, output) for kind in KINDS]
-    console.rule("One patient, however many slices, cannot calibrate")
+    console.rule("A refusal, as planned: one patient, however many slices, cannot calibrate")
     alone = sample_data_folder() / "medical" / "head_ct" / "images" / "normal"
-    command_line(["calibrate", "--input", str(alone), "--output", str(output / "calibration" / "alone.json"), *model])
+    refused = output / "calibration" / "alone.json"
+    code = command_line(["calibrate", "--input", str(alone), "--output", str(refused), *model])
+    console.print(
+        f"Refused as planned (exit code {int(code)}); nothing is wrong with the demonstration.", highlight=False
+    )
     return [*(page for pages in volumes for page in pages[:1]), *images, *(page for own in volumes for page in own[1:])]
 
 

@@ -1,6 +1,6 @@
 """`Figure`: a number with its interval and its counts, or the reason why there is none."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,7 @@ class Figure:
         count, of: The counts behind a share: `count` of `of`.
         threshold: Score from which something counts as flagged; `None` where the figure has no threshold.
         note: What a reader must know; why something is not defined.
+        few: Why people are shown the counts alone: there are too few patients for a percentage; empty where not.
     """
 
     value: float | None
@@ -22,11 +23,19 @@ class Figure:
     of: int | None = None
     threshold: float | None = None
     note: str = ""
+    few: str = ""
+
+    @property
+    def remark(self) -> str:
+        """All that a reader must know."""
+        return "; ".join(part for part in (self.few, self.note) if part)
 
     def text(self) -> str:
         """The figure as a table shows it: in percent, with interval and counts; "not defined" where it is not."""
         if self.value is None:
             return "not defined"
+        if self.few:
+            return "too few patients" if self.of is None else f"{self.count} of {self.of}"
         parts = [f"{100 * self.value:.1f} %"]
         if self.low is not None and self.high is not None:
             parts.append(f"({100 * self.low:.1f} to {100 * self.high:.1f})")
@@ -38,6 +47,16 @@ class Figure:
 def not_defined(reason: str) -> Figure:
     """A figure without a value."""
     return Figure(None, note=reason)
+
+
+def counts_only(figure: Figure, reason: str) -> Figure:
+    """The figure of which people see the counts alone, because there are too few patients: no interval.
+
+    Args:
+        figure: Any.
+        reason: Why.
+    """
+    return figure if figure.value is None else replace(figure, low=None, high=None, few=reason)
 
 
 def share(count: int, of: int, *, interval: bool = True, threshold: float | None = None, note: str = "") -> Figure:

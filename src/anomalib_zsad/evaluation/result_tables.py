@@ -9,12 +9,14 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from anomalib_zsad.evaluation.published_figures import published_figures
 from anomalib_zsad.evaluation.results import CategoryResult
 from anomalib_zsad.metrics import METRICS
 from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.csv_tables import table_text
+from anomalib_zsad.outputs.terminal import visible
 
 MEAN = "mean"
 HEADINGS = {
@@ -27,6 +29,7 @@ HEADINGS = {
     "pixel_AUPRO": "PRO",
 }
 NOT_DEFINED = "-"
+_ROOM_FOR_DEVIATIONS = 110
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,9 @@ def _grouped(results: Iterable[CategoryResult], key: Any) -> dict[Any, list[Cate
 
 
 def _category_row(target: str, name: str, protocol: str, runs: Sequence[CategoryResult]) -> Row:
-    cells = {metric: _cell([run.metrics.get(metric) for run in runs]) for metric in METRICS}
-    notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
+    cells = {metric: _cell([_shown(run, metric) for run in runs]) for metric in METRICS}
+    few = [f"no percentages: {run.few}" for run in runs if run.few]
+    notes = tuple(dict.fromkeys([*few, *(note for run in runs for note in run.notes)]))
     return Row(target, name, protocol, cells, runs[0].images, len(runs), notes)
 
 
@@ -107,13 +111,18 @@ def _mean_row(target: str, protocol: str, results: Sequence[CategoryResult], cat
     by_run = _grouped(results, lambda one: one.run)
     cells, notes = {}, []
     for metric in METRICS:
-        values = [[one.metrics.get(metric) for one in run] for run in by_run.values()]
+        values = [[_shown(one, metric) for one in run] for run in by_run.values()]
         present = [[value for value in run if value is not None] for run in values]
         cells[metric] = _cell([statistics.fmean(run) if run else None for run in present])
         if 0 < len(present[0]) < categories:
             notes.append(f"{HEADINGS[metric]} over {len(present[0])} of {categories} categories")
     images = sum(one.images for one in next(iter(by_run.values())))
     return Row(target, MEAN, protocol, cells, images, len(by_run), tuple(notes))
+
+
+def _shown(result: CategoryResult, metric: str) -> float | None:
+    """The metric, where there are patients enough to show it to people."""
+    return None if result.few else result.metrics.get(metric)
 
 
 def _cell(values: Sequence[float | None]) -> Cell:
@@ -123,22 +132,28 @@ def _cell(values: Sequence[float | None]) -> Cell:
     return Cell(statistics.fmean(present), statistics.stdev(present) if len(present) > 1 else None)
 
 
-def rich_tables(rows: Sequence[Row]) -> list[Table]:
-    """The rows as tables for a terminal, in percent, one for each set and protocol."""
+def rich_tables(rows: Sequence[Row], width: int = 200) -> list[Table]:
+    """The rows as tables for a terminal, in percent, one for each set and protocol.
+
+    Args:
+        rows: The rows.
+        width: Of the terminal, in characters; on a narrow one deviations stand below their means.
+    """
+    parted = "\n±" if width < _ROOM_FOR_DEVIATIONS else "±"
     tables: dict[tuple[str, str], Table] = {}
     for row in rows:
         key = (row.target, row.protocol if row.runs else next(reversed(tables))[1])
         if key not in tables:
             tables[key] = _empty_table(f"{key[0]}, {key[1]}")
-        shown = [row.cells[metric].percent().replace(" ± ", "±") for metric in METRICS]
+        shown = [row.cells[metric].percent().replace(" ± ", parted) for metric in METRICS]
         images = str(row.images) if row.images else ""
-        tables[key].add_row(row.category, images, *shown, style="bold" if row.category == MEAN else None)
+        tables[key].add_row(Text(visible(row.category)), images, *shown, style="bold" if row.category == MEAN else None)
     return list(tables.values())
 
 
 def _empty_table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("category", no_wrap=True)
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("category", overflow="fold")
     table.add_column("images", justify="right")
     for metric in METRICS:
         table.add_column(HEADINGS[metric].replace(" ", "\n"), justify="right", no_wrap=True)

@@ -56,6 +56,7 @@ class CategoryResult:
         notes: Why a metric is not defined, or what else a reader must know.
         class_names: The words that were spoken of the images, in prompts.
         calibrated: Shares flagged at the thresholds of a calibration of images, by name; empty without one.
+        few: Why people are shown no percentages: too few patients; empty where there are enough.
     """
 
     target: str
@@ -69,6 +70,7 @@ class CategoryResult:
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     calibrated: Mapping[str, Figure] = field(default_factory=dict)
+    few: str = ""
 
 
 def defined(value: float) -> float | None:

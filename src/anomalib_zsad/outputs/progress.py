@@ -18,6 +18,10 @@ class Bar:
         """`count` more are done."""
         self._bars.advance(self._task, count)
 
+    def expect(self, total: int) -> None:
+        """There are so many in all."""
+        self._bars.update(self._task, total=total)
+
     def restart(self, label: str, total: int) -> None:
         """Begin anew with something else."""
         self._bars.reset(self._task, total=total, description=label, visible=True)

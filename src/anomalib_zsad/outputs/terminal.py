@@ -2,10 +2,12 @@
 
 import sys
 import unicodedata
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _WIDTH_WITHOUT_TERMINAL = 200
 
@@ -26,3 +28,25 @@ def console(*, stderr: bool = False) -> "Console":
 
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
     return Console(stderr=stderr, width=None if terminal else _WIDTH_WITHOUT_TERMINAL)
+
+
+def plain_table(*headings: str, whole: Iterable[str] = (), numbers: Iterable[str] = (), title: str = "") -> "Table":
+    """A table of which nothing is cut off: what does not fit goes on in the next line.
+
+    Args:
+        headings: Of the columns.
+        whole: Those whose words are not parted while there is room at all, such as pseudonyms.
+        numbers: Those that hold numbers: whole, and set to the right.
+        title: Above the table.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    above = Text(title) if title else None
+    table = Table(title=above, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    right, together = set(numbers), {*whole, *numbers}
+    for heading in headings:
+        justify = "right" if heading in right else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading in together, overflow="fold")  # type: ignore[arg-type]
+    return table

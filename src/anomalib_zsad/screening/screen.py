@@ -80,6 +80,24 @@ def exit_code(entries: list[RunEntry]) -> ExitCode:
     return ExitCode.SOME_REFUSED if number[REFUSED] else ExitCode.DONE
 
 
+class _Bars:
+    """How far a run is: series, and slices of the one at hand. How many volumes a series holds is seen when it is read.
+
+    Args:
+        progress: Where they are shown.
+        candidates: How many series were found.
+    """
+
+    def __init__(self, progress: Progress, candidates: int) -> None:
+        self.series, self.slices = progress.bar("series", candidates), progress.bar("slices")
+        self._expected = candidates
+
+    def turned_out(self, volumes: int) -> None:
+        """A series is so many volumes, those that are asked for."""
+        self._expected += volumes - 1
+        self.series.expect(self._expected)
+
+
 @dataclass
 class _Run:
     """State of one run."""
@@ -96,10 +114,11 @@ class _Run:
         found = discover(location, self.options.reading.budget)
         self.entries = [RunEntry.left_out(self.options.reading.told(finding)) for finding in found.findings]
         with Progress(enabled=self.options.progress) as progress:
-            series, slices = progress.bar("series", len(found.candidates)), progress.bar("slices")
+            bars = _Bars(progress, len(found.candidates))
             for candidate in found.candidates:
-                self.entries += self._screen_candidate(candidate, slices)
-                series.advance()
+                for entry in self._screen_candidate(candidate, bars):
+                    self.entries.append(entry)
+                    bars.series.advance()
                 self.write_summary("running")
         for key in self.options.series:
             if key not in self.seen:
@@ -107,20 +126,21 @@ class _Run:
                 self.entries.append(RunEntry.left_out(Finding(Fault.OTHER_FILE, Outcome.REFUSE, message), key))
         self.write_summary("complete")
 
-    def _screen_candidate(self, candidate: Candidate, slices: Bar) -> Iterator[RunEntry]:
+    def _screen_candidate(self, candidate: Candidate, bars: _Bars) -> Iterator[RunEntry]:
         """Entries of what was asked for of a candidate."""
         self.seen.add(candidate.key)
         planned = guarded(lambda: plan_jobs(candidate, self.options.reading))
         jobs, left_out = ([], [planned]) if isinstance(planned, Finding) else planned
         self.seen.update(job.key for job in jobs)
-        if self._chosen(candidate.key):
-            yield from (_left_out(self.options.reading.told(finding), candidate.key, candidate) for finding in left_out)
-        for job in jobs:
-            if self._chosen(job.key) or self._chosen(candidate.key):
-                entry = guarded(partial(self._screen_job, job, self.output / job.key, slices))
-                if isinstance(entry, Finding):
-                    entry = _left_out(self.options.reading.told(entry), job.key, candidate)
-                yield entry
+        chosen = [job for job in jobs if self._chosen(job.key) or self._chosen(candidate.key)]
+        left_out = left_out if self._chosen(candidate.key) else []
+        bars.turned_out(len(chosen) + len(left_out))
+        yield from (_left_out(self.options.reading.told(finding), candidate.key, candidate) for finding in left_out)
+        for job in chosen:
+            entry = guarded(partial(self._screen_job, job, self.output / job.key, bars.slices))
+            if isinstance(entry, Finding):
+                entry = _left_out(self.options.reading.told(entry), job.key, candidate)
+            yield entry
 
     def _chosen(self, key: str) -> bool:
         return not self.options.series or key in self.options.series

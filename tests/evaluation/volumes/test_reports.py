@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from anomalib_zsad.evaluation.results import Run
+from anomalib_zsad.evaluation.volumes import curve_pictures
 from anomalib_zsad.evaluation.volumes.cases import Failure
 from anomalib_zsad.evaluation.volumes.curve_pictures import pictures
 from anomalib_zsad.evaluation.volumes.definitions import DEFINITIONS, definition
@@ -145,7 +147,7 @@ def test_unknown_size_is_a_class_of_its_own(tmp_path: Path) -> None:
     heat[mask] = 0.9
     volumes = VolumeSet("set", "brain", Run("deployable", "", 0), (record("a", heat, mask, voxel_mm3=None),))
     write_readers(tmp_path, [volumes], {})
-    assert "| size unknown | 1 | 100.0 % [1 of 1] |" in (tmp_path / "readers.md").read_text()
+    assert "| size unknown | 1 | 1 of 1 |" in (tmp_path / "readers.md").read_text()
     (lesion,) = read(tmp_path / "lesions.csv")
     assert (lesion["volume_mm3"], lesion["diameter_mm"], lesion["size"]) == ("", "", "")
 
@@ -159,3 +161,48 @@ def test_terminal_shows_figures_counts_and_failures() -> None:
     assert "1 of 25 volumes failed" in text
     assert "sensitivity at 95 % specificity" in text
     assert "10 to 20 mm" in text
+
+
+def few_patients() -> VolumeSet:
+    volumes = sample()
+    abnormal = [one for one in volumes.records if one.abnormal][:2]
+    normal = [one for one in volumes.records if not one.abnormal]
+    return replace(volumes, records=(*abnormal, *normal), failures=())
+
+
+def test_below_five_patients_of_a_class_people_see_counts_only(tmp_path: Path) -> None:
+    volumes = few_patients()
+    write_readers(tmp_path, [volumes], {})
+    text = (tmp_path / "readers.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| volumes with a lesion flagged by their score"))
+    assert " of 2 |" in row
+    assert "patients with a lesion: 2 (percentages need 5)" in row
+    ranking = text[text.index("## Volumes") : text.index("## Lesions pointed to")].partition("\n\n- ")[0]
+    assert "| AUROC | too few patients |" in ranking
+    assert not re.search(r"\d %.*\[", ranking)
+    normal = next(line for line in text.splitlines() if line.startswith("| normal volumes flagged by their score"))
+    assert re.search(r"\d % \(", normal)  # of normal patients there are twelve
+    (one,) = json.loads((tmp_path / "readers.json").read_text())["sets"]
+    auroc = one["figures"]["volumes"]["AUROC"]
+    assert auroc["few"] == "patients: 2 with a lesion, 12 without (percentages need 5 of each)"
+    assert auroc["low"] is None
+    console = Console(width=80, file=io.StringIO())
+    for part in reader_tables(volumes):
+        console.print(part)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Volumes" in shown
+    assert "counts only" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_no_curve_of_two_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(
+        curve_pictures, "_empty", lambda _, reason, what="not defined": drawn.append(f"{what}: {reason}")
+    )
+    pictures(few_patients())
+    assert sum(text.startswith(("no curve", "counts only")) for text in drawn) == 5
+    drawn.clear()
+    tied = sample()
+    pictures(replace(tied, records=tuple(replace(one, score=0.5) for one in tied.records)))
+    assert drawn == ["no curve: all volumes have the same score"]

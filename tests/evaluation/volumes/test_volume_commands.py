@@ -76,7 +76,7 @@ def test_phantoms_from_files_to_reports(
     figures = one["figures"]
     for name in ("normal volumes flagged by their score", "normal volumes with any marked voxel"):
         assert figures["calibrated"][name]["of"] == 2
-    assert "no interval: patients are what is resampled" in figures["volumes"]["AUROC"]["note"]
+    assert figures["volumes"]["AUROC"]["few"] == "patients: 2 with a lesion, 2 without (percentages need 5 of each)"
     with (tmp_path / "out" / "volumes.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["status"] for row in rows].count("failed") == 1

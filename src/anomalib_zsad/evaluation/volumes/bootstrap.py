@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 RESAMPLES = 2000
 _SEED = 0
-_FEWEST_PATIENTS = 5
+FEWEST_PATIENTS = 5
+"""Patients of each class below which there are counts, and neither percentages nor intervals nor curves."""
 # With 10 patients of each class a 95 % interval held the truth in 89 to 92 % of simulated sets, with 5 in 82 to 84 %.
 _FEW_PATIENTS = 10
 # Resamples whose curves are in memory at the same time hold about this many numbers.
@@ -40,6 +41,14 @@ class Clusters:
         """Members by the names of their patients, n of them."""
         names, numbers = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
         return cls(np.asarray(scores, np.float64), np.asarray(abnormal, bool), numbers.reshape(-1), len(names))
+
+    @property
+    def few(self) -> str:
+        """Why percentages would say too little: too few patients of a class; empty where there are enough."""
+        normal, abnormal = (int((self.per_patient(part) > 0).sum()) for part in (~self.abnormal, self.abnormal))
+        if min(normal, abnormal) >= FEWEST_PATIENTS:
+            return ""
+        return f"patients: {abnormal} with a lesion, {normal} without (percentages need {FEWEST_PATIENTS} of each)"
 
     def per_patient(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Number of chosen members of each patient, shape (patients,)."""
@@ -99,14 +108,14 @@ def area_interval(clusters: Clusters, seed: int = _SEED) -> tuple[tuple[float, f
     """95 % percentile interval of the area under the ROC curve, and what must be said of it.
 
     Returns:
-        The interval, or `None` where fewer than `_FEWEST_PATIENTS` patients have members of a class: there are too few
+        The interval, or `None` where fewer than `FEWEST_PATIENTS` patients have members of a class: there are too few
         ways to draw them; and a note, or "".
     """
     normal, abnormal = (int((clusters.per_patient(part) > 0).sum()) for part in (~clusters.abnormal, clusters.abnormal))
-    if min(normal, abnormal) < _FEWEST_PATIENTS:
+    if min(normal, abnormal) < FEWEST_PATIENTS:
         return None, (
             f"no interval: patients are what is resampled, and {normal} have normal ones and {abnormal} have ones with "
-            f"a lesion; at least {_FEWEST_PATIENTS} of each are needed"
+            f"a lesion; at least {FEWEST_PATIENTS} of each are needed"
         )
     areas = resampled_areas(clusters, draw_patients(clusters, seed=seed))
     low, high = (float(value) for value in np.percentile(areas, (2.5, 97.5)))

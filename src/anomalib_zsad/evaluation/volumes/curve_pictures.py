@@ -34,6 +34,8 @@ _STYLE = {
     "figure.constrained_layout.use": True,
 }
 _BAND_POINTS = 201
+# Of an ROC curve: nothing flagged, and everything.
+_POINTS_OF_NO_CURVE = 2
 
 
 def pictures(volumes: VolumeSet) -> dict[str, bytes]:
@@ -58,9 +60,9 @@ def _png(draw: Callable[[Axes, VolumeSet], None], volumes: VolumeSet) -> bytes:
     return buffer.getvalue()
 
 
-def _empty(axes: Axes, reason: str) -> None:
+def _empty(axes: Axes, reason: str, what: str = "not defined") -> None:
     axes.set_axis_off()
-    axes.text(0.5, 0.5, f"not defined:\n{reason}", ha="center", va="center", transform=axes.transAxes)
+    axes.text(0.5, 0.5, f"{what}:\n{reason}", ha="center", va="center", transform=axes.transAxes)
 
 
 def _name(axes: Axes, text: str, at: tuple[float, float], colour: str, **options: Any) -> None:
@@ -96,6 +98,12 @@ def _roc(
     if value is None:
         _empty(axes, f"{curve.lacking} of the {what}")
         return
+    if members.few:
+        _empty(axes, members.few.replace(" (", "\n("), "no curve")
+        return
+    if len(curve.thresholds) == _POINTS_OF_NO_CURVE:
+        _empty(axes, f"all {what} have the same score", "no curve")
+        return
     if band and interval is not None:
         rates = np.linspace(0, 1, _BAND_POINTS)
         low, high = roc_band(members, rates)
@@ -130,6 +138,9 @@ def _froc(axes: Axes, volumes: VolumeSet) -> None:
     if not curve.lesions:
         _empty(axes, NO_LESIONS)
         return
+    if volumes.few_abnormal:
+        _empty(axes, volumes.few_abnormal.replace(" (", "\n("), "no curve")
+        return
     shown = np.maximum(curve.false_positives, RATES[0] / 2)
     axes.step(shown, curve.sensitivity, where="post", color=_BLUE, linewidth=2)
     known = [rate for rate in RATES if curve.reaches(rate)]
@@ -161,6 +172,9 @@ def _recall(axes: Axes, volumes: VolumeSet) -> None:
     if not rules:
         _empty(axes, "the FROC curve ends before\n1 false positive per volume")
         return
+    if volumes.few_abnormal:
+        _empty(axes, volumes.few_abnormal.replace(" (", "\n("), "counts only, in readers.md")
+        return
     styles = [(_BLUE, ""), (_ORANGE, "//"), (_GREEN, "..")]
     height = 0.8 / len(rules)
     for number, (rule, (colour, hatch)) in enumerate(zip(rules, styles, strict=False)):
@@ -183,6 +197,9 @@ def _dice(axes: Axes, volumes: VolumeSet) -> None:
     axes.set_title(f"Dice over the threshold, {len(curves)} volumes")
     if not curves:
         _empty(axes, NO_LESIONS)
+        return
+    if volumes.few_abnormal:
+        _empty(axes, volumes.few_abnormal.replace(" (", "\n("), "no curve")
         return
     thresholds, means = mean_dice(curves)
     axes.plot(thresholds, means, color=_BLUE, linewidth=2)

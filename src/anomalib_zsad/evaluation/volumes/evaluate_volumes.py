@@ -194,6 +194,7 @@ def table_row(volumes: VolumeSet) -> CategoryResult:
         seconds=round(sum(record.seconds for record in volumes.records), 3),
         notes=tuple(_notes(volumes, metrics)),
         class_names=(volumes.class_name,) if volumes.class_name else (),
+        few=volumes.slices.few,
     )
 
 

@@ -1,11 +1,12 @@
 """The figures of a set of volumes that readers understand, each with its counts, its interval and its reservations."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from anomalib_zsad.evaluation.figure import Figure, not_defined, share
+from anomalib_zsad.evaluation.figure import Figure, counts_only, not_defined, share
+from anomalib_zsad.evaluation.volumes.bootstrap import Clusters
 from anomalib_zsad.evaluation.volumes.calibrated_figures import calibrated_figures
 from anomalib_zsad.evaluation.volumes.dice import mean_dice
 from anomalib_zsad.evaluation.volumes.froc import RATES
@@ -51,20 +52,34 @@ def counts(volumes: VolumeSet) -> dict[str, int]:
 def figures(volumes: VolumeSet) -> Figures:
     """All figures, by group and name; groups are slices, volumes, lesions, segmentation and calibrated."""
     result: Figures = {
-        "slices": _ranking(volumes.slice_curve, lambda: volumes.slice_interval),
-        "volumes": _ranking(volumes.volume_curve, lambda: volumes.volume_interval),
-        "lesions": _lesions(volumes),
-        "segmentation": {"best Dice (oracle)": oracle_dice(volumes)},
+        "slices": _ranking(volumes.slices, volumes.slice_curve, lambda: volumes.slice_interval),
+        "volumes": _ranking(volumes.volumes, volumes.volume_curve, lambda: volumes.volume_interval),
+        "lesions": _reserved(_lesions(volumes), volumes.few_abnormal),
+        "segmentation": _reserved({"best Dice (oracle)": oracle_dice(volumes)}, volumes.few_abnormal),
     }
     if volumes.rule.calibration is not None:
-        result["calibrated"] = calibrated_figures(volumes)
+        result["calibrated"] = {
+            name: _reserved_one(figure, volumes.few_normal if "normal volumes" in name else volumes.few_abnormal)
+            for name, figure in calibrated_figures(volumes).items()
+        }
     return result
 
 
-def _ranking(curve: RocCurve, find: Callable[[], Interval]) -> dict[str, Figure]:
-    value = area(curve)
+def _reserved(part: dict[str, Figure], few: str) -> dict[str, Figure]:
+    """Figures of which people see counts alone where there are too few patients."""
+    return {name: _reserved_one(figure, few) for name, figure in part.items()}
+
+
+def _reserved_one(figure: Figure, few: str) -> Figure:
+    return counts_only(figure, few) if few else figure
+
+
+def _ranking(members: Clusters, curve: RocCurve, find: Callable[[], Interval]) -> dict[str, Figure]:
+    value, few = area(curve), members.few
     if value is None:
         auroc = not_defined(curve.lacking)
+    elif few:
+        auroc = Figure(value)
     else:
         interval, note = find()
         low, high = interval or (None, None)
@@ -73,12 +88,17 @@ def _ranking(curve: RocCurve, find: Callable[[], Interval]) -> dict[str, Figure]
                 [*([note] if note else []), "below 50 %: normal ones score higher than those with a lesion"]
             )
         auroc = Figure(value, low, high, note=note)
-    return {
+    part = {
         "AUROC": auroc,
         "sensitivity at 90 % specificity": sensitivity_at_specificity(curve, 0.90),
         "sensitivity at 95 % specificity": sensitivity_at_specificity(curve, 0.95),
         "specificity at 90 % sensitivity": specificity_at_sensitivity(curve, 0.90),
         "specificity at 95 % sensitivity": specificity_at_sensitivity(curve, 0.95),
+    }
+    # What is reached is said in percent, too.
+    return {
+        name: counts_only(replace(one, note=""), few) if few and one.value is not None else one
+        for name, one in part.items()
     }
 
 
@@ -172,7 +192,9 @@ def _recall_row(
         for name, rule in rules.items()
     }
     recall = {
-        name: share(count, total, interval=False) if total else not_defined("no lesion of this size")
+        name: _reserved_one(share(count, total, interval=False), volumes.few_abnormal)
+        if total
+        else not_defined("no lesion of this size")
         for name, count in found.items()
     }
     return RecallRow(label, total, recall)

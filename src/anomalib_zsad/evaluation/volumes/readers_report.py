@@ -121,7 +121,7 @@ def _markdown(
     lines += [""] if volumes.failures else []
     for group, part in values.items():
         lines += [f"## {GROUPS[group]}", "", "| figure | value | threshold | remarks |", "| --- | --- | ---: | --- |"]
-        lines += [f"| {name} | {one.text()} | {_threshold(one)} | {one.note} |" for name, one in part.items()]
+        lines += [f"| {name} | {one.text()} | {_threshold(one)} | {one.remark} |" for name, one in part.items()]
         meanings = {_short(name): definition(name) for name in part}
         lines += ["", *(f"- {name}: {meaning}" for name, meaning in meanings.items()), ""]
     lines += _recall_table(recall)

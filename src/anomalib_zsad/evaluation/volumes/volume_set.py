@@ -7,7 +7,7 @@ import numpy as np
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.evaluation.results import Run
-from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, area_interval
+from anomalib_zsad.evaluation.volumes.bootstrap import FEWEST_PATIENTS, Clusters, area_interval
 from anomalib_zsad.evaluation.volumes.cases import Failure
 from anomalib_zsad.evaluation.volumes.froc import FrocCurve, froc_curve
 from anomalib_zsad.evaluation.volumes.roc import RocCurve, roc_curve
@@ -84,6 +84,22 @@ class VolumeSet:
         wrong = np.concatenate([record.candidates.scores[record.hits == 0] for record in self.records])
         cut = [float(r.candidates.scores[-1]) for r in self.records if not r.candidates.complete]
         return froc_curve(lesions, wrong, len(self.records), max(cut) if cut else None)
+
+    @cached_property
+    def few_abnormal(self) -> str:
+        """Why percentages of lesions would say too little; empty where there are enough patients with lesions."""
+        return self._few(abnormal=True)
+
+    @cached_property
+    def few_normal(self) -> str:
+        """Why percentages of volumes without a lesion would say too little; empty where there are enough patients."""
+        return self._few(abnormal=False)
+
+    def _few(self, *, abnormal: bool) -> str:
+        patients = len({record.patient for record in self.records if record.abnormal == abnormal})
+        kind = "with" if abnormal else "without"
+        enough = patients >= FEWEST_PATIENTS
+        return "" if enough else f"patients {kind} a lesion: {patients} (percentages need {FEWEST_PATIENTS})"
 
     @property
     def patients(self) -> int:
