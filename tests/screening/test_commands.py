@@ -70,7 +70,7 @@ def test_a_folder_without_permission_is_listed_and_counts(
     listed = os.scandir
 
     def scandir(path: Any) -> Iterator[Any]:
-        if Path(path) == locked:
+        if not isinstance(path, int) and Path(path) == locked:
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
 

@@ -23,7 +23,6 @@ from anomalib_zsad.records.run_summary import REFUSED, RunEntry, RunSummary
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import ScreeningOptions, volume_fingerprint
 from anomalib_zsad.screening.screen import exit_code, screen
-from anomalib_zsad.volumes.faults import Finding
 from anomalib_zsad.volumes.reading.discovery import pseudonym
 
 STATE = "pull.json"
@@ -120,7 +119,7 @@ class PullRun:
     def entries(self) -> list[RunEntry]:
         """What became of every series."""
         return [
-            replace(_entry(record), found_done=key in self._taken_up)
+            RunEntry.from_dict(record, found_done=key in self._taken_up)
             for key, state in self.states.items()
             for record in state.entries
         ]
@@ -257,7 +256,7 @@ def _load(path: Path) -> dict[str, SeriesState]:
         record = json.loads(path.read_text(encoding="utf-8"))
         states = {key: SeriesState(**state) for key, state in record["series"].items()}
         for state in states.values():
-            [_entry(entry) for entry in state.entries]
+            [RunEntry.from_dict(entry) for entry in state.entries]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputInUseError(f"{path} cannot be read; choose a new folder") from error
     return states
@@ -272,11 +271,6 @@ def _sent(target: Target, files: Sequence[Path]) -> str:
     except OSError as error:
         return f"a result cannot be read: {error.strerror}"
     return SENT
-
-
-def _entry(record: dict[str, Any]) -> RunEntry:
-    findings = tuple(Finding.from_dict(finding) for finding in record["findings"])
-    return RunEntry(**{**record, "findings": findings})
 
 
 def _told(state: SeriesState) -> str:

@@ -3,13 +3,15 @@
 import argparse
 
 from anomalib_zsad.cli import run_options
+from anomalib_zsad.cli.dataclass_options import add_options
 from anomalib_zsad.cli.decision_options import add_decision_options
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.image_options import count_pictures
 from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.cli.reading_options import add_reading_options
-from anomalib_zsad.cli.screening_options import add_volume_options, print_summary, screening_options
+from anomalib_zsad.cli.screening_options import PARTS, add_volume_options, print_summary, screening_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.screening.options import ScreeningOptions
 
 _EPILOG = """\
 For each series a folder under its pseudonym: anomaly_map.nii.gz and
@@ -39,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group = run_options.add_run_options(parser)
     group.add_argument("--series", nargs="+", default=[], metavar="NAME", help="only these, by pseudonym")
     group.add_argument("--list-series", action="store_true", help="list the series and stop, like info")
+    add_options(parser.add_argument_group("parts of a run"), ScreeningOptions, PARTS)
     add_reading_options(parser)
 
 

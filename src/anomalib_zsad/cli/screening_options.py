@@ -10,7 +10,7 @@ from anomalib_zsad.cli.decision_options import decision_rule
 from anomalib_zsad.cli.reading_options import SLICING, reading_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console, plain_table, visible
-from anomalib_zsad.records.run_summary import RunEntry, nothing_was_left
+from anomalib_zsad.records.run_summary import REFUSED, RunEntry, counts, nothing_was_left
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 
 _OUTPUTS = {
@@ -20,6 +20,11 @@ _OUTPUTS = {
     "std_map": "write the map of standard deviations as well",
     "pages": "no report.html for series, no index.html for the run",
 }
+PARTS = {
+    "num_parts": "into how many parts the series are divided, by their names; start the command once for each part",
+    "part_id": "which of them to screen, from 0; parts may share an output folder",
+}
+_LISTED = 200
 
 
 def add_volume_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +48,14 @@ def screening_options(args: argparse.Namespace) -> ScreeningOptions:
     return fill(ScreeningOptions, args, reading=reading_options(args), volume=volume, rule=rule)
 
 
+def listed(entries: Sequence[RunEntry]) -> Sequence[RunEntry]:
+    """The entries that are printed: all, or of many those that were refused, and those of the highest scores."""
+    if len(entries) <= _LISTED:
+        return entries
+    ordered = sorted(entries, key=lambda entry: (entry.status != REFUSED, -(entry.volume_score or 0.0)))
+    return ordered[:_LISTED]
+
+
 def print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, rule: DecisionRule) -> None:
     """Print what became of every series, reasons below, and where to look; without a calibration no decision."""
     from rich.text import Text
@@ -52,13 +65,18 @@ def print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, rul
     counted = ("flagged", "unsure", "score", "p") if calibrated else ("slices", "score")
     decided = ("decision",) if calibrated else ()
     table = plain_table("series", "status", *counted, *decided, whole=["series"], numbers=counted)
-    for entry in entries:
+    shown = listed(entries)
+    for entry in shown:
         table.add_row(*(Text(visible(cell)) for cell in _cells(entry, calibrated=calibrated)))
     out.print(table)
-    for entry in entries:
+    for entry in shown:
         if entry.reason:
             told = visible(f"{entry.series or 'file'}: {entry.status}: {entry.reason}")
             out.print(told, markup=False, highlight=False, soft_wrap=True)
+    if len(entries) > len(shown):
+        told = ", ".join(f"{number:,} {status}" for status, number in counts(entries).items() if number)
+        listing = f"{len(shown)} of {len(entries):,} are listed, what was refused and the highest scores first"
+        out.print(f"{listing}; summary.csv has all: {told}", markup=False, highlight=False, soft_wrap=True)
     look = f"; look at {output / 'index.html'}" if (output / "index.html").is_file() else ""
     if nothing_was_left(entries):
         out.print("nothing left to do: an earlier run had screened all of it")

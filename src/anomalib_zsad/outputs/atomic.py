@@ -60,9 +60,15 @@ def is_partial_file(path: Path) -> bool:
     return path.name.startswith(_PARTIAL) and path.is_file()
 
 
-def remove_partial(folder: Path) -> int:
-    """Remove what an interrupted run left half-written in a folder, at any depth; returns how many items."""
-    leftovers = [path for path in folder.rglob(_PARTIAL + "*") if path.exists() and _is_ours(path)]
+def remove_partial(folder: Path, *, deep: bool = True) -> int:
+    """Remove what an interrupted run left half-written in a folder; returns how many items.
+
+    Args:
+        folder: The folder.
+        deep: Look at any depth, which takes its time where there are many files.
+    """
+    found = folder.rglob(_PARTIAL + "*") if deep else folder.glob(_PARTIAL + "*")
+    leftovers = [path for path in found if path.exists() and _is_ours(path)]
     for path in leftovers:
         _remove(path)
     return len(leftovers)

@@ -63,17 +63,22 @@ class RunFolder:
             raise OutputInUseError("the output folder lies inside the input folder; choose another place")
         with disk_errors():
             self.path.mkdir(parents=True, exist_ok=True)
-            held = [path for path in self.path.iterdir() if path.name != _LOCK and not is_partial_file(path)]
-        if held and not (self.path / RECORD).is_file():
-            raise OutputInUseError(f"{self.path} is not empty and holds no earlier run; choose a new folder")
-        with disk_errors():
+            self._refuse_foreign()
             self._acquire()
         try:
-            self._take_up() if held else self._begin()
+            self._take_up() if self._refuse_foreign() else self._begin()
         except BaseException:
             self._lock.release()
             raise
         return self
+
+    def _refuse_foreign(self) -> bool:
+        """Whether the folder holds an earlier run; what is no run's is refused."""
+        if (self.path / RECORD).is_file():
+            return True
+        if any(path.name != _LOCK and not is_partial_file(path) for path in self.path.iterdir()):
+            raise OutputInUseError(f"{self.path} is not empty and holds no earlier run; choose a new folder")
+        return False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -96,13 +101,13 @@ class RunFolder:
             ) from error
 
     def _begin(self) -> None:
+        self._clean()
         with disk_errors():
-            remove_partial(self.path)
             write_text(self.path / RECORD, json.dumps(self._record, indent=2) + "\n")
 
     def _take_up(self) -> None:
         earlier = _read_record(self.path / RECORD)
-        if not self._resume:
+        if not self._may_go_on():
             raise OutputInUseError(
                 f"{self.path} holds an earlier run; give --resume to go on with it, or choose a new folder"
             )
@@ -116,6 +121,13 @@ class RunFolder:
                 "them"
             )
         self.resumed = True
+        self._clean()
+
+    def _may_go_on(self) -> bool:
+        """Whether this run was told to go on with an earlier one."""
+        return self._resume
+
+    def _clean(self) -> None:
         with disk_errors():
             remove_partial(self.path)
 

@@ -94,6 +94,20 @@ class RunEntry:
         source = source or (finding.files[0] if finding.files else "")
         return cls(series, finding.outcome.value, study, finding.message, modality, findings=(finding,), source=source)
 
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any], *, found_done: bool = False) -> "RunEntry":
+        """An entry from what `as_dict` made of it.
+
+        Args:
+            record: The entry.
+            found_done: Whether an earlier run had screened it.
+
+        Raises:
+            KeyError, TypeError: If that is no entry.
+        """
+        findings = tuple(Finding.from_dict(finding) for finding in record["findings"])
+        return cls(**{**record, "findings": findings, "found_done": found_done})
+
     def as_dict(self, *, with_files: bool) -> dict[str, Any]:
         """For summary.json."""
         record: dict[str, Any] = {name: getattr(self, name) for name in _COLUMNS}

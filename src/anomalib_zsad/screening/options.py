@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.calibration.fingerprint import compared, flatten
+from anomalib_zsad.units.parts import Part
 from anomalib_zsad.volumes.options import Channels, MapType, Plane, ReadingOptions, check_window
 
 OutputType = Literal["nifti", "dicom_seg", "parametric_map", "structured_report", "secondary_capture", "pdf"]
@@ -65,6 +66,8 @@ class ScreeningOptions:
         resume: Go on with an interrupted run in the same output folder.
         source_names: Put file names (which may hold patient data) into the summary.
         progress: Show progress bars where standard error is a terminal.
+        num_parts: How many parts the series are divided into, by their names alone.
+        part_id: Which of the parts to screen, from 0.
     """
 
     reading: ReadingOptions = field(default_factory=ReadingOptions)
@@ -74,6 +77,16 @@ class ScreeningOptions:
     resume: bool = False
     source_names: bool = False
     progress: bool = True
+    num_parts: int = 1
+    part_id: int = 0
+
+    def __post_init__(self) -> None:
+        _ = self.part  # which refuses what makes no sense
+
+    @property
+    def part(self) -> Part:
+        """The part to screen."""
+        return Part(self.part_id, self.num_parts)
 
 
 def volume_fingerprint(

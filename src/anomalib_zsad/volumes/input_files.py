@@ -5,10 +5,12 @@ an archive can reach a path outside it, and nothing is left behind, even by a pr
 """
 
 import errno
+import hashlib
 import io
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -145,3 +147,17 @@ def _opened(archive: Path, _modified: int, _size: int) -> zipfile.ZipFile:
 
 
 FileSource = DiskFile | ZipMember
+
+
+def state_of(files: Iterable[FileSource]) -> str:
+    """A hash of sizes and times of files, which changes when one of them does; empty where one cannot be looked at."""
+    digest = hashlib.sha256()
+    for file in files:
+        path, member = (file.archive, file.member) if isinstance(file, ZipMember) else (file.path, "")
+        try:
+            facts = path.stat()
+        except OSError:  # reading it will say why
+            return ""
+        known = (file.name, member, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+        digest.update(repr(known).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()

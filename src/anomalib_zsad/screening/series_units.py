@@ -1,0 +1,216 @@
+"""A series as a unit of work: planned, read, screened and recorded, once, by whichever process claims it."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from anomalib_zsad.outputs.atomic import whole_folder
+from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, disk_errors
+from anomalib_zsad.outputs.progress import Bar
+from anomalib_zsad.records.run_summary import DONE, REFUSED, WARNED, RunEntry
+from anomalib_zsad.records.series_report import SeriesIdentity
+from anomalib_zsad.scoring.scores import SliceScorer
+from anomalib_zsad.screening.options import ScreeningOptions
+from anomalib_zsad.screening.screen_volume import screen_volume
+from anomalib_zsad.units.claims import Claims
+from anomalib_zsad.units.records import Records
+from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, refuse, skip, warn
+from anomalib_zsad.volumes.guard import guarded
+from anomalib_zsad.volumes.input_files import state_of
+from anomalib_zsad.volumes.reading.discovery import Candidate
+from anomalib_zsad.volumes.reading.loading import MASK_REASON, Job, is_mask, plan_jobs
+
+_CHANGED = "the input has changed since an earlier run screened it: done again, and the earlier result is replaced"
+_CALIBRATED_ON = "this volume is one of those calibrated on: its p-values are no evidence"
+
+
+@dataclass(frozen=True)
+class SeriesTask:
+    """A series to be screened.
+
+    Attributes:
+        candidate: The series.
+        place: Where it comes in the order of the input.
+        volumes: Pseudonyms of those of its volumes that were asked for; empty for all.
+    """
+
+    candidate: Candidate
+    place: int
+    volumes: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """Name of the unit."""
+        return "/".join((self.candidate.key, *self.volumes))
+
+
+class SeriesUnits:
+    """Screens series.
+
+    Args:
+        output: The run's folder.
+        scorer: The model.
+        options: How.
+        records: What was screened.
+        claims: What is being screened.
+        slices: Shows how far a series is.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        scorer: SliceScorer,
+        options: ScreeningOptions,
+        records: Records,
+        claims: Claims,
+        slices: Bar | None = None,
+    ) -> None:
+        self._output, self._scorer, self._options = output, scorer, options
+        self._records, self._claims, self._slices = records, claims, slices
+
+    def do(self, task: SeriesTask, seconds: float = 0.0) -> list[RunEntry] | None:
+        """Screen a series, unless it is done.
+
+        Args:
+            task: The series.
+            seconds: How long to wait for another process that is at work on it; below zero for as long as it takes.
+
+        Returns:
+            What became of it; `None` if another process is at work on it.
+
+        Raises:
+            DiskError: If the output cannot be written.
+        """
+        done = recorded(task, self._records, self._output)
+        if done is not None:
+            return done
+        with disk_errors(), self._claims.claim(task.unit, seconds) as mine:
+            if not mine:
+                return None
+            self._records.refresh()
+            done = recorded(task, self._records, self._output)
+            if done is not None:
+                return done
+            state = state_of(task.candidate.files)
+            entries = list(self._entries(task))
+            record(task, state, entries, self._records, with_files=self._options.source_names)
+        return entries
+
+    def _entries(self, task: SeriesTask) -> Iterator[RunEntry]:
+        """What becomes of what was asked for of a series."""
+        candidate, told = task.candidate, self._options.reading.told
+        planned = guarded(lambda: plan_jobs(candidate, self._options.reading))
+        jobs, left_out = ([], [planned]) if isinstance(planned, Finding) else planned
+        if not task.volumes:
+            yield from (_left_out(told(finding), candidate.key, candidate) for finding in left_out)
+        for job in jobs:
+            if not task.volumes or job.key in task.volumes:
+                entry = guarded(partial(self._screen_job, job, self._output / job.key))
+                yield _left_out(told(entry), job.key, candidate) if isinstance(entry, Finding) else entry
+        for name in sorted(set(task.volumes) - {job.key for job in jobs}):
+            yield unknown(name)
+
+    def _screen_job(self, job: Job, target: Path) -> RunEntry:
+        changed: list[Finding] = []
+        if target.exists():
+            found = _found_done(job, target)
+            if found is not None:
+                return found
+            changed.append(warn(Fault.CHANGED_INPUT, _CHANGED))
+        candidate, rule = job.candidate, self._options.rule
+        started = time.perf_counter()
+        volume = job.read(self._options.reading)
+        if is_mask(volume):
+            return _left_out(skip(Fault.NOT_AN_IMAGE, MASK_REASON), job.key, candidate)
+        identity = SeriesIdentity(job.key, candidate.study or None, job.images, candidate.kind)
+        reading = time.perf_counter() - started
+        if self._slices is not None:
+            self._slices.restart(job.key, len(volume.slices))
+        volume.findings.extend(changed)
+        if changed:
+            with disk_errors():
+                shutil.rmtree(target)
+        with disk_errors(*NOTHING_CAN_BE_WRITTEN), whole_folder(target) as folder:
+            if rule.calibration is not None and job.images in rule.calibration.cases:
+                volume.findings.append(warn(Fault.CALIBRATION, _CALIBRATED_ON))
+            report = screen_volume(
+                volume,
+                self._scorer,
+                self._options.volume,
+                folder,
+                rule=rule,
+                identity=identity,
+                reading_seconds=reading,
+                hash_uids=self._options.reading.hash_uids,
+                advance=self._advance,
+            )
+        return RunEntry.screened(report.as_dict(), candidate.files[0].name)
+
+    def _advance(self, slices: int) -> None:
+        if self._slices is not None:
+            self._slices.advance(slices)
+
+
+def recorded(task: SeriesTask, records: Records, output: Path) -> list[RunEntry] | None:
+    """What became of a series, if that stands: its files are as they were, and the results are there.
+
+    What an earlier run refused does not stand: it is tried again.
+    """
+    known = records.get(task.unit)
+    if known is None or known.state != state_of(task.candidate.files) or not known.state:
+        return None
+    entries = [RunEntry.from_dict(entry) for entry in known.outcome]
+    done = [entry for entry in entries if entry.status in (DONE, WARNED)]
+    if not all((output / entry.series / "report.json").is_file() for entry in done):
+        return None
+    if any(entry.status == REFUSED for entry in entries) and records.is_earlier(task.unit):
+        return None
+    return [replace(entry, found_done=True) if entry in done else entry for entry in entries]
+
+
+def record(task: SeriesTask, state: str, entries: list[RunEntry], records: Records, *, with_files: bool) -> None:
+    """Record what became of a series.
+
+    Args:
+        task: The series.
+        state: Of its files, when they were read.
+        entries: What became of it.
+        records: Where.
+        with_files: Whether names of files, which may hold patient data, are written.
+
+    Raises:
+        DiskError: If it cannot be written.
+    """
+    with disk_errors():
+        records.add(task.unit, task.place, state, [entry.as_dict(with_files=with_files) for entry in entries])
+
+
+def unknown(name: str) -> RunEntry:
+    """The entry of a name that was asked for and that nothing has."""
+    message = "no series of this name in the input; `anomalib-zsad info` lists the names"
+    return RunEntry.left_out(Finding(Fault.OTHER_FILE, Outcome.REFUSE, message), name)
+
+
+def _left_out(finding: Finding, key: str, candidate: Candidate) -> RunEntry:
+    """The entry of a series, or a volume of it, that was refused or skipped."""
+    return RunEntry.left_out(finding, key, candidate.study, candidate.modality, candidate.files[0].name)
+
+
+def _found_done(job: Job, folder: Path) -> RunEntry | None:
+    """The entry of a volume that an earlier run screened; `None` if its input has changed since.
+
+    Raises:
+        SeriesRefusedError: If the folder holds no whole result.
+    """
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        entry = replace(RunEntry.screened(report, job.candidate.files[0].name), found_done=True)
+        images = report["images"]
+    except (OSError, ValueError, KeyError, TypeError):
+        message = "the output holds a folder of this name that is no whole result; move it away and resume"
+        refuse(Fault.INTERRUPTED, message)
+    return entry if images == job.images else None
