@@ -9,13 +9,15 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from anomalib_zsad.cli import main
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
+from anomalib_zsad.screening.merge import merge
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.screening.screen import screen
 from anomalib_zsad.volumes.reading import series_plan
 from tests.screening.bright_spot import BrightSpotScorer
-from tests.volumes.volume_builders import affines, marked_voxels, write_nifti, write_series
+from tests.volumes.volume_builders import affines, edit_file, marked_voxels, write_nifti, write_series
 
 TIMES = ("DA", "TM", "DT")
 OPTIONS = ScreeningOptions(volume=VolumeOptions(window="900/450", previews=1))
@@ -173,3 +175,69 @@ def test_what_is_gone_from_the_input_is_gone_from_the_summary(tmp_path: Path) ->
     screen(tmp_path / "in", tmp_path / "out", BrightSpotScorer(), replace(OPTIONS, resume=True))
     rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").open()))
     assert len(rows) == 1
+
+
+def test_parts_in_folders_of_their_own_are_merged_to_the_run_as_a_whole(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "in")
+    screen(source, tmp_path / "alone", BrightSpotScorer(), OPTIONS)
+    folders = [tmp_path / "part-0", tmp_path / "part-1"]
+    for number, folder in enumerate(folders):
+        screen(source, folder, BrightSpotScorer(), part(number))
+    before = [contents(folder) for folder in folders]
+    half = merge(folders[:1], tmp_path / "half")
+    assert half.state.startswith("incomplete: ")
+    merged = merge(folders[::-1], tmp_path / "merged")
+    assert merged.state == "complete"
+    assert len(merged.entries) == 8
+    assert contents(tmp_path / "merged") == contents(tmp_path / "alone")
+    assert [contents(folder) for folder in folders] == before
+    scorer = BrightSpotScorer()
+    screen(source, tmp_path / "merged", scorer, replace(OPTIONS, resume=True))  # a run like any other
+    assert not scorer.batches
+
+
+def test_the_summary_of_a_shared_folder_is_made_anew(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "in")
+    screen(source, tmp_path / "out", BrightSpotScorer(), OPTIONS)
+    before = contents(tmp_path / "out")
+    for name in ("summary.csv", "index.html"):
+        (tmp_path / "out" / name).unlink()
+    assert merge([tmp_path / "out"]).state == "complete"
+    assert contents(tmp_path / "out") == before
+
+
+def test_merges_that_make_no_sense(tmp_path: Path) -> None:
+    source = write_tree(tmp_path / "in")
+    one, other, third = (tmp_path / name for name in ("one", "other", "third"))
+    screen(source, one, BrightSpotScorer(), OPTIONS)
+    screen(source, other, BrightSpotScorer(), replace(OPTIONS, volume=replace(OPTIONS.volume, top_k=2)))
+    with pytest.raises(OutputInUseError, match=r"different settings \(volume\)"):
+        merge([one, other], tmp_path / "merged")
+    with pytest.raises(ValueError, match="2 folders to merge need an --output"):
+        merge([one, one])
+    with pytest.raises(OutputInUseError, match=r"holds no run: there is no run.json"):
+        merge([source], tmp_path / "merged")
+
+    def darken(dataset: pydicom.Dataset) -> None:
+        dataset.PixelData = (dataset.pixel_array // 2).astype("<i2").tobytes()
+
+    for path in sorted((source / "a").iterdir()):
+        edit_file(path, darken)
+    screen(source, third, BrightSpotScorer(), OPTIONS)
+    with pytest.raises(ValueError, match=r"series-\w+ has different results in .*one and .*third; merge one"):
+        merge([one, third], tmp_path / "merged")
+    assert not list((tmp_path / "merged").glob("series-*"))
+
+
+def test_merge_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_tree(tmp_path / "in")
+    for number in range(2):
+        screen(source, tmp_path / f"part-{number}", BrightSpotScorer(), part(number))
+    parts = [str(tmp_path / "part-0"), str(tmp_path / "part-1")]
+    assert main(["merge", *parts, "-o", str(tmp_path / "all")]) == ExitCode.SOME_REFUSED
+    told = capsys.readouterr().out
+    assert f"written to {tmp_path / 'all'} (exit code 4" in told
+    assert main(["merge", parts[0], "-o", str(tmp_path / "half")]) == ExitCode.SOME_REFUSED
+    assert "series of other parts have no result yet" in capsys.readouterr().out
+    assert main(["merge", *parts]) == ExitCode.USAGE
+    assert "need an --output folder" in capsys.readouterr().err

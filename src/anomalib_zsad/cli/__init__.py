@@ -17,6 +17,7 @@ from anomalib_zsad.outputs.termination import termination_as_interrupt
 
 COMMANDS = {
     "screen": "score the slices of DICOM series and NIfTI volumes and segment what is abnormal",
+    "merge": "make one run of the parts of a screening run",
     "pull": "find series in a PACS, screen them and send the results back",
     "inspect": "score the images of a folder and show them sorted by score",
     "calibrate": "learn from normal data what scores mean: p-values, thresholds with a false-alarm rate",

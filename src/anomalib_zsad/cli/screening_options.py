@@ -22,7 +22,7 @@ _OUTPUTS = {
 }
 PARTS = {
     "num_parts": "into how many parts the series are divided, by their names; start the command once for each part",
-    "part_id": "which of them to screen, from 0; parts may share an output folder",
+    "part_id": "which of them to screen, from 0; parts may share an output folder, or be merged",
 }
 _LISTED = 200
 
@@ -58,10 +58,16 @@ def listed(entries: Sequence[RunEntry]) -> Sequence[RunEntry]:
 
 def print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, rule: DecisionRule) -> None:
     """Print what became of every series, reasons below, and where to look; without a calibration no decision."""
+    print_entries(output, entries, code, rule.statement, calibrated=rule.calibration is not None)
+
+
+def print_entries(
+    output: Path, entries: Sequence[RunEntry], code: ExitCode, statement: str, *, calibrated: bool
+) -> None:
+    """The same for a run of which the rule is not at hand, but what it says of the scores."""
     from rich.text import Text
 
     out = console()
-    calibrated = rule.calibration is not None
     counted = ("flagged", "unsure", "score", "p") if calibrated else ("slices", "score")
     decided = ("decision",) if calibrated else ()
     table = plain_table("series", "status", *counted, *decided, whole=["series"], numbers=counted)
@@ -81,7 +87,7 @@ def print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, rul
     if nothing_was_left(entries):
         out.print("nothing left to do: an earlier run had screened all of it")
     out.print(
-        f"{rule.statement}\nwritten to {output} (exit code {code.value}: {code.meaning}){look}",
+        f"{statement}\nwritten to {output} (exit code {code.value}: {code.meaning}){look}",
         markup=False,
         highlight=False,
         soft_wrap=True,

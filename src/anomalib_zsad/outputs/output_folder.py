@@ -132,6 +132,17 @@ class RunFolder:
             remove_partial(self.path)
 
 
+def read_run(folder: Path) -> dict[str, Any]:
+    """Command and settings of the run in a folder.
+
+    Raises:
+        OutputInUseError: If there is none.
+    """
+    if not (folder / RECORD).is_file():
+        raise OutputInUseError(f"{folder} holds no run: there is no {RECORD} in it")
+    return _read_record(folder / RECORD)
+
+
 def _read_record(path: Path) -> dict[str, Any]:
     """Command and settings of an earlier run.
 

@@ -1,8 +1,9 @@
 """Screen everything below an input path: series by series, resumable, by any number of processes."""
 
+import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from anomalib_zsad.outputs.termination import exit_code_of_interrupt
 from anomalib_zsad.records.run_summary import DONE, REFUSED, WARNED, RunEntry, counts
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import ScreeningOptions, volume_fingerprint
-from anomalib_zsad.screening.run_outputs import LEFT_OUT, RunOutputs
+from anomalib_zsad.screening.run_outputs import LEFT_OUT, PLAN, Plan, RunOutputs
 from anomalib_zsad.screening.series_units import SeriesTask, SeriesUnits, unknown
 from anomalib_zsad.units.intervals import GrowingIntervals
 from anomalib_zsad.units.records import Records
@@ -117,33 +118,34 @@ class _Run:
     def __post_init__(self) -> None:
         with disk_errors():
             self._records: Records = self.folder.records()
-        self._outputs = RunOutputs(self.output, self.options, self.settings, self._records, self.folder.claims)
+        self._outputs = RunOutputs(self.output, self.settings, self._records, self.folder.claims, self.options.series)
+        self._plan = Plan("", 0, self.options.rule.statement, self.options.source_names, self.options.volume.pages)
 
     def screen_all(self, location: Path) -> None:
         """Screen all series of this part."""
         if not self.folder.resumed:
-            self._outputs.write("running", None)
+            self._write("running")
         with Progress(enabled=self.options.progress) as progress:
             finding = progress.bar("files looked at", 0)
-            self._index = index_series(location, self.options.reading.budget, finding.advance)
+            self._index = index = index_series(location, self.options.reading.budget, finding.advance)
             finding.remove()
-            self._take_left_out(self._index)
-            expected = len(self._index)
+            self._take_up_plan(index)
+            expected = len(index)
             series, slices = progress.bar("series", expected), progress.bar("slices")
             units = SeriesUnits(self.output, self.scorer, self.options, self._records, self.folder.claims, slices)
             intervals = GrowingIntervals()
-            for entries in self._each(self._index, units):
+            for entries in self._each(index, units):
                 self.entries += entries
                 expected += len(entries) - 1  # how many volumes a series holds is seen when it is read
                 series.expect(expected)
                 series.advance(len(entries))
                 if entries and intervals.due():
                     intervals.begin()
-                    self._outputs.write("running", self._index)
+                    self._write("running")
                     intervals.end()
         self._outputs.others = [unknown(key) for key in self.options.series if key not in self._seen]
         self.entries += self._outputs.others
-        self._outputs.write("complete", self._index)
+        self._write("complete")
 
     def _each(self, index: SeriesIndex, units: SeriesUnits) -> Iterator[list[RunEntry]]:
         """Entries of each series; those that another process is at work on come last."""
@@ -172,23 +174,39 @@ class _Run:
         self._seen.update(volumes)
         return volumes or None
 
-    def _take_left_out(self, index: SeriesIndex) -> None:
-        """Files that belong to no series are told by the first part."""
-        if self.options.part.number != 0:
-            return
-        told, names = self.options.reading.told, self.options.source_names
-        entries = [RunEntry.left_out(told(finding)) for finding in index.findings]
-        self.entries += entries
-        outcome = [entry.as_dict(with_files=names) for entry in entries]
-        known = self._records.get(LEFT_OUT)
+    def _take_up_plan(self, index: SeriesIndex) -> None:
+        """Record what the input holds; files that belong to no series are told by the first part."""
+        digest = hashlib.sha256()
+        for key in index.names():
+            digest.update(key.encode())
+        self._plan = replace(self._plan, digest=digest.hexdigest(), series=len(index))
+        self._note(PLAN, self._plan.as_dict())
+        for unit in [unit for unit in self._records if "/" not in unit and unit not in (PLAN, LEFT_OUT)]:
+            if index.place(unit) is None:
+                self._note(unit, [])
+        if self.options.part.number == 0:
+            told, names = self.options.reading.told, self.options.source_names
+            entries = [RunEntry.left_out(told(finding)) for finding in index.findings]
+            self.entries += entries
+            self._note(LEFT_OUT, [entry.as_dict(with_files=names) for entry in entries])
+
+    def _note(self, unit: str, outcome: Any) -> None:
+        """Record what is no series of the input, if there is anything new."""
+        known = self._records.get(unit)
         if known is None or known.outcome != outcome:
             with disk_errors():
-                self._records.add(LEFT_OUT, -1, "", outcome)
+                self._records.add(unit, -1, "", outcome)
+
+    def _write(self, state: str) -> None:
+        self._outputs.write(state, self._plan, self._place)
+
+    def _place(self, unit: str) -> int | None:
+        return None if self._index is None else self._index.place(unit.partition("/")[0])
 
     def try_write(self, state: str) -> None:
         """Write the summary on a disk that may be full: the last whole one stays where this fails."""
         try:
-            self._outputs.write(state, self._index)
+            self._write(state)
         except DiskError:
             return
 

@@ -6,7 +6,10 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NamedTuple
+
+from typing_extensions import Self
 
 _ENDING = ".jsonl"
 
@@ -62,6 +65,14 @@ class Records:
         self.refresh(everything=True)
         self._earlier = dict(self._read)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def __len__(self) -> int:
         return len(self._known)
 
@@ -106,6 +117,11 @@ class Records:
         """The record of a unit, or none."""
         where = self._known.get(unit)
         return None if where is None else _parsed(_line_at(where))
+
+    def place(self, unit: str) -> int | None:
+        """Where a unit comes in the order of the plan; `None` if it is not recorded, or not of the plan."""
+        where = self._known.get(unit)
+        return None if where is None or where.place < 0 else where.place
 
     def is_earlier(self, unit: str) -> bool:
         """Whether the record of a unit was there when these were opened."""

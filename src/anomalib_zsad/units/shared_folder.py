@@ -30,6 +30,11 @@ _PARTS = ".units-parts"
 _PATIENCE = 60.0
 
 
+def records_of(path: Path) -> Records:
+    """The records of a run that others may be at work on; to be closed."""
+    return Records(path / UNITS / "records", "readers", path / RECORDS)
+
+
 class SharedRunFolder(RunFolder):
     """The output folder of one run, which any number of processes with equal settings work in, as a context.
 

@@ -188,6 +188,11 @@ class SeriesIndex:
         for number, key, kind, study, modality in self._database.execute(query):
             yield Candidate(key, kind, self._files(number), study, modality)
 
+    def names(self) -> Iterator[str]:
+        """Names of the series, in their order."""
+        self._seal()
+        return (key for (key,) in self._database.execute("SELECT key FROM planned ORDER BY place"))
+
     def place(self, key: str) -> int | None:
         """Where a series comes in the order, from 0; `None` where there is none of this name."""
         self._seal()

@@ -1,0 +1,42 @@
+"""`anomalib-zsad merge`: one summary, and one folder, of the parts of a screening run."""
+
+import argparse
+from pathlib import Path
+
+from anomalib_zsad.cli import run_options
+from anomalib_zsad.cli.screening_options import print_entries
+from anomalib_zsad.outputs.exit_codes import ExitCode
+
+_EPILOG = """\
+Parts that were screened in folders of their own become one run. Result
+folders are linked, or copied to another file system; the parts stay.
+
+  anomalib-zsad merge part-0 part-1 part-2 -o OUT
+
+Of parts that shared one folder, the summary is made anew:
+
+  anomalib-zsad merge OUT
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add description and options."""
+    run_options.describe(parser, "Make one run of the parts of a screening run (screen --num-parts).", _EPILOG)
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="output folders of screen")
+    run_options.add_output_folder(parser, required=False)
+    parser.add_argument("--resume", action="store_true", help="go on with an earlier merge in the same output folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Merge, print what there is, and tell by the exit code whether something was refused or is missing."""
+    from anomalib_zsad.screening.merge import merge
+    from anomalib_zsad.screening.screen import exit_code
+
+    merged = merge(args.folders, args.output, resume=args.resume)
+    code = exit_code(merged.entries)
+    if code is ExitCode.DONE and merged.state != "complete":
+        code = ExitCode.SOME_REFUSED
+    statement = merged.statement if merged.state == "complete" else f"{merged.state}\n{merged.statement}"
+    output = args.output or args.folders[0]
+    print_entries(output, merged.entries, code, statement, calibrated=any(e.volume_p_value for e in merged.entries))
+    return code
