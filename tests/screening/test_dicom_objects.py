@@ -58,6 +58,15 @@ def place_of_peak(parametric: Dataset) -> np.ndarray:
     return (place + cosines[:3] * between_columns * column + cosines[3:] * between_rows * row) * [-1, -1, 1]
 
 
+def errors_of(path: Path) -> list[str]:
+    """What dciodvfy finds wrong in an object."""
+    checker = shutil.which("dciodvfy")
+    if checker is None:
+        pytest.skip("dciodvfy (Debian's dicom3tools) is not installed")
+    answer = subprocess.run([checker, str(path)], capture_output=True, text=True, check=False)
+    return [line for line in answer.stderr.splitlines() if line.startswith("Error")]
+
+
 @pytest.mark.parametrize("name", ["lps", "oblique", "sagittal", "negated column cosine"])
 @pytest.mark.parametrize("plane", ["native", "coronal"])
 def test_the_mark_is_at_its_place_in_every_object(tmp_path: Path, name: str, plane: str) -> None:
@@ -88,16 +97,11 @@ def test_objects_of_an_enhanced_file(tmp_path: Path) -> None:
 
 
 def test_every_object_is_valid(tmp_path: Path) -> None:
-    checker = shutil.which("dciodvfy")
-    if checker is None:
-        pytest.skip("dciodvfy (Debian's dicom3tools) is not installed")
     sources = [write_series(tmp_path / "s"), write_enhanced(tmp_path / "e.dcm", affines()["lps"], order=[2, 0, 1])]
     for number, source in enumerate(sources):
         folder = run(source, tmp_path / f"out{number}", output_types=OBJECTS)
         for name in objects(folder):
-            answer = subprocess.run([checker, str(folder / name)], capture_output=True, text=True, check=False)
-            errors = [line for line in answer.stderr.splitlines() if line.startswith("Error")]
-            assert errors == [], name
+            assert errors_of(folder / name) == [], name
 
 
 def test_the_report_renders(tmp_path: Path) -> None:
@@ -153,6 +157,51 @@ def test_every_object_refers_to_its_source_and_says_what_it_is_for(tmp_path: Pat
         ["report.dcm"],
     ]
     assert len({one.SOPInstanceUID for one in made.values()}) == len(made)
+
+
+IDENTITY = {
+    "PatientName": "M\u00fcller^J\u00f6rg",
+    "PatientID": "4711",
+    "IssuerOfPatientID": "CLINIC",
+    "PatientBirthDate": "19121212",
+    "PatientSex": "F",
+    "StudyDate": "20260131",
+    "StudyTime": "081530.25",
+    "AccessionNumber": "A-0815",
+    "ReferringPhysicianName": "Sch\u00e4fer^Eva",
+    "StudyID": "7",
+    "StudyDescription": "Sch\u00e4del nativ",
+}
+
+
+def test_every_object_says_of_patient_and_study_what_its_source_says(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "s")
+    for path in source.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.SpecificCharacterSet = "ISO_IR 100"
+        for keyword, value in IDENTITY.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+    folder = run(source, tmp_path / "out", output_types=OBJECTS)
+    made = objects(folder)
+    assert len(made) == 4 + SHAPE[2]
+    for name, one in made.items():
+        assert {keyword: str(one.get(keyword)) for keyword in IDENTITY} == IDENTITY, name
+        assert errors_of(folder / name) == [], name
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("StudyDate", "1912"), ("StudyTime", "2570"), ("AccessionNumber", "")])
+def test_what_is_not_valid_of_the_study_stays_empty(tmp_path: Path, keyword: str, value: str) -> None:
+    source = write_series(tmp_path / "s")
+    for path in source.iterdir():
+        with pydicom.config.disable_value_validation():
+            dataset = pydicom.dcmread(path)
+            setattr(dataset, keyword, value)
+            dataset.save_as(path)
+    folder = run(source, tmp_path / "out", output_types=OBJECTS)
+    assert all(one[keyword].value in ("", None) for one in objects(folder).values())
+    warnings = json.loads((folder / "report.json").read_text())["warnings"]
+    assert [f"no valid value of {keyword}" in warning["message"] for warning in warnings] == [True] * bool(value)
 
 
 def test_the_same_run_makes_the_same_objects_and_another_one_others(tmp_path: Path) -> None:

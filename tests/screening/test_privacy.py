@@ -1,4 +1,4 @@
-"""No patient data in outputs, names or messages, but for the patient module of a DICOM SEG."""
+"""No patient data in outputs, names or messages, but for what DICOM objects say of patient and study."""
 
 import base64
 import gzip
@@ -38,7 +38,10 @@ PLANTED = {
 }
 SECRETS = ("ZZSECRET", "zzsecret", "19121212", "235957", "111Y")
 TEXTS = {".json", ".csv", ".html", ".md"}
-PATIENT_MODULE = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
+IDENTITY = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID", "StudyDescription"),
+)
 # Text that decides how pixels are read; with an arbitrary value there would be no image to screen.
 DECIDING = {"SpecificCharacterSet", "Modality", "PhotometricInterpretation", "ImageType", "BurnedInAnnotation"}
 
@@ -107,11 +110,11 @@ def content_of(path: Path) -> bytes:
 def test_plenty_is_planted() -> None:
     keywords = {keyword for keyword, _ in text_tags()}
     assert len(keywords) > 1500
-    assert {*PATIENT_MODULE, "InstitutionName", "StudyDate", "AccessionNumber", "BodyPartExamined"} <= keywords
+    assert {*IDENTITY, "InstitutionName", "BodyPartExamined"} <= keywords
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # of what the test itself writes and reads
-def test_no_patient_data_in_any_output_but_the_segs_patient_module(
+def test_no_patient_data_in_any_output_but_that_of_patient_and_study_in_dicom_objects(
     planted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "build_scorer", lambda *_: BrightSpotScorer())
@@ -132,16 +135,16 @@ def test_no_patient_data_in_any_output_but_the_segs_patient_module(
     for path in set(outputs) - set(segmentations):
         assert not any(secret.encode() in content_of(path) for secret in SECRETS), path.name
     for path in segmentations:
-        assert_only_the_patient_module(path)
+        assert_only_patient_and_study(path)
         report = json.loads((path.parent / "report.json").read_text())
-        assert all(keyword in report["privacy"] for keyword in PATIENT_MODULE)
-        assert "PatientSex in the source; DICOM objects leave it empty" in report["warnings"][-1]["message"]
+        assert all(keyword in report["privacy"] for keyword in IDENTITY)
+        assert "in the source; DICOM objects leave it empty" in report["warnings"][-1]["message"]
 
 
-def assert_only_the_patient_module(path: Path) -> None:
+def assert_only_patient_and_study(path: Path) -> None:
     seg = pydicom.dcmread(path)
     assert seg.PatientName == "ZZSECRET"
-    for keyword in PATIENT_MODULE:
+    for keyword in (*IDENTITY, "PositionReferenceIndicator"):
         delattr(seg, keyword)
     text = str(seg)
     assert not any(secret in text for secret in SECRETS)

@@ -20,7 +20,7 @@ from anomalib_zsad.volumes.regions import Regions
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.uid_pseudonyms import hash_uid, hash_uids_of
 from anomalib_zsad.volumes.volume import Volume
-from anomalib_zsad.volumes.writing.dicom_source import PATIENT_MODULE
+from anomalib_zsad.volumes.writing.dicom_source import IDENTITY
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _privacy(files: Sequence[str], *, hashed: bool = False) -> str:
         return others
     uids, carry = " and UIDs" if hashed else "", "carry" if len(objects) > 1 else "carries"
     return (
-        f"{', '.join(objects)} {carry} the source's patient module ({', '.join(PATIENT_MODULE)}){uids}, as DICOM "
-        "objects of a patient must. "
+        f"{', '.join(objects)} {carry} what the source says of patient and study ({', '.join(IDENTITY)}){uids}, "
+        "as DICOM objects of a study must. "
         f"{others.replace('The files', 'The other files')}"
     )

@@ -6,7 +6,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from anomalib_zsad.volumes.uid_pseudonyms import hash_uid
-from anomalib_zsad.volumes.writing.dicom_source import SourceImages
+from anomalib_zsad.volumes.writing.dicom_source import IDENTITY, SourceImages
 
 MANUFACTURER = "anomalib-zsad"
 RESEARCH_ONLY = "Research use only, not for diagnosis"
@@ -38,8 +38,17 @@ class Algorithm:
         }
 
 
-def describe_series(made: Dataset, what: str) -> None:
-    """Say what a series is, and that it is for research use only (SeriesDescription, at most 64 characters)."""
+def describe_series(made: Dataset, source: SourceImages, what: str) -> None:
+    """Say of which patient and study an object is, what its series is, and that it is for research use only.
+
+    Args:
+        made: The object.
+        source: What it was made from.
+        what: Goes into the series description, which has 64 characters at most.
+    """
+    for keyword in ("SpecificCharacterSet", *IDENTITY):
+        if keyword in source.headers[0]:
+            made[keyword] = source.headers[0][keyword]
     made.SeriesDescription = f"{what} - {RESEARCH_ONLY.lower()}"[:64]
 
 

@@ -59,6 +59,6 @@ def write_capture(
         made.BurnedInAnnotation = "NO"  # what is burned in tells nothing of the patient
         made.SourceImageSequence = [reference_to(header) for header in shown]
         made.Laterality = ""  # type 2C: there, and empty, where nobody says whether the body part is one of a pair
-        describe_series(made, "Anomaly overlay")
+        describe_series(made, source, "Anomaly overlay")
         settle_uids(made, source, algorithm, "capture", number)
         made.save_as(path)

@@ -58,6 +58,6 @@ def write_parametric_map(path: Path, source: SourceImages, maps: MapFile, algori
             **algorithm.equipment(),
         )
         made.Laterality = ""  # type 2C: there, and empty, where nobody says whether the body part is one of a pair
-        describe_series(made, "Anomaly map")
+        describe_series(made, source, "Anomaly map")
         settle_uids(made, source, algorithm, "parametric map")
         made.save_as(path)

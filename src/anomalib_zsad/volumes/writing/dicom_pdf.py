@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
 from anomalib_zsad.volumes.writing.derived_object import MANUFACTURER, Algorithm, describe_series, settle_uids
-from anomalib_zsad.volumes.writing.dicom_source import PATIENT_MODULE, STUDY_MODULE, SourceImages, reference_to
+from anomalib_zsad.volumes.writing.dicom_source import SourceImages, reference_to
 
 
 def write_pdf(path: Path, source: SourceImages, document: bytes, title: str, algorithm: Algorithm) -> None:
@@ -28,9 +28,7 @@ def write_pdf(path: Path, source: SourceImages, document: bytes, title: str, alg
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = EncapsulatedPDFStorage
     made.SOPInstanceUID, made.SeriesInstanceUID = generate_uid(), generate_uid()
-    for keyword in ("SpecificCharacterSet", "StudyInstanceUID", *PATIENT_MODULE, *STUDY_MODULE):
-        if keyword in first:
-            made[keyword] = first[keyword]
+    made.StudyInstanceUID = first.StudyInstanceUID
     made.Modality, made.SeriesNumber, made.InstanceNumber = "DOC", 904, 1
     made.Manufacturer, made.ManufacturerModelName = MANUFACTURER, algorithm.name
     made.SoftwareVersions, made.DeviceSerialNumber, made.ConversionType = algorithm.version, "0", "WSD"
@@ -42,7 +40,7 @@ def write_pdf(path: Path, source: SourceImages, document: bytes, title: str, alg
     made.SourceInstanceSequence = [reference_to(header) for header in source.headers]
     made.EncapsulatedDocumentLength = len(document)
     made.EncapsulatedDocument = document + b"\0" * (len(document) % 2)
-    describe_series(made, "Anomaly key slices")
+    describe_series(made, source, "Anomaly key slices")
     with quiet_pydicom():
         settle_uids(made, source, algorithm, "pdf")
         made.save_as(path, enforce_file_format=True)

@@ -100,7 +100,7 @@ def write_report(path: Path, source: SourceImages, found: ReportedSeries, algori
             is_verified=False,
         )
         made.ManufacturerModelName, made.SoftwareVersions = algorithm.name, algorithm.version
-        describe_series(made, "Anomaly report")
+        describe_series(made, source, "Anomaly report")
         settle_uids(made, source, algorithm, "report")
         made.save_as(path)
 

@@ -44,7 +44,7 @@ def write_segmentation(path: Path, source: SourceImages, maps: MapFile, threshol
             plane_positions=source.positions,
             **algorithm.equipment(),
         )
-        describe_series(made, "Anomaly")
+        describe_series(made, source, "Anomaly")
         settle_uids(made, source, algorithm, "segmentation")
         made.save_as(path)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.reading.dicom_files import read_dataset
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
     from highdicom import PlanePositionSequence
 
 PATIENT_MODULE = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
+STUDY_MODULE = ("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID")
+# All objects of a study say the same of patient and study (PS3.3, A.1.2): an archive takes one with another date or
+# accession number, or with none, for one to be corrected. Those above must be there, if only empty; these may be.
+_OPTIONAL = ("IssuerOfPatientID", "StudyDescription")
+IDENTITY = (*PATIENT_MODULE, *STUDY_MODULE, *_OPTIONAL)
+_FRAME_OF_REFERENCE = "PositionReferenceIndicator"
+_DATE = re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
 # What the standard allows in those of a fixed form (PS3.5, 6.2; PS3.3, C.7.1.1).
 _VALID = {
-    "PatientBirthDate": re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$"),
+    "PatientBirthDate": _DATE,
     "PatientSex": re.compile(r"[MFO]$"),
+    "StudyDate": _DATE,
+    "StudyTime": re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?$"),
 }
-# Type 2 attributes of the study: they must be there, and stay empty.
-STUDY_MODULE = (
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "StudyID",
-    "PositionReferenceIndicator",
-)
 _GEOMETRY = (
     "SOPClassUID",
     "SOPInstanceUID",
@@ -62,13 +63,15 @@ _GEOMETRY = (
 
 @dataclass(frozen=True)
 class SourceImages:
-    """Headers of a volume's source with geometry, UIDs and patient module, and nothing else that could be copied.
+    """Headers of a volume's source with geometry, UIDs, and what all objects of a study share of patient and study.
+
+    Nothing else is there that could be copied.
 
     Attributes:
         headers: One multi-frame header, or one for each slice in the order of the volume's filled slots.
         slots: The filled slots along the volume's native axis, in the order of source frames.
         positions: Plane positions of the frames, where only some frames of a multi-frame source make up the volume.
-        left_empty: Keywords of patient attributes that hold no valid value in the source, and are empty here.
+        left_empty: Keywords of those attributes that hold no valid value in the source, and are empty here.
     """
 
     headers: list[Dataset]
@@ -147,9 +150,9 @@ def _sources(
 
 
 def _header(left_empty: set[str], location: FrameLocation, thickness: float) -> Dataset:
-    """A source's header with its geometry, UIDs and patient module, and nothing else that could be copied.
+    """A source's header as `SourceImages` has it.
 
-    Patient attributes that are not valid become empty, which the standard allows, and go into `left_empty`.
+    What is not valid of patient and study becomes empty, which the standard allows, and goes into `left_empty`.
     """
     with location.file.open() as stream:
         dataset = read_dataset(stream, pixels=False)
@@ -160,21 +163,26 @@ def _header(left_empty: set[str], location: FrameLocation, thickness: float) -> 
     for keyword in _GEOMETRY:
         if keyword in dataset:
             header[keyword] = dataset[keyword]
-    for keyword in STUDY_MODULE:
-        setattr(header, keyword, "")
     # Sources name character sets that do not exist, or none; what was decoded is written in UTF-8.
-    patient = {keyword: str(dataset.get(keyword) or "") for keyword in PATIENT_MODULE}
-    if not "".join(patient.values()).isascii():
+    identity = {keyword: _text(dataset, keyword) for keyword in (*IDENTITY, _FRAME_OF_REFERENCE)}
+    if not "".join(identity.values()).isascii():
         header.SpecificCharacterSet = "ISO_IR 192"
-    for keyword, value in patient.items():
+    for keyword, value in identity.items():
         valid = not value or _VALID.get(keyword, re.compile("")).match(value)
-        setattr(header, keyword, value if valid else "")
+        if value or keyword not in _OPTIONAL:
+            setattr(header, keyword, value if valid else "")
         left_empty.update(() if valid else (keyword,))
     if location.frame is not None:
         _set_functional_groups(header, list(frames_of(dataset, 0)), location.frame, thickness)
     elif not header.get("SliceThickness"):
         header.SliceThickness = f"{thickness:.6g}"  # type 1C in the SEG's pixel measures
     return header
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    """An attribute's text; values of one that has several, against the rules or not, with backslashes between them."""
+    value = dataset.get(keyword)
+    return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "")
 
 
 def _set_functional_groups(header: Dataset, frames: list[Frame], sample: int, thickness: float) -> None:
