@@ -208,7 +208,7 @@ def test_a_calibration_gives_p_values_and_thresholds(tmp_path: Path) -> None:
     assert report["decisions"]["calibrated_on"] == 39
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<strong>Calibrated</strong>" in page
-    assert '"p":0.025' in page
+    assert '"p":[0.025,' in page
 
 
 def test_a_calibration_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.inspection.inspect_images import inspect_images
 from anomalib_zsad.inspection.options import InspectionOptions
+from anomalib_zsad.pages.gallery import Encoder, write_gallery
+from anomalib_zsad.pages.gallery_selection import Shown
+from anomalib_zsad.pages.thumbnails import make_thumbnail
+from anomalib_zsad.records.image_records import ImageRecord
+from anomalib_zsad.records.inspection_report import ImageThresholds, InspectionReport
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.screening.screen import screen
 from tests.inspection.bright_image import BrightImageScorer
@@ -93,3 +99,73 @@ def gallery_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "in" / "torn.png").write_bytes(b"no picture")
     inspect_images(root / "in", root / "out", BrightImageScorer(), InspectionOptions(pictures=20))
     return root / "out" / "report.html"
+
+
+@pytest.fixture(scope="session")
+def judged_gallery_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with a calibration, of images that lie in a folder of normal and one of abnormal ones."""
+    root = tmp_path_factory.mktemp("judged")
+    for number in range(24):
+        place = root / "in" / ("scratch" if number % 3 else "good")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((40, 30), 10 + 9 * number, np.uint8)).save(place / f"part{number:02d}.png")
+    scores = tuple((float(value),) for value in np.linspace(0.05, 0.4, 39))
+    calibration = Calibration("images", {"image": scores, "mask": scores}, {"model.model": "BrightImage"})
+    inspect_images(
+        root / "in", root / "out", BrightImageScorer(), InspectionOptions(DecisionRule("images", calibration))
+    )
+    return root / "out" / "report.html"
+
+
+class StoredOnce:
+    """Pictures of thousands of images: a few, again and again."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.places = {name: place for place, name in enumerate(names)}
+        random = np.random.default_rng(0)
+        self.kinds = []
+        for _ in range(8):
+            coarse = random.integers(0, 255, (30, 40, 3)).astype(np.uint8)
+            picture = np.asarray(Image.fromarray(coarse).resize((1024, 768)))
+            heat = np.asarray(Image.fromarray(random.random((6, 6)).astype(np.float32)).resize((256, 256)))
+            self.kinds.append((picture, heat))
+        self.thumbnails = [make_thumbnail(*kind) for kind in self.kinds]
+        encoder = Encoder.for_images(len(names), 400, 0.5)
+        self.large = [encoder(picture, heat, heat) for picture, heat in self.kinds]
+
+    def pictures(self, place: int) -> dict:
+        return self.large[place % 8]
+
+    def thumbnail(self, place: int) -> dict:
+        return self.thumbnails[place % 8]
+
+
+MODEL = {"class_name": "part", "model": ""}
+
+
+def write_large_gallery(page: Path, images: int) -> None:
+    """The page of thousands of images, of which most have thumbnails only."""
+    scores = np.sort(np.random.default_rng(0).random(images))[::-1]
+    records = [
+        ImageRecord(f"line{i % 7}/camera{i % 3}/part_{i:06d}.png", 1024, 768, float(s), 0.05, None, None,
+                    "normal", 0.9, 500.5, 300.5, 0.1)
+        for i, s in enumerate(scores)
+    ]  # fmt: skip
+    shown = Shown(400, None)
+    for place, record in enumerate(records):
+        shown.add(record.image, record.score or 0.0, place)
+    report = InspectionReport(
+        statement="Synthetic.", calibrated=False, thresholds=ImageThresholds(0.5, 0.5), model=MODEL,
+        decisions={}, uncertainty=1.0, pages=True, pictures=400, device=None, images=images, flagged=0,
+        counts=dict.fromkeys(("abnormal", "uncertain", "normal", "unreadable"), 0), turned=0, skipped={}, reading={},
+        files=(),
+    )  # fmt: skip
+    write_gallery(page, records, shown, report, StoredOnce([record.image for record in records]), page.parent)
+
+
+@pytest.fixture(scope="session")
+def large_gallery_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of 5,000 images."""
+    page = tmp_path_factory.mktemp("large") / "report.html"
+    write_large_gallery(page, 5000)
+    return page

@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     helps = {
         "batch_size": "images scored at a time",
-        "pictures": "images with pictures in report.html",
+        "pictures": "images with large pictures in report.html; all have thumbnails",
         "pages": "no report.html",
     }
     add_options(parser.add_argument_group("inspection"), InspectionOptions, helps)

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ from anomalib_zsad.calibration.decision_rule import Judgement
 from anomalib_zsad.data.image_files import pixel_count, read_image, was_turned
 from anomalib_zsad.inspection import journal as journals
 from anomalib_zsad.inspection.find_images import FoundImages, find_images
-from anomalib_zsad.inspection.journal import Journal, file_state
+from anomalib_zsad.inspection.ground_truth import ground_truth
+from anomalib_zsad.inspection.journal import Journal, Known, file_state
 from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.disk_errors import disk_errors
@@ -27,6 +28,8 @@ from anomalib_zsad.outputs.output_folder import RunFolder
 from anomalib_zsad.outputs.progress import Progress
 from anomalib_zsad.pages import gallery
 from anomalib_zsad.pages.encoding import reduce_picture
+from anomalib_zsad.pages.gallery_selection import Shown
+from anomalib_zsad.pages.thumbnails import make_thumbnail
 from anomalib_zsad.records.image_records import ImageRecord, by_score, records_csv
 from anomalib_zsad.records.inspection_report import ImageThresholds, InspectionReport
 from anomalib_zsad.scoring.image_scorer import ImageScorer
@@ -113,12 +116,12 @@ def inspect_images(
             journal = Journal(output / journals.NAME)
         try:
             if _nothing_left(output, found, journal, options):
-                return Inspection(by_score(record for record, _, _ in journal.done.values()), found, found_done=True)
+                return Inspection(by_score(known.record for known in journal.done.values()), found, found_done=True)
             with disk_errors():
-                run = _Run(scorer, options, journal, len(found.images))
+                run = _Run(scorer, options, journal, found)
                 with Progress(enabled=options.progress) as progress:
                     records = run.score(found, progress.bar("images", len(found.images)).advance)
-                _write(output, records, run, found, settings)
+                _write(output, records, run, found, settings, location)
                 journal.finish(records)
         finally:
             journal.close()
@@ -139,11 +142,13 @@ def _nothing_left(output: Path, found: FoundImages, journal: Journal, options: I
 class _Run:
     """State of one run."""
 
-    def __init__(self, scorer: ImageScorer, options: InspectionOptions, journal: Journal, images: int) -> None:
+    def __init__(self, scorer: ImageScorer, options: InspectionOptions, journal: Journal, found: FoundImages) -> None:
         self.scorer, self.options, self.journal = scorer, options, journal
         self.rule = options.rule
-        self.shown = gallery.Shown(options.pictures if options.pages else 0)
-        self.encoder = gallery.Encoder.for_images(images, options.pictures, self.rule.mask_threshold)
+        decided = self.rule.thresholds["image"] if self.rule.calibration is not None else None
+        self.shown = Shown(options.pictures if options.pages else 0, decided)
+        self.encoder = gallery.Encoder.for_images(len(found.images), options.pictures, self.rule.mask_threshold)
+        self.truth = ground_truth(found.images)
         self.records: list[ImageRecord] = []
         self.large = threading.Lock()
 
@@ -156,7 +161,7 @@ class _Run:
     def score(self, found: FoundImages, advance: Callable[[int], None]) -> list[ImageRecord]:
         """Score all images; those that an earlier run had done are taken from the journal."""
         self.records = [ImageRecord(name, reason=reason) for name, reason in found.unreadable.items()]
-        left = [pair for pair in found.images if not self._known(*pair)]
+        left = self._left(found.images)
         advance(len(found.images) - len(left))
         with ThreadPoolExecutor(1, thread_name_prefix="pages") as thread:
             pending: deque[Future[None]] = deque()
@@ -168,23 +173,33 @@ class _Run:
             for future in pending:
                 future.result()
         self.journal.flush()
-        return by_score(self.records)
+        return by_score(replace(record, truth=self.truth.get(record.image)) for record in self.records)
 
-    def _known(self, name: str, path: Path) -> bool:
-        """Take over what an earlier run found, unless its pictures are wanted and were not kept."""
+    def _left(self, images: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+        """What is left to do; what an earlier run found is taken over, unless it lacks pictures that are wanted."""
+        known = [(pair, self._find(*pair)) for pair in images]
+        for _, found in known:
+            if found is not None and found.has_pictures and found.record.score is not None:
+                self.shown.add(found.record.image, found.record.score, found.place)
+        left = []
+        for pair, found in known:
+            if found is None or self._lacks_pictures(found):
+                left.append(pair)
+            else:
+                self.records.append(found.record)
+        return left
+
+    def _find(self, name: str, path: Path) -> Known | None:
         try:
-            found = self.journal.find(name, file_state(path))
+            return self.journal.find(name, file_state(path))
         except OSError:  # it cannot even be looked at; reading it will say why
+            return None
+
+    def _lacks_pictures(self, found: Known) -> bool:
+        score = found.record.score
+        if score is None or not self.options.pages:
             return False
-        if found is None:
-            return False
-        record, place, has_pictures = found
-        if record.score is not None and self.shown.wants(record.score):
-            if not has_pictures:
-                return False
-            self.shown.add(name, record.score, place)
-        self.records.append(record)
-        return True
+        return not found.has_thumbnail or (not found.has_pictures and self.shown.wants(found.record.image, score))
 
     def _batches(self, images: Sequence[tuple[str, Path]]) -> Iterator[list[_Read]]:
         """Images in batches, read ahead by threads; at most three batches are in memory."""
@@ -249,7 +264,9 @@ class _Run:
             else:
                 record = self._record(item, answer, place, next(judged))
                 pictures = self._pictures(record, item.picture, answer, place)
-                entry = self.journal.add(record, item.state, pictures)
+                heat = answer.anomaly_map[place].numpy()
+                thumbnail = None if item.picture is None else make_thumbnail(item.picture, heat)
+                entry = self.journal.add(record, item.state, pictures, thumbnail)
                 if pictures is not None:
                     self.shown.add(record.image, record.score or 0.0, entry)
                 place += 1
@@ -258,7 +275,7 @@ class _Run:
     def _pictures(
         self, record: ImageRecord, picture: NDArray[np.uint8] | None, answer: SliceScores, place: int
     ) -> dict[str, Any] | None:
-        if picture is None or record.score is None or not self.shown.wants(record.score):
+        if picture is None or record.score is None or not self.shown.wants(record.image, record.score):
             return None
         deviation = None if answer.map_std is None else answer.map_std[place].numpy()
         return self.encoder(picture, answer.anomaly_map[place].numpy(), deviation)
@@ -306,7 +323,12 @@ def _settings(scorer: ImageScorer, options: InspectionOptions) -> dict[str, Any]
 
 
 def _write(
-    output: Path, records: Sequence[ImageRecord], run: _Run, found: FoundImages, settings: Mapping[str, Any]
+    output: Path,
+    records: Sequence[ImageRecord],
+    run: _Run,
+    found: FoundImages,
+    settings: Mapping[str, Any],
+    location: Path,
 ) -> None:
     """Write all outputs, each whole; the report last."""
     rule, options = run.rule, run.options
@@ -334,6 +356,6 @@ def _write(
     if options.pages:
         partial = output / f".partial-{gallery.NAME}"
         partial.unlink(missing_ok=True)
-        gallery.write_gallery(partial, records, run.shown, report, run.journal.pictures)
+        gallery.write_gallery(partial, records, run.shown, report, run.journal, location)
         partial.replace(output / gallery.NAME)
     write_text(output / "report.json", report.text())

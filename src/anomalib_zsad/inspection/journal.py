@@ -1,33 +1,44 @@
 """What is done so far, on disk: a later run goes on from it, and pictures wait in it for the page."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.records.image_records import ImageRecord
 
 NAME = ".inspection-journal"
 _FINISHED = {"finished": True}
 
 
+class Known(NamedTuple):
+    """An image that an earlier run had done: its record, the place of its entry, and what else that holds."""
+
+    record: ImageRecord
+    place: int
+    has_pictures: bool
+    has_thumbnail: bool
+
+
 class Journal:
-    """A file with an image in each line; once all outputs are written, without pictures, and the last line says so.
+    """A file with an image in each line; once all outputs are written, without large pictures; the last line says so.
 
     Args:
         path: Of the file; taken up if there is one.
 
     Attributes:
-        done: Record, place and whether there are pictures, of images that an earlier run had done, by name and state.
+        done: Images that an earlier run had done, by name and state.
         finished: Whether the earlier run had written all its outputs.
+        places: Where the entry of each image is, by name.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.done: dict[tuple[str, str], tuple[ImageRecord, int, bool]] = {}
+        self.done: dict[tuple[str, str], Known] = {}
         self.finished = False
+        self.places: dict[str, int] = {}
         self._states: dict[str, str] = {}
         self._stream = path.open("r+b" if path.is_file() else "x+b")
         self._take_up()
@@ -42,19 +53,28 @@ class Journal:
             self.finished = entry == _FINISHED
             if not self.finished:
                 record = ImageRecord(**entry["record"])
-                self.done[record.image, entry["state"]] = (record, place, "pictures" in entry)
+                known = Known(record, place, "pictures" in entry, "thumbnail" in entry)
+                self.done[record.image, entry["state"]] = known
                 self._states[record.image] = entry["state"]
+                self.places[record.image] = place
             place += len(line)
         self._stream.seek(place)
         self._stream.truncate()
 
-    def add(self, record: ImageRecord, state: str, pictures: Mapping[str, Any] | None = None) -> int:
+    def add(
+        self,
+        record: ImageRecord,
+        state: str,
+        pictures: Mapping[str, Any] | None = None,
+        thumbnail: Mapping[str, Any] | None = None,
+    ) -> int:
         """Note an image.
 
         Args:
             record: What is said of it.
             state: Size and time of its file: a file that was changed since is looked at again.
-            pictures: For the page.
+            pictures: For the page, large ones.
+            thumbnail: For the page.
 
         Returns:
             Where its entry lies.
@@ -65,17 +85,27 @@ class Journal:
         entry = _entry(record, state)
         if pictures is not None:
             entry["pictures"] = pictures
+        if thumbnail is not None:
+            entry["thumbnail"] = thumbnail
         self._states[record.image] = state
-        return self._write(entry)
+        self.places[record.image] = self._write(entry)
+        return self.places[record.image]
 
     def pictures(self, place: int) -> dict[str, Any]:
-        """The pictures of the entry at a place."""
+        """The large pictures of the entry at a place."""
+        return self._entry_at(place)["pictures"]
+
+    def thumbnail(self, place: int) -> dict[str, Any]:
+        """The thumbnail of the entry at a place."""
+        return self._entry_at(place)["thumbnail"]
+
+    def _entry_at(self, place: int) -> dict[str, Any]:
         with self.path.open("rb") as stream:
             stream.seek(place)
-            return json.loads(stream.readline())["pictures"]
+            return json.loads(stream.readline())
 
-    def find(self, image: str, state: str) -> tuple[ImageRecord, int, bool] | None:
-        """Record, place, and whether there are pictures, of an image that an earlier run had done."""
+    def find(self, image: str, state: str) -> Known | None:
+        """An image that an earlier run had done, if it had."""
         return self.done.get((image, state))
 
     def flush(self) -> None:
@@ -87,7 +117,7 @@ class Journal:
         self._stream.close()
 
     def finish(self, records: Iterable[ImageRecord]) -> None:
-        """Close the file and note that all outputs are written: pictures are dropped, and images that are gone.
+        """Close the file and note that all outputs are written: large pictures are dropped, and images that are gone.
 
         Args:
             records: Of all images, as the outputs have them.
@@ -96,8 +126,17 @@ class Journal:
             OSError: If it cannot be written.
         """
         self.close()
-        entries = [_entry(one, self._states[one.image]) for one in records if one.image in self._states]
-        write_text(self.path, "".join(_line(entry) for entry in (*entries, _FINISHED)))
+        partial = self.path.with_name(f".partial-{self.path.name}")
+        with partial.open("wb") as stream:
+            for one in records:
+                if one.image in self._states:
+                    kept = self._entry_at(self.places[one.image])
+                    thumbnail = {"thumbnail": kept["thumbnail"]} if "thumbnail" in kept else {}
+                    stream.write(_line({**_entry(one, self._states[one.image]), **thumbnail}).encode("ascii"))
+            stream.write(_line(_FINISHED).encode("ascii"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(self.path)
 
     def _write(self, entry: Mapping[str, Any]) -> int:
         place = self._stream.tell()

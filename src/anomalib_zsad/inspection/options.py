@@ -55,7 +55,8 @@ class InspectionOptions:
         rule: How scores become decisions.
         batch_size: Images scored at a time.
         pages: Write report.html.
-        pictures: How many images get pictures there, those with the highest scores.
+        pictures: How many images get large pictures there: the highest scores, the nearest to a calibrated threshold,
+            and a random sample of the rest. All others have thumbnails.
         resume: Go on with an earlier run in the same output folder.
         progress: Show a progress bar where standard error is a terminal.
         reading: Which images are read.

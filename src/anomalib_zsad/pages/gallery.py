@@ -1,10 +1,11 @@
-"""The page of an inspected folder: `report.html`, images sorted by score."""
+"""The page of an inspected folder: `report.html`, all images sorted by score, each with at least a thumbnail."""
 
-import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +13,46 @@ from numpy.typing import NDArray
 from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
 from anomalib_zsad.pages.document import data_address, render, safe_json
 from anomalib_zsad.pages.encoding import MAP_SIDE, Quality, jpeg, mask_address, reduced_size, store_map
+from anomalib_zsad.pages.gallery_selection import Shown
+from anomalib_zsad.pages.thumbnails import COLUMNS, PER_SHEET, Sheets
 from anomalib_zsad.records.image_records import ImageRecord
 from anomalib_zsad.records.inspection_report import InspectionReport
 from anomalib_zsad.scoring.demonstration import demonstration_notice
 
 NAME = "report.html"
-SCRIPTS = ("layers.js", "strip.js", "gallery.js")
+SCRIPTS = (
+    "layers.js",
+    "strip.js",
+    "gallery_model.js",
+    "gallery_marks.js",
+    "gallery_list.js",
+    "gallery_large.js",
+    "gallery.js",
+)
 _BYTES = 23_000_000
+# Of these, thumbnails take so many for each image, and two fifths at most; names and numbers take so many.
+_THUMBNAIL, _LINE = 6_000, 220
 _PLACE = "<!--images-->"
 LADDER = (Quality(1024, 85), Quality(768, 82), Quality(640, 80), Quality(512, 76), Quality(384, 70), Quality(256, 65))
+
+
+def thumbnail_budget(images: int) -> float:
+    """Bytes for the thumbnails of so many images."""
+    return min(0.42 * _BYTES, _THUMBNAIL * images)
+
+
+class StoredPictures(Protocol):
+    """Where pictures wait for the page."""
+
+    places: dict[str, int]
+
+    def pictures(self, place: int) -> Mapping[str, Any]:
+        """What an `Encoder` made of the image at a place."""
+        ...
+
+    def thumbnail(self, place: int) -> Mapping[str, Any]:
+        """What `make_thumbnail` made of it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +70,8 @@ class Encoder:
     @classmethod
     def for_images(cls, images: int, most: int, threshold: float) -> "Encoder":
         """The encoder for so many images, of which at most `most` get pictures."""
-        return cls(threshold, _BYTES / max(1, min(images, most)))
+        room = _BYTES - thumbnail_budget(images) - _LINE * images
+        return cls(threshold, max(room, _BYTES / 8) / max(1, min(images, most)))
 
     def __call__(
         self, picture: NDArray[np.uint8], heat: NDArray[np.float32], deviation: NDArray[np.float32] | None
@@ -67,92 +100,100 @@ class Encoder:
         return record
 
 
-@dataclass
-class Shown:
-    """The images with the highest scores, which are shown with pictures.
-
-    Attributes:
-        most: How many at most.
-    """
-
-    most: int
-    _best: list[tuple[float, str, int]] = field(default_factory=list)
-
-    def wants(self, score: float) -> bool:
-        """Whether an image of this score would be shown."""
-        return len(self._best) < self.most or (bool(self._best) and score > self._best[0][0])
-
-    def add(self, image: str, score: float, place: int) -> None:
-        """Take an image in; the one with the lowest score may fall out.
-
-        Args:
-            image: Its name.
-            score: Its score.
-            place: Where its pictures are.
-        """
-        heapq.heappush(self._best, (score, image, place))
-        if len(self._best) > self.most:
-            heapq.heappop(self._best)
-
-    def places(self) -> dict[str, int]:
-        """Where the pictures of each shown image are."""
-        return {image: place for _, image, place in self._best}
-
-
 def write_gallery(
     path: Path,
     records: Sequence[ImageRecord],
     shown: Shown,
     report: InspectionReport,
-    pictures: Callable[[int], Mapping[str, Any]],
+    stored: StoredPictures,
+    location: Path,
 ) -> None:
-    """Write the page; pictures are read and written one image at a time.
+    """Write the page; pictures are read and written one image, or one sheet of thumbnails, at a time.
 
     Args:
-        path: A new file.
+        path: A new file in the output folder.
         records: Best first.
-        shown: Which of them have pictures.
+        shown: Which of them have large pictures.
         report: What report.json says.
-        pictures: From a place to the pictures there.
+        stored: Where pictures wait.
+        location: The folder that was inspected, or the one image.
     """
     places = shown.places()
-    scales = _scales((pictures(place) for place in places.values()), report.thresholds.mask)
+    sizes = [_size(record) for record in records]
+    sheets = Sheets(
+        sizes, lambda number: stored.thumbnail(stored.places[records[number].image]), thumbnail_budget(len(records))
+    )
+    side, quality = sheets.choose()
     data = {
-        "images": [_line(record, shown=record.image in places) for record in records],
+        "images": _columns(records, places),
+        "scored": sum(record.score is not None for record in records),
+        "decided": report.calibrated,
         "thresholds": asdict(report.thresholds),
-        "uncertainty": report.uncertainty,
-        "scales": scales,
+        "scales": _scales((stored.pictures(place) for place in places.values()), report.thresholds.mask),
+        "sheets": {"side": side, "per": PER_SHEET, "columns": COLUMNS},
+        "root": _root(location, path.parent),
     }
-    notes = _notes(len(records), len(places), shown.most)
-    notice = demonstration_notice(report.model)
-    context = {"report": report, "notice": notice, "data": data, "notes": notes, "place": _PLACE}
+    context = {
+        "report": report,
+        "notice": demonstration_notice(report.model),
+        "data": data,
+        "truth": {name: sum(record.truth == name for record in records) for name in ("abnormal", "normal")},
+        "notes": _notes(len(records), shown, side),
+        "place": _PLACE,
+    }
     head, _, tail = render("gallery.html.j2", SCRIPTS, **context).partition(_PLACE)
     with path.open("xb") as stream:
         stream.write(head.encode())
+        for number, sheet in enumerate(sheets.write(side, quality)):
+            stream.write(_block("sheet", number, sheet))
         for number, record in enumerate(records):
             if record.image in places:
-                content = safe_json(pictures(places[record.image]))
-                block = f'<script type="application/json" class="image" data-image="{number}">{content}</script>\n'
-                stream.write(block.encode("ascii"))
+                stream.write(_block("image", number, stored.pictures(places[record.image])))
         stream.write(tail.encode())
 
 
-def _line(record: ImageRecord, *, shown: bool) -> dict[str, Any]:
-    """An image for the page's script."""
+def _block(kind: str, number: int, content: Mapping[str, Any]) -> bytes:
+    """Pictures that the page's script reads when it needs them."""
+    head = f'<script type="application/json" class="{kind}" data-{kind}="{number}">'
+    return f"{head}{safe_json(content)}</script>\n".encode("ascii")
+
+
+def _size(record: ImageRecord) -> tuple[int, int] | None:
+    if record.score is None or record.width is None or record.height is None:
+        return None
+    return record.width, record.height
+
+
+def _root(location: Path, folder: Path) -> dict[str, Any]:
+    """Where the originals are: for people as it was said, and as an address from the page."""
+    relative = Path(os.path.relpath(location.resolve(), folder.resolve())).as_posix()
+    return {"path": location.as_posix(), "link": quote(os.fsencode(relative)), "single": location.is_file()}
+
+
+def _columns(records: Sequence[ImageRecord], places: Mapping[str, int]) -> dict[str, Any]:
+    """The images for the page's script, by column, so that thousands of them take little room."""
     return {
-        "name": record.image,
-        "size": [record.width, record.height],
-        "score": record.score,
-        "std": record.score_std,
-        "p": record.p_value,
-        "decision": record.decision,
-        "flagged": bool(record.flagged),
-        "peak": record.map_max,
-        "at": None if record.peak_x is None else [record.peak_x, record.peak_y],
-        "area": record.area_share,
-        "reason": record.reason,
-        "shown": shown,
+        "name": [record.image for record in records],
+        "size": [[record.width, record.height] for record in records],
+        "score": [_rounded(record.score) for record in records],
+        "std": [_rounded(record.score_std) for record in records],
+        "p": [_rounded(record.p_value) for record in records],
+        "decision": [record.decision or "undecided" for record in records],
+        "peak": [_rounded(record.map_max) for record in records],
+        "at": [_pixel(record) for record in records],
+        "area": [_rounded(record.area_share, 4) for record in records],
+        "truth": [record.truth for record in records],
+        "shown": [int(record.image in places) for record in records],
+        "reason": {number: record.reason for number, record in enumerate(records) if record.reason},
     }
+
+
+def _rounded(value: float | None, digits: int = 7) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _pixel(record: ImageRecord) -> list[int] | None:
+    return None if record.peak_x is None or record.peak_y is None else [int(record.peak_x), int(record.peak_y)]
 
 
 def _scales(pictures: Iterable[Mapping[str, Any]], threshold: float) -> dict[str, Any]:
@@ -171,12 +212,15 @@ def _scales(pictures: Iterable[Mapping[str, Any]], threshold: float) -> dict[str
     return scales
 
 
-def _notes(images: int, shown: int, most: int) -> list[str]:
+def _notes(images: int, shown: Shown, side: int) -> list[str]:
     reduced = (
-        "Pictures are reduced JPEG copies, maps have up to "
+        f"Every image has a thumbnail of up to {side} pixels. Large pictures are reduced JPEG copies, maps have up to "
         f"{MAP_SIDE} x {MAP_SIDE} pixels: good for a look, not for measuring. All figures come from the full maps."
     )
     notes = [reduced]
-    if shown == most < images:
-        notes.insert(0, f"This page has pictures of the {shown} highest scores; the other images are listed without.")
+    count = len(shown.places())
+    if count < images:
+        parts = ", ".join(f"{number} {name}" for name, number in shown.parts().items() if number)
+        some = f"This page has large pictures of {count:,} of the {images:,} images ({parts})"
+        notes.insert(0, f"{some}, and thumbnails of the others.")
     return notes

@@ -31,6 +31,7 @@ class ImageRecord:
         reason: Why the image could not be read.
         turned: Whether the picture was turned or mirrored as its EXIF orientation says; sizes and the peak's place are
             those of the picture as it is shown.
+        truth: What folder names or masks say of it; `None` where they do not.
     """
 
     image: str
@@ -47,6 +48,7 @@ class ImageRecord:
     area_share: float | None = None
     reason: str = ""
     turned: bool | None = None
+    truth: Literal["normal", "abnormal"] | None = None
 
 
 def by_score(records: Iterable[ImageRecord]) -> list[ImageRecord]:

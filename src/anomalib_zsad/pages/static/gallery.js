@@ -1,47 +1,96 @@
-// The page of an inspected folder: a grid of images sorted by score, and one of them in large.
+// The page of an inspected folder: histogram, filters, a list of all images, and one of them in large.
 
 const page = JSON.parse(byId("data").textContent);
-const blocks = new Map([...document.querySelectorAll("script.image")].map((block) => [Number(block.dataset.image), block]));
-const store = new Store((number) => decodeRecord(JSON.parse(blocks.get(number).textContent), true));
-const BATCH = 60; // tiles added at a time
-const THUMBNAIL = 300; // pixels on a side
-const images = page.images.map((image, number) => ({ ...image, number }));
-const chosen = { list: images, count: BATCH, open: null, overlay: "map", last: "map", opacity: 0.7, outline: true };
-const large = byId("large");
-const grid = byId("grid");
+const BINS = 60;
+const PRINTED = 60; // tiles of a printed contact sheet
 
-// The strip shows scored images by rank.
-const scored = images.filter((image) => image.score !== null);
-const ranks = scored.map((image, rank) => ({ ...image, slice: rank + 1 }));
-const strip = new Strip(byId("strip"), ranks, page.thresholds.image, page.uncertainty, (place) => {
-  strip.select(place);
-  open(scored[place].number);
-}, "rank");
+// Sheets of thumbnails, decoded when one of their images comes into sight.
+class Sheets {
+  constructor() {
+    this.store = new Store((number) => this.read(number));
+  }
 
-const SORTS = {
-  high: (a, b) => a.number - b.number, // the page's own order
-  low: (a, b) => (a.score ?? 2) - (b.score ?? 2) || a.number - b.number,
-  std: (a, b) => (b.std ?? -1) - (a.std ?? -1) || a.number - b.number,
-  name: (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }),
-};
+  // The sheet of an image; nothing where it is beyond those that the page has room for.
+  get(image) {
+    return this.store.get(Math.floor(image.number / page.sheets.per));
+  }
 
-function choose() {
-  const decision = document.querySelector("input[name=decision]:checked").value;
-  const sought = byId("search").value.trim().toLowerCase();
-  chosen.list = images
-    .filter((image) => decision === "all" || image.decision === decision)
-    .filter((image) => image.name.toLowerCase().includes(sought))
-    .sort(SORTS[byId("sort").value]);
-  chosen.count = BATCH;
-  grid.replaceChildren();
-  extend();
+  async read(number) {
+    const stored = await storedBlock("sheet", number);
+    if (!stored) return null;
+    const picture = await decode(stored.picture);
+    const maps = Uint8Array.from(atob(stored.maps), (character) => character.charCodeAt(0));
+    return { picture, mapOf: (image, side) => mapCells(maps, image.number % page.sheets.per, side) };
+  }
 }
 
-function extend() {
-  const added = chosen.list.slice(grid.childElementCount, chosen.count);
-  grid.append(...added.map(tile));
-  byId("count").textContent = `${chosen.list.length.toLocaleString("en")} image${chosen.list.length === 1 ? "" : "s"}`;
-  byId("more").hidden = chosen.list.length <= chosen.count;
+// What the page holds of an image or a sheet. It comes behind this script, so it may not be there yet.
+async function storedBlock(kind, number) {
+  const find = () => document.querySelector(`script.${kind}[data-${kind}="${number}"]`);
+  if (document.readyState === "loading" && !find()?.nextElementSibling) {
+    await new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve, { once: true }));
+  }
+  const block = find();
+  return block && JSON.parse(block.textContent);
+}
+
+// The coarse map of an image, smoothly enlarged, as a map of the page.
+function mapCells(maps, place, side) {
+  const cells = maps.subarray(place * MAP_CELLS ** 2, (place + 1) * MAP_CELLS ** 2);
+  const small = new OffscreenCanvas(MAP_CELLS, MAP_CELLS);
+  paint(small, { grey: cells, width: MAP_CELLS, height: MAP_CELLS }, Uint32Array.from({ length: 256 }, (_, code) => pack(code, code, code, 255)));
+  return { ...greyOf(small, side, side), low: 0, high: 1 };
+}
+
+function paintThumbnail(canvas, image, sheet) {
+  const { side, per, columns } = page.sheets;
+  const [width, height] = image.size;
+  const factor = Math.min(1, side / Math.max(width, height));
+  const [across, down] = [Math.max(1, Math.round(width * factor)), Math.max(1, Math.round(height * factor))];
+  const place = image.number % per;
+  resize(canvas, across, down);
+  canvas.getContext("2d").drawImage(sheet.picture, (place % columns) * side, Math.floor(place / columns) * side, across, down, 0, 0, across, down);
+}
+
+const gallery = {
+  images: imagesOf(page.images),
+  sheets: new Sheets(),
+  store: new Store(async (number) => decodeRecord(await storedBlock("image", number), true)),
+  marks: new Marks(page.images.name, `anomalib-zsad gallery ${location.pathname}`),
+  threshold: page.thresholds.image,
+  outcome: "",
+  select(number, chosen) {
+    gallery.marks.select(number, chosen);
+    showMarked();
+  },
+  tag(numbers, tags, replace = false) {
+    if (replace) numbers.forEach((number) => gallery.marks.setTags(number, tags));
+    else gallery.marks.addTags(numbers, tags);
+    showMarked();
+    listTags();
+  },
+};
+const range = scoreRange(gallery.images, gallery.threshold);
+
+function asked() {
+  return {
+    side: document.querySelector("input[name=side]:checked").value,
+    outcome: gallery.outcome,
+    folder: byId("folder").value,
+    tag: byId("tag").value,
+    selected: byId("only-selected").checked,
+    search: byId("search").value,
+    sort: byId("sort").value,
+    threshold: gallery.threshold,
+  };
+}
+
+function choose() {
+  const chosen = chooseImages(gallery.images, asked(), gallery.marks);
+  gallery.list.show(chosen);
+  byId("count").textContent = `${chosen.length.toLocaleString("en")} image${chosen.length === 1 ? "" : "s"}`;
+  byId("none").hidden = chosen.length > 0;
+  byId("grid").hidden = chosen.length === 0;
 }
 
 function shapeOf(decision) {
@@ -50,172 +99,215 @@ function shapeOf(decision) {
   return svg;
 }
 
-function tile(image) {
-  const item = make("div", "item");
-  item.setAttribute("role", "listitem");
-  const button = make("button", `tile-button ${image.decision}`);
+function makeTile(image) {
+  const tile = make("div", `tile-item ${page.decided ? image.decision : ""}`);
+  const button = make("button", "open");
   button.type = "button";
   button.dataset.number = image.number;
-  button.addEventListener("click", () => open(image.number));
-  if (image.shown) {
+  button.addEventListener("click", () => gallery.large.open(image.number));
+  if (image.score === null) button.append(make("span", "thumbnail none", UNREADABLE));
+  else {
     const canvas = make("canvas", "thumbnail");
     canvas.width = canvas.height = 1;
-    canvas.dataset.number = image.number;
-    seen.observe(canvas);
     button.append(canvas);
-  } else button.append(make("span", "thumbnail none", image.decision === "unreadable" ? "unreadable" : "no picture stored"));
+    drawTile(canvas, image);
+  }
   const line = make("span", "line-score");
-  line.append(shapeOf(image.decision), make("b", "", image.score === null ? "–" : formatScore(image.score)));
+  if (page.decided || image.score === null) line.append(shapeOf(image.decision));
+  line.append(make("b", "", image.score === null ? "–" : formatScore(image.score)));
   if (image.std !== null) line.append(make("small", "", ` ± ${formatScore(image.std)}`));
-  if (image.p !== null) line.append(make("small", "p", `p ${formatScore(image.p)}`));
+  line.append(make("small", "p", image.p !== null ? `p ${formatScore(image.p)}` : image.score === null ? "" : `rank ${image.number + 1}`));
   button.append(line, make("span", "name", image.name));
-  button.setAttribute("aria-label", `${image.name}, ${inWords(image.decision)}${image.score === null ? "" : `, score ${formatScore(image.score)}`}`);
-  item.append(button);
-  return item;
+  if (page.decided && image.score !== null) button.append(make("span", "hidden", inWords(image.decision)));
+  tile.append(button, makeTick(image));
+  return tile;
 }
 
-// Thumbnails are drawn when they are about to come into sight.
-const seen = new IntersectionObserver((entries) => {
-  for (const entry of entries) if (entry.isIntersecting) {
-    seen.unobserve(entry.target);
-    drawThumbnail(entry.target);
-  }
-}, { rootMargin: "1600px" });
+function makeTick(image) {
+  const label = make("label", "tick");
+  const tick = make("input");
+  tick.type = "checkbox";
+  tick.checked = gallery.marks.selected.has(image.number);
+  tick.addEventListener("change", () => gallery.select(image.number, tick.checked));
+  label.append(tick, make("span", "hidden", `Select ${image.name}`));
+  return label;
+}
 
-async function drawThumbnail(canvas) {
-  const record = await store.get(Number(canvas.dataset.number));
-  const factor = Math.min(1, THUMBNAIL / Math.max(record.width, record.height));
-  resize(canvas, Math.round(record.width * factor), Math.round(record.height * factor));
-  const context = canvas.getContext("2d");
-  context.drawImage(record.image, 0, 0, canvas.width, canvas.height);
-  if (byId("thumbnails").checked && record.map) {
+async function drawTile(canvas, image) {
+  const sheet = await gallery.sheets.get(image);
+  if (!sheet) {
+    canvas.replaceWith(make("span", "thumbnail none", "no room for a picture"));
+    return;
+  }
+  paintThumbnail(canvas, image, sheet);
+  if (byId("thumbnails").checked) {
     const heat = new OffscreenCanvas(1, 1);
-    paintOverlay(heat, record.map, page.scales.map);
+    paintOverlay(heat, sheet.mapOf(image, 64), page.scales.map);
+    const context = canvas.getContext("2d");
     context.globalAlpha = 0.7;
     context.drawImage(heat, 0, 0, canvas.width, canvas.height);
-    context.globalAlpha = 1;
   }
   canvas.dataset.drawn = byId("thumbnails").checked;
 }
 
-function redrawThumbnails() {
-  for (const canvas of grid.querySelectorAll("canvas.thumbnail")) seen.observe(canvas);
+function drawHistogram() {
+  const svg = byId("histogram");
+  const [width, height] = [svg.clientWidth || 600, svg.clientHeight || 110];
+  const bins = histogramOf(gallery.images, range, BINS);
+  const total = (bin) => bin.normal + bin.abnormal + bin.unknown;
+  const most = Math.max(1, ...bins.map(total));
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  const step = width / BINS;
+  const bars = bins.flatMap((bin, place) => {
+    let y = height;
+    return ["normal", "unknown", "abnormal"].filter((kind) => bin[kind]).map((kind) => {
+      // The square root keeps single images in sight beside thousands.
+      const tall = ((height - 4) * Math.sqrt(total(bin) / most) * bin[kind]) / total(bin);
+      y -= tall;
+      return svgElement("rect", { class: kind, x: place * step + 0.5, y, width: Math.max(1, step - 1), height: tall });
+    });
+  });
+  gallery.line = svgElement("line", { class: "threshold", y1: 0, y2: height });
+  svg.replaceChildren(...bars, gallery.line);
+  moveLine();
 }
 
-function open(number) {
-  chosen.open = number;
-  if (!large.open) large.showModal();
-  const image = images[number];
-  const place = chosen.list.indexOf(image);
-  byId("large-name").textContent = image.name;
-  byId("rank").textContent = place < 0 ? "" : `${place + 1} of ${chosen.list.length}`;
-  byId("previous").disabled = place <= 0;
-  byId("next").disabled = place < 0 || place >= chosen.list.length - 1;
-  if (image.score !== null) strip.select(scored.indexOf(image));
-  showFacts(image);
-  draw();
+function moveLine() {
+  const share = (gallery.threshold - range[0]) / (range[1] - range[0]);
+  const x = share * (byId("histogram").clientWidth || 600);
+  for (const end of ["x1", "x2"]) gallery.line.setAttribute(end, x);
 }
 
-// Go so many images further in the list as it is filtered and sorted.
-function step(by) {
-  const place = chosen.list.indexOf(images[chosen.open]);
-  const target = Math.min(chosen.list.length - 1, Math.max(0, place + by));
-  if (chosen.list[target]) open(chosen.list[target].number);
+// Everything that follows the slider, live.
+function showThreshold() {
+  const { threshold, images } = gallery;
+  byId("threshold-value").textContent = formatScore(threshold);
+  byId("threshold").setAttribute("aria-valuetext", formatScore(threshold));
+  const sides = countBy(images, (image) => sideOf(image, threshold));
+  for (const name of ["above", "below"]) {
+    for (const place of document.querySelectorAll(`[data-count=${name}]`)) place.textContent = (sides[name] ?? 0).toLocaleString("en");
+  }
+  const outcomes = countBy(images, (image) => outcomeOf(image, threshold));
+  for (const place of document.querySelectorAll("[data-outcome]")) {
+    place.querySelector("b").textContent = (outcomes[place.dataset.outcome] ?? 0).toLocaleString("en");
+  }
+  if (gallery.line) moveLine();
 }
 
-async function draw() {
-  const image = images[chosen.open];
-  if (!image) return;
-  byId("absent").hidden = image.shown;
-  byId("frame").hidden = !image.shown;
-  if (!image.shown) return;
-  const record = await store.get(image.number);
-  if (images[chosen.open] !== image) return;
-  fit(record);
-  const canvas = byId("picture");
-  resize(canvas, record.width, record.height);
-  canvas.getContext("2d").drawImage(record.image, 0, 0);
-  paintOverlay(byId("overlay"), record[chosen.overlay], page.scales[chosen.overlay]);
-  byId("overlay").style.opacity = chosen.opacity;
-  drawMarks(byId("marks"), { mask: record.mask, outline: chosen.outline, ring: null });
-  byId("stage").dataset.shown = `${image.number}/${chosen.overlay}/${chosen.opacity}`;
+function setThreshold(value) {
+  gallery.threshold = value;
+  showThreshold();
+  // The list follows where it depends on the threshold.
+  const now = asked();
+  if (now.side === "above" || now.side === "below" || now.outcome || now.sort === "near") choose();
 }
 
-function fit(record) {
-  const stage = byId("stage");
-  const shape = record.width / record.height;
-  const width = Math.min(stage.clientWidth, stage.clientHeight * shape);
-  byId("frame").style.width = `${width}px`;
-  byId("frame").style.height = `${width / shape}px`;
+function setOutcome(outcome) {
+  gallery.outcome = gallery.outcome === outcome ? "" : outcome;
+  for (const button of document.querySelectorAll("[data-outcome]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.outcome === gallery.outcome));
+  }
+  choose();
 }
 
-function showFacts(image) {
-  const facts = [
-    ["Decision", inWords(image.decision) + (image.flagged && image.decision !== "abnormal" ? " (flagged)" : "")],
-    ...(image.score === null ? [] : [["Score", `${formatScore(image.score)}${image.std === null ? "" : ` ± ${formatScore(image.std)}`}`]]),
-    ...(image.p === null ? [] : [["p-value", formatScore(image.p)]]),
-    ...(image.peak === null ? [] : [["Peak of the map", formatScore(image.peak)]]),
-    ...(image.at ? [["Peak at x, y", `${image.at.map((value) => value.toFixed(0)).join(", ")} px`]] : []),
-    ...(image.area === null ? [] : [["Area above threshold", `${(100 * image.area).toFixed(1)} %`]]),
-    ...(image.size[0] ? [["Size", `${image.size[0]} × ${image.size[1]} px`]] : []),
-    ...(image.reason ? [["Reason", image.reason]] : []),
-  ];
-  listFacts(byId("image-facts"), facts);
+function showMarked() {
+  const count = gallery.marks.selected.size;
+  byId("selected-count").textContent = `${count.toLocaleString("en")} selected`;
+  for (const tile of gallery.list.tiles.values()) {
+    const number = Number(tile.querySelector(".open").dataset.number);
+    tile.querySelector(".tick input").checked = gallery.marks.selected.has(number);
+  }
+  for (const name of ["clear", "add-tag"]) byId(name).disabled = count === 0;
 }
 
-const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -Infinity, End: Infinity };
-
-function onKey(event) {
-  const target = event.target;
-  if (target.matches("input[type=range], input[type=radio]") || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (event.key === " " && !target.matches("button, input")) setOverlay(chosen.overlay === "none" ? chosen.last : "none");
-  else if (event.key in STEPS) step(STEPS[event.key]);
-  else return;
-  event.preventDefault();
+function listTags() {
+  const chosen = byId("tag").value;
+  const known = gallery.marks.knownTags();
+  byId("tag").replaceChildren(option("", "any tag, or none"), ...known.map((tag) => option(tag, tag)));
+  byId("tag").value = known.includes(chosen) ? chosen : "";
 }
 
-function onStripKey(event) {
-  if (event.key !== "Enter" && !(event.key in STEPS)) return;
-  if (event.key === "Enter") open(scored[strip.place].number);
-  else strip.select(Math.min(scored.length - 1, Math.max(0, strip.place + STEPS[event.key])));
-  event.preventDefault();
+function option(value, text) {
+  const element = make("option", "", text);
+  element.value = value;
+  return element;
 }
 
-// Back to the tile that was open last.
-function onClose() {
-  const number = chosen.open;
-  chosen.open = null;
-  grid.querySelector(`button[data-number="${number}"]`)?.focus();
+function listFolders() {
+  const folders = foldersOf(gallery.images);
+  byId("folder").append(...folders.map(([name, count]) => option(name, `${name} (${count.toLocaleString("en")})`)));
+  byId("folder").closest("label").hidden = folders.length < 2;
+}
+
+// The selected images, or all of the list where none is selected, in the list's order.
+function exported() {
+  const { selected } = gallery.marks;
+  return selected.size ? gallery.images.filter((image) => selected.has(image.number)) : gallery.list.images;
+}
+
+function exportTable() {
+  const { threshold, marks } = gallery;
+  offerFile("images_of_interest.csv", csvOf(exported(), { threshold, root: page.root, marks, decided: page.decided }), "text/csv");
+}
+
+function exportPaths() {
+  offerFile("paths.txt", exported().map((image) => `${pathOf(page.root, image)}\n`).join(""), "text/plain");
 }
 
 function listen() {
-  for (const choice of document.querySelectorAll("input[name=decision]")) choice.addEventListener("change", choose);
-  for (const choice of document.querySelectorAll("input[name=overlay]")) choice.addEventListener("change", () => setOverlay(choice.value));
+  for (const name of ["folder", "tag", "only-selected", "sort"]) byId(name).addEventListener("change", choose);
+  for (const choice of document.querySelectorAll("input[name=side]")) choice.addEventListener("change", choose);
   byId("search").addEventListener("input", choose);
-  byId("sort").addEventListener("change", choose);
-  byId("thumbnails").addEventListener("change", redrawThumbnails);
-  byId("more").addEventListener("click", () => {
-    chosen.count += BATCH;
-    extend();
+  byId("thumbnails").addEventListener("change", () => gallery.list.show(gallery.list.images));
+  byId("threshold").addEventListener("input", (event) => setThreshold(Number(event.target.value)));
+  byId("threshold-reset").addEventListener("click", () => {
+    byId("threshold").value = page.thresholds.image;
+    setThreshold(page.thresholds.image);
   });
-  byId("opacity").addEventListener("input", (event) => {
-    chosen.opacity = Number(event.target.value) / 100;
-    byId("opacity-value").textContent = `${event.target.value} %`;
-    draw();
+  for (const button of document.querySelectorAll("[data-outcome]")) button.addEventListener("click", () => setOutcome(button.dataset.outcome));
+  byId("select-all").addEventListener("click", () => {
+    for (const image of gallery.list.images) gallery.marks.selected.add(image.number);
+    gallery.marks.save();
+    showMarked();
   });
-  byId("outline").addEventListener("change", (event) => {
-    chosen.outline = event.target.checked;
-    draw();
+  byId("clear").addEventListener("click", () => {
+    gallery.marks.selected.clear();
+    gallery.marks.save();
+    showMarked();
+    if (byId("only-selected").checked) choose();
   });
-  byId("previous").addEventListener("click", () => step(-1));
-  byId("next").addEventListener("click", () => step(1));
-  byId("close").addEventListener("click", () => large.close());
-  byId("strip").addEventListener("keydown", onStripKey);
-  large.addEventListener("keydown", onKey);
-  large.addEventListener("close", onClose);
-  new ResizeObserver(() => draw()).observe(byId("stage"));
+  byId("add-tag").addEventListener("click", () => gallery.tag([...gallery.marks.selected], tagsOf(byId("new-tag").value)));
+  byId("export-table").addEventListener("click", exportTable);
+  byId("export-paths").addEventListener("click", exportPaths);
+  new ResizeObserver(drawHistogram).observe(byId("histogram"));
+  window.addEventListener("beforeprint", printSheet);
 }
 
-listen();
-setOverlay("map");
-choose();
+// What is printed is a contact sheet of the first images of the list as it is filtered.
+function printSheet() {
+  const sheet = byId("printed");
+  const first = gallery.list.images.slice(0, PRINTED);
+  sheet.replaceChildren(...first.map((image) => {
+    const tile = makeTile(image);
+    tile.querySelector(".tick").remove();
+    return tile;
+  }));
+  byId("printed-note").textContent = `The first ${first.length} of ${gallery.list.images.length.toLocaleString("en")} images of the list as it is filtered.`;
+}
+
+function start() {
+  gallery.list = new VirtualList(byId("grid"), makeTile, () => (window.innerWidth < 700 ? { width: 150, height: 208 } : { width: 190, height: 246 }));
+  gallery.large = new LargeView(gallery);
+  Object.assign(byId("threshold"), { min: range[0], max: range[1], step: (range[1] - range[0]) / 1000 });
+  byId("threshold").value = gallery.threshold;
+  listFolders();
+  listTags();
+  listen();
+  choose();
+  drawHistogram();
+  showThreshold();
+  showMarked();
+  byId("stage").dataset.shown = "closed";
+}
+
+start();
