@@ -105,8 +105,8 @@ def test_a_process_that_joins_does_what_is_left_and_takes_over_what_is_done(tmp_
     class Impatient(SeriesUnits):
         """Does not wait for the other, who waits for it."""
 
-        def do(self, task, seconds=0.0):
-            return super().do(task, 0.0)
+        def do(self, task):
+            return super().do(replace(task, patience=0.0))
 
     scorer = Joined()
     code, entries = screen(source, tmp_path / "out", scorer, OPTIONS)

@@ -10,7 +10,9 @@ from anomalib_zsad.cli.image_options import count_pictures
 from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
 from anomalib_zsad.cli.reading_options import add_reading_options
 from anomalib_zsad.cli.screening_options import PARTS, add_volume_options, print_summary, screening_options
+from anomalib_zsad.cli.worker_options import add_worker_options, has_workers, screen_by_workers
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.records.run_summary import RunEntry
 from anomalib_zsad.screening.options import ScreeningOptions
 
 _EPILOG = """\
@@ -41,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group = run_options.add_run_options(parser)
     group.add_argument("--series", nargs="+", default=[], metavar="NAME", help="only these, by pseudonym")
     group.add_argument("--list-series", action="store_true", help="list the series and stop, like info")
+    add_worker_options(parser)
     add_options(parser.add_argument_group("parts of a run"), ScreeningOptions, PARTS)
     add_reading_options(parser)
 
@@ -59,13 +62,23 @@ def run(args: argparse.Namespace) -> int:
         say(f"error: there is nothing to screen at the input path{pictures.hint}")
         return ExitCode.NOTHING_FOUND
     say_loading(args)
+    code, entries = _by_workers(args, options) if has_workers(args) else _alone(args, options)
+    print_summary(args.output, entries, code, options.rule)
+    if code is ExitCode.NOTHING_FOUND:
+        say(f"error: there is nothing to screen at the input path{pictures.hint}")
+    return code
+
+
+def _alone(args: argparse.Namespace, options: ScreeningOptions) -> tuple[ExitCode, list[RunEntry]]:
     from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.screening.screen import screen
 
     scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
     say_demonstration(scorer.describe().get("backbone"))
-    code, entries = screen(args.input, args.output, scorer, options)
-    print_summary(args.output, entries, code, options.rule)
-    if code is ExitCode.NOTHING_FOUND:
-        say(f"error: there is nothing to screen at the input path{pictures.hint}")
-    return code
+    return screen(args.input, args.output, scorer, options)
+
+
+def _by_workers(args: argparse.Namespace, options: ScreeningOptions) -> tuple[ExitCode, list[RunEntry]]:
+    code, entries, model = screen_by_workers(args, options)
+    say_demonstration(model.get("backbone"))
+    return code, entries

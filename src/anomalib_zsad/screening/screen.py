@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import ScreeningOptions, volume_fingerprint
 from anomalib_zsad.screening.run_outputs import LEFT_OUT, PLAN, Plan, RunOutputs
 from anomalib_zsad.screening.series_units import SeriesTask, SeriesUnits, unknown
+from anomalib_zsad.screening.workers import CrewOfWorkers, ThisProcess, Workforce
+from anomalib_zsad.units.crew import Crew, Driver, Ready
 from anomalib_zsad.units.intervals import GrowingIntervals
 from anomalib_zsad.units.records import Records
 from anomalib_zsad.units.shared_folder import SharedRunFolder
+from anomalib_zsad.units.worker_count import Share
 from anomalib_zsad.volumes.reading.discovery import index_series
 from anomalib_zsad.volumes.reading.series_index import SeriesIndex
 
@@ -49,23 +52,76 @@ def screen(
         CalibrationMismatchError: If the calibration was made with another model or other settings.
     """
     options = options or ScreeningOptions()
-    location, output = Path(location), Path(output)
-    check_calibration(options, scorer.describe())
+
+    def alone(run: "_Run", progress: Progress) -> Workforce:
+        slices = progress.bar("slices")
+        return ThisProcess(SeriesUnits(run.output, scorer, options, run.records, run.folder.claims, slices))
+
+    return _screen(Path(location), Path(output), scorer.describe(), options, alone)
+
+
+def screen_by_crew(
+    location: Path,
+    output: Path,
+    crew: Crew,
+    options: ScreeningOptions,
+    share_out: Callable[[Ready], Share],
+) -> tuple[ExitCode, list[RunEntry]]:
+    """The same by workers, each with a model of its own.
+
+    Args:
+        location: As of `screen`.
+        output: As of `screen`; workers must see it under the same path.
+        crew: Workers that start as `StartSeriesWorker` says. They are ended when this returns.
+        options: How.
+        share_out: Decides how many workers there are, once the first is ready.
+
+    Raises:
+        WorkersLostError: If workers die before they have done anything.
+        Exception: As `screen`, and what building the model in a worker raises.
+    """
+    try:
+        driver = Driver(crew)
+        shared = share_out(driver.first)
+        crew.configure(shared.threads)
+        driver.grow(shared.workers)
+
+        def many(run: "_Run", progress: Progress) -> Workforce:
+            del progress
+            return CrewOfWorkers(driver, run.output, run.records, with_files=options.source_names)
+
+        return _screen(Path(location), Path(output), driver.first.description, options, many, crew.close)
+    finally:
+        crew.close()
+
+
+def _screen(
+    location: Path,
+    output: Path,
+    description: dict[str, Any],
+    options: ScreeningOptions,
+    workforce: Callable[["_Run", Progress], Workforce],
+    dismiss: Callable[[], None] = lambda: None,
+) -> tuple[ExitCode, list[RunEntry]]:
+    """Screen, by this process or others, which are dismissed before the folder is left."""
+    check_calibration(options, description)
     if not location.exists():
         raise FileNotFoundError(f"there is nothing at the input path: {location}")
-    settings = run_settings(options, scorer.describe())
+    settings = run_settings(options, description)
     folder = SharedRunFolder(output, "screen", settings, source=location, resume=options.resume, part=options.part)
     with folder:
-        run = _Run(output, scorer, options, settings, folder)
+        run = _Run(output, options, settings, folder)
         try:
-            run.screen_all(location)
+            run.screen_all(location, workforce)
         except KeyboardInterrupt as interrupt:
+            dismiss()
             run.try_write("interrupted")
             return exit_code_of_interrupt(interrupt), run.entries
         except DiskError as error:
             run.try_write(f"stopped: {error}")
             return ExitCode.DISK, run.entries
         finally:
+            dismiss()
             run.close()
     return exit_code(run.entries), run.entries
 
@@ -107,21 +163,26 @@ class _Run:
     """State of one run."""
 
     output: Path
-    scorer: SliceScorer
     options: ScreeningOptions
     settings: dict[str, Any]
     folder: SharedRunFolder
-    entries: list[RunEntry] = field(default_factory=list)
+    _outcomes: list[tuple[int, list[RunEntry]]] = field(default_factory=list)
     _index: SeriesIndex | None = None
     _seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         with disk_errors():
-            self._records: Records = self.folder.records()
-        self._outputs = RunOutputs(self.output, self.settings, self._records, self.folder.claims, self.options.series)
+            self.records: Records = self.folder.records()
+        self._outputs = RunOutputs(self.output, self.settings, self.records, self.folder.claims, self.options.series)
         self._plan = Plan("", 0, self.options.rule.statement, self.options.source_names, self.options.volume.pages)
 
-    def screen_all(self, location: Path) -> None:
+    @property
+    def entries(self) -> list[RunEntry]:
+        """What became of everything so far, in the order of the input."""
+        ordered = sorted(self._outcomes, key=lambda outcome: outcome[0])
+        return [entry for _, entries in ordered for entry in entries]
+
+    def screen_all(self, location: Path, workforce: Callable[["_Run", Progress], Workforce]) -> None:
         """Screen all series of this part."""
         if not self.folder.resumed:
             self._write("running")
@@ -130,39 +191,44 @@ class _Run:
             self._index = index = index_series(location, self.options.reading.budget, finding.advance)
             finding.remove()
             self._take_up_plan(index)
-            expected = len(index)
-            series, slices = progress.bar("series", expected), progress.bar("slices")
-            units = SeriesUnits(self.output, self.scorer, self.options, self._records, self.folder.claims, slices)
+            expected = self._expected(index)
+            series = progress.bar("series", expected)
             intervals = GrowingIntervals()
-            for entries in self._each(index, units):
-                self.entries += entries
+            for place, entries in self._each(index, workforce(self, progress)):
+                self._outcomes.append((place, entries))
                 expected += len(entries) - 1  # how many volumes a series holds is seen when it is read
                 series.expect(expected)
                 series.advance(len(entries))
-                if entries and intervals.due():
+                if intervals.due():
                     intervals.begin()
                     self._write("running")
                     intervals.end()
         self._outputs.others = [unknown(key) for key in self.options.series if key not in self._seen]
-        self.entries += self._outputs.others
+        self._outcomes.append((len(index), list(self._outputs.others)))
         self._write("complete")
 
-    def _each(self, index: SeriesIndex, units: SeriesUnits) -> Iterator[list[RunEntry]]:
+    def _expected(self, index: SeriesIndex) -> int:
+        """How many series are to be screened, as far as can be known."""
+        part = self.options.part
+        return len(index) if part.whole else sum(part.holds(key) for key in index.names())
+
+    def _each(self, index: SeriesIndex, workforce: Workforce) -> Iterator[tuple[int, list[RunEntry]]]:
         """Entries of each series; those that another process is at work on come last."""
         postponed: list[SeriesTask] = []
+        for task, entries in workforce.work_off(self._tasks(index)):
+            if entries is None:
+                postponed.append(replace(task, patience=-1))
+            else:
+                yield task.place, entries
+        for task, entries in workforce.work_off(iter(postponed)):
+            yield task.place, entries or []
+
+    def _tasks(self, index: SeriesIndex) -> Iterator[SeriesTask]:
+        """The series to be screened."""
         for place, candidate in enumerate(index):
             volumes = self._asked(candidate.key)
-            if volumes is None or not self.options.part.holds(candidate.key):
-                yield []
-                continue
-            task = SeriesTask(candidate, place, volumes)
-            entries = units.do(task)
-            if entries is None:
-                postponed.append(task)
-            else:
-                yield entries
-        for task in postponed:
-            yield units.do(task, seconds=-1) or []
+            if volumes is not None and self.options.part.holds(candidate.key):
+                yield SeriesTask(candidate, place, volumes)
 
     def _asked(self, key: str) -> tuple[str, ...] | None:
         """Which volumes of a series are asked for: `()` is all, `None` not one."""
@@ -181,21 +247,21 @@ class _Run:
             digest.update(key.encode())
         self._plan = replace(self._plan, digest=digest.hexdigest(), series=len(index))
         self._note(PLAN, self._plan.as_dict())
-        for unit in [unit for unit in self._records if "/" not in unit and unit not in (PLAN, LEFT_OUT)]:
+        for unit in [unit for unit in self.records if "/" not in unit and unit not in (PLAN, LEFT_OUT)]:
             if index.place(unit) is None:
                 self._note(unit, [])
         if self.options.part.number == 0:
             told, names = self.options.reading.told, self.options.source_names
             entries = [RunEntry.left_out(told(finding)) for finding in index.findings]
-            self.entries += entries
+            self._outcomes.append((-1, entries))
             self._note(LEFT_OUT, [entry.as_dict(with_files=names) for entry in entries])
 
     def _note(self, unit: str, outcome: Any) -> None:
         """Record what is no series of the input, if there is anything new."""
-        known = self._records.get(unit)
+        known = self.records.get(unit)
         if known is None or known.outcome != outcome:
             with disk_errors():
-                self._records.add(unit, -1, "", outcome)
+                self.records.add(unit, -1, "", outcome)
 
     def _write(self, state: str) -> None:
         self._outputs.write(state, self._plan, self._place)
@@ -212,6 +278,6 @@ class _Run:
 
     def close(self) -> None:
         """Close index and records."""
-        self._records.close()
+        self.records.close()
         if self._index is not None:
             self._index.close()

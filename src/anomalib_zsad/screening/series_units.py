@@ -17,6 +17,7 @@ from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import ScreeningOptions
 from anomalib_zsad.screening.screen_volume import screen_volume
 from anomalib_zsad.units.claims import Claims
+from anomalib_zsad.units.crew import MOST_ATTEMPTS
 from anomalib_zsad.units.records import Records
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, refuse, skip, warn
 from anomalib_zsad.volumes.guard import guarded
@@ -36,11 +37,13 @@ class SeriesTask:
         candidate: The series.
         place: Where it comes in the order of the input.
         volumes: Pseudonyms of those of its volumes that were asked for; empty for all.
+        patience: Seconds to wait for another process that is at work on it; below zero for as long as it takes.
     """
 
     candidate: Candidate
     place: int
     volumes: tuple[str, ...] = ()
+    patience: float = 0.0
 
     @property
     def unit(self) -> str:
@@ -72,12 +75,8 @@ class SeriesUnits:
         self._output, self._scorer, self._options = output, scorer, options
         self._records, self._claims, self._slices = records, claims, slices
 
-    def do(self, task: SeriesTask, seconds: float = 0.0) -> list[RunEntry] | None:
+    def do(self, task: SeriesTask) -> list[RunEntry] | None:
         """Screen a series, unless it is done.
-
-        Args:
-            task: The series.
-            seconds: How long to wait for another process that is at work on it; below zero for as long as it takes.
 
         Returns:
             What became of it; `None` if another process is at work on it.
@@ -88,7 +87,7 @@ class SeriesUnits:
         done = recorded(task, self._records, self._output)
         if done is not None:
             return done
-        with disk_errors(), self._claims.claim(task.unit, seconds) as mine:
+        with disk_errors(), self._claims.claim(task.unit, task.patience) as mine:
             if not mine:
                 return None
             self._records.refresh()
@@ -193,6 +192,15 @@ def unknown(name: str) -> RunEntry:
     """The entry of a name that was asked for and that nothing has."""
     message = "no series of this name in the input; `anomalib-zsad info` lists the names"
     return RunEntry.left_out(Finding(Fault.OTHER_FILE, Outcome.REFUSE, message), name)
+
+
+def worker_refused(candidate: Candidate) -> RunEntry:
+    """The entry of a series that ended its worker too often."""
+    message = (
+        f"screening it ended its worker {MOST_ATTEMPTS} times: it was killed, or out of memory; screen it alone "
+        "(--series), with more memory or a smaller --batch-size"
+    )
+    return _left_out(Finding(Fault.FAILED, Outcome.REFUSE, message), candidate.key, candidate)
 
 
 def _left_out(finding: Finding, key: str, candidate: Candidate) -> RunEntry:

@@ -35,6 +35,25 @@ def records_of(path: Path) -> Records:
     return Records(path / UNITS / "records", "readers", path / RECORDS)
 
 
+def records_in(path: Path, part: Part) -> Records:
+    """Outcomes of the units of a part of the run in a folder, with a file of its own; to be closed."""
+    return Records(path / UNITS / "records", part.name, path / RECORDS)
+
+
+def claims_in(path: Path) -> Claims:
+    """Claims on units of the run in a folder."""
+    return Claims(path / UNITS / "claims")
+
+
+def presence_in(path: Path) -> FileLock:
+    """A lock that says that a process is at work on the run in a folder, until it is released or the process ends."""
+    folder = path / UNITS / "presence"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / secrets.token_hex(8), timeout=0)
+    lock.acquire()
+    return lock
+
+
 class SharedRunFolder(RunFolder):
     """The output folder of one run, which any number of processes with equal settings work in, as a context.
 
@@ -69,11 +88,11 @@ class SharedRunFolder(RunFolder):
     @property
     def claims(self) -> Claims:
         """Claims on units of this run."""
-        return Claims(self._units / "claims")
+        return claims_in(self.path)
 
     def records(self) -> Records:
         """Outcomes of the units, with a file of its own for whoever asks; to be closed."""
-        return Records(self._units / "records", self._part.name, self.path / RECORDS)
+        return records_in(self.path, self._part)
 
     def __enter__(self) -> Self:
         """Join the run.
@@ -105,8 +124,9 @@ class SharedRunFolder(RunFolder):
         super().__exit__(kind, error, trace)
 
     def _tidy(self) -> None:
-        """Gather the records in one file, if there is room for it; nobody is at work."""
+        """Remove what killed workers left, and gather the records in one file, if there is room; nobody is at work."""
         with suppress(OSError):
+            remove_partial(self.path, deep=False)
             if (self._units / "records").is_dir():
                 records = self.records()
                 records.gather(self.path / RECORDS)
@@ -126,10 +146,7 @@ class SharedRunFolder(RunFolder):
         begun = self._begun()
         if not self._part.whole and self._part.name not in begun:
             write_text(self.path / _PARTS, "\n".join((*begun, self._part.name)) + "\n")
-        folder = self._units / "presence"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._presence = FileLock(folder / secrets.token_hex(8), timeout=0)
-        self._presence.acquire()
+        self._presence = presence_in(self.path)
 
     def _clean(self) -> None:
         """Remove what killed processes left, if nobody is at work; else it goes when the unit is done again."""

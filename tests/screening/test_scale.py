@@ -1,0 +1,153 @@
+"""A few hundred small series by every executor, and through 20 kills: what is left is byte-equal, but for times."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anomalib_zsad.demo.phantom_dicom import write_dicom_series
+from anomalib_zsad.demo.phantoms import make_phantom
+from anomalib_zsad.screening.merge import merge
+from tests.screening.test_shared_runs import contents
+
+pytestmark = pytest.mark.slow
+
+SERIES, KILLS, LIMIT = 200, 20, 1200
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_memory_monitor_refresh_ms": "0"}
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small head CTs of four slices."""
+    folder = tmp_path_factory.mktemp("archive")
+    phantoms = [make_phantom("head_ct", seed, lesion=bool(seed % 2)) for seed in range(8)]
+    for number in range(SERIES):
+        phantom = phantoms[number % 8]
+        voxels = np.roll(phantom.voxels[::2, ::2, 4:8], number // 8, axis=0)
+        write_dicom_series(folder / f"{number % 10}" / f"{number:04d}", voxels, phantom.affine, seed=f"{number}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process makes of it."""
+    output = tmp_path_factory.mktemp("expected") / "out"
+    assert run("alone", archive, output) == 0
+    return contents(output)
+
+
+def start(kind: str, archive: Path, output: Path) -> subprocess.Popen[bytes]:
+    fuses = output.parent / "fuses"
+    fuses.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "tests.screening.at_scale", kind, str(archive), str(output), str(fuses)]
+    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT)
+
+
+def run(kind: str, archive: Path, output: Path) -> int:
+    process = start(kind, archive, output)
+    try:
+        return process.wait(LIMIT)
+    finally:
+        process.kill()
+
+
+def workers_of(driver: int) -> list[int]:
+    """Processes that a driver has started to work for it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            words, name = path.read_text().rpartition(")")[2].split(), (path.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(words[1]) == driver and b"spawn_main" in name:
+            found.append(int(path.parent.name))
+    return found
+
+
+def is_at_work(output: Path) -> bool:
+    return any(output.glob(".partial-series-*"))
+
+
+def wait_for_work(process: subprocess.Popen[bytes], output: Path) -> bool:
+    """Wait until a series is half done; returns whether the process is still there."""
+    stop = time.monotonic() + LIMIT
+    while process.poll() is None and time.monotonic() < stop:
+        if is_at_work(output):
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def moments(seed: int) -> Iterator[float]:
+    random_numbers = random.Random(seed)  # noqa: S311
+    return (random_numbers.uniform(0, 1.5) for _ in range(KILLS))
+
+
+@pytest.mark.parametrize("kind", ["local-1", "local-2", "ray1", "ray2"])
+def test_all_executors_make_the_same(kind: str, archive: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
+    if kind.startswith("ray"):
+        pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    assert run(kind, archive, tmp_path / "out") == 0
+    assert contents(tmp_path / "out") == expected
+
+
+def test_two_parts_at_a_time_make_the_same(archive: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
+    for output in ((tmp_path / "shared", tmp_path / "shared"), (tmp_path / "one", tmp_path / "other")):
+        parts = [start(f"part-{number}", archive, output[number]) for number in range(2)]
+        assert [part.wait(LIMIT) for part in parts] == [0, 0]
+    assert contents(tmp_path / "shared") == expected
+    merge([tmp_path / "one", tmp_path / "other"], tmp_path / "merged")
+    assert contents(tmp_path / "merged") == expected
+
+
+def test_two_processes_at_a_time_do_each_series_once(archive: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
+    both = [start("alone", archive, tmp_path / "out") for _ in range(2)]
+    assert [process.wait(LIMIT) for process in both] == [0, 0]
+    assert contents(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("kind", ["alone", "local-2"])
+def test_drivers_that_are_killed_leave_nothing_half_and_nothing_double(
+    kind: str, archive: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    output, killed = tmp_path / "out", 0
+    for moment in moments(1):
+        process = start(kind, archive, output)
+        if wait_for_work(process, output):
+            time.sleep(moment)
+        killed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for folder in output.glob("series-*"):
+            assert (folder / "report.json").is_file()
+    assert killed > KILLS // 2
+    assert run(kind, archive, output) == 0
+    assert contents(output) == expected
+    assert not list(output.glob(".partial*"))
+
+
+def test_workers_that_are_killed_leave_nothing_half_and_nothing_double(
+    archive: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    process = start("local-2", archive, tmp_path / "out")
+    random_numbers, killed = random.Random(2), 0  # noqa: S311
+    for moment in moments(3):
+        if not wait_for_work(process, tmp_path / "out"):
+            break
+        time.sleep(moment)
+        workers = workers_of(process.pid)
+        if workers:
+            os.kill(random_numbers.choice(workers), signal.SIGKILL)
+            killed += 1
+    assert process.wait(LIMIT) == 0
+    assert killed > KILLS // 2
+    assert contents(tmp_path / "out") == expected
+    assert not list((tmp_path / "out").glob(".partial*"))
