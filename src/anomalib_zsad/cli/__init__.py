@@ -23,6 +23,7 @@ COMMANDS = {
     "calibrate": "learn from normal data what scores mean: p-values, thresholds with a false-alarm rate",
     "evaluate": "evaluate a model on whole data sets, with tables for terminal, CSV, JSON and Markdown",
     "node": "receive DICOM studies, screen them by rules, and send the results to targets",
+    "mercure": "screen the series of a task of the DICOM router mercure, as its processing module",
     "info": "list series of DICOM and NIfTI files with geometry and warnings (dry run of screen)",
     "weights": "list published weights: where their authors offer them, licence, constants, checksum",
 }

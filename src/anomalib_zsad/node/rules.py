@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -188,7 +188,9 @@ def _rule(entry: Any, place: str, folder: Path) -> Rule:
         if not isinstance(given["skip"], str) or not given["skip"].strip():
             raise ValueError(f"{place}: skip is a text that says why, not {given['skip']!r}")
         return Rule(name, match, given["skip"].strip())
-    return _told(place, lambda: _screening_rule(name, match, given["screen"] or {}, f"{place}, screen", folder))
+    return _told(
+        place, lambda: replace(screening_rule(name, given["screen"] or {}, folder, f"{place}, screen"), match=match)
+    )
 
 
 def _told(place: str, make: Callable[[], _Part]) -> _Part:
@@ -204,7 +206,19 @@ _DECISIONS = {"calibration", "false_alarm_rate", "threshold", "uncertainty", "be
 _READING = {"mode", "volume_index", "select", "hash_uids"}
 
 
-def _screening_rule(name: str, match: Match, given: Any, place: str, folder: Path) -> Rule:
+def screening_rule(name: str, given: Any, folder: Path, place: str = "the settings") -> Rule:
+    """A rule that takes every series.
+
+    Args:
+        name: Its name.
+        given: Settings with the keys of `screen` in configs/node.yaml.
+        folder: Where paths in them begin.
+        place: How errors name them.
+
+    Raises:
+        ValueError: If they are no mapping, or a key or value makes no sense.
+        FileNotFoundError: If a file that they name is not there.
+    """
     known = _names(ModelSettings) | _names(VolumeOptions) | _DECISIONS | _READING
     settings = _mapping(given, known, place)
     for key in ("checkpoint", "calibration"):
@@ -224,7 +238,7 @@ def _screening_rule(name: str, match: Match, given: Any, place: str, folder: Pat
         decisions["calibration"] = Calibration.load(calibration)
     rule = _part(DecisionRule, {"kind": "volumes", **decisions})
     options = ScreeningOptions(reading=reading, volume=volume, rule=rule, resume=True, progress=False)
-    return Rule(name, match, "", model, options)
+    return Rule(name, Match(), "", model, options)
 
 
 def _names(part: Any) -> set[str]:
