@@ -19,9 +19,9 @@ from tests.volumes.volume_builders import affines, make_affine, write_series
 
 OBJECTS = tuple(kind for kind in get_args(OutputType) if kind != "nifti")
 SERIES = {
-    "SEG": "Anomaly - research use only, not for diagnosis",
-    "DOC": "Anomaly key slices - research use only, not for diagnosis",
-    "SR": "Anomaly report - research use only, not for diagnosis",
+    "SEG": "Anomaly (6 images) - research use only",
+    "DOC": "Anomaly key slices (6 images) - research use only",
+    "SR": "Anomaly report (6 images) - research use only",
 }
 CASES = {
     "oblique": affines()["oblique"],

@@ -123,7 +123,7 @@ def storescu(port: int, *arguments: object, aet: str = "CT1") -> subprocess.Comp
 def is_settled(queue: Queue) -> bool:
     """Whether everything that arrived is screened and everything to be sent is sent."""
     waiting = queue.rows("SELECT 1 FROM studies WHERE state NOT IN ('screened', 'failed')")
-    unsent = queue.rows("SELECT 1 FROM deliveries WHERE state <> 'delivered'")
+    unsent = queue.rows("SELECT 1 FROM deliveries WHERE state NOT IN ('delivered', 'superseded')")
     return not waiting and not unsent and bool(queue.rows("SELECT 1 FROM studies"))
 
 

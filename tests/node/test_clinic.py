@@ -76,7 +76,7 @@ class NodeProcess:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             states = [state for (state,) in self.rows("SELECT state FROM studies")]
-            unsent = self.rows("SELECT last_error FROM deliveries WHERE state <> 'delivered'")
+            unsent = self.rows("SELECT last_error FROM deliveries WHERE state NOT IN ('delivered', 'superseded')")
             if len(states) == studies and set(states) <= {"screened", "failed"} and not unsent:
                 return
             time.sleep(0.3)

@@ -55,7 +55,7 @@ def rows(folder: Path, statement: str) -> list[tuple]:
 def is_done(folder: Path, studies: int) -> bool:
     screened = rows(folder, "SELECT COUNT(*) FROM studies WHERE state = 'screened'")[0][0]
     sent = rows(folder, "SELECT COUNT(DISTINCT study) FROM deliveries WHERE state = 'delivered'")[0][0]
-    unsent = rows(folder, "SELECT COUNT(*) FROM deliveries WHERE state <> 'delivered'")[0][0]
+    unsent = rows(folder, "SELECT COUNT(*) FROM deliveries WHERE state NOT IN ('delivered', 'superseded')")[0][0]
     return screened == sent == studies and not unsent
 
 
@@ -103,7 +103,7 @@ def survive(context, folder: Path, stage: str, delay: float) -> str:
             sent = pydicom.dcmread(path)
             found = folder / "node" / "received" / kept[str(sent.SOPInstanceUID)]
             assert pydicom.dcmread(found).PixelData == sent.PixelData, at
-        made = {path: path.read_bytes() for path in (folder / "node" / "results").glob("*/*/*/lesions_seg.dcm")}
+        made = {path: path.read_bytes() for path in (folder / "node" / "results").glob("*/*/series-*/lesions_seg.dcm")}
         process, port = start(context, folder, [archive.word])
         try:
             for paths in studies:
@@ -119,7 +119,7 @@ def check_results(folder: Path, archive: Archive, made: dict[Path, bytes], *, co
     """Every series was screened whole; results that were whole at the kill are the same; the archive holds them."""
     slices = rows(folder, "SELECT slices FROM series WHERE state = 'screened'")
     assert slices == [(8,), (8,)], at
-    found = list((folder / "node" / "results").glob("*/*/*/lesions_seg.dcm"))
+    found = list((folder / "node" / "results").glob("*/*/series-*/lesions_seg.dcm"))
     assert len(found) == 2, at
     assert not list((folder / "node" / "results").rglob(".partial-*")), at
     for path, content in made.items():

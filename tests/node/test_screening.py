@@ -91,6 +91,13 @@ def test_instances_that_come_late_have_their_series_screened_again_whole(tmp_pat
         assert node.wait_until(lambda queue: is_settled(queue) and len(target.sent) == 3, SECONDS)
         slices = node.queue.rows("SELECT slices FROM series ORDER BY slices")
         assert [row["slices"] for row in slices] == [5, 8]
+        states = node.queue.rows("SELECT state FROM deliveries ORDER BY state")
+        assert [row["state"] for row in states] == ["delivered", "delivered", "superseded"]
+        told = [row["sop_uid"] for row in node.queue.rows("SELECT sop_uid FROM deliveries WHERE state = 'superseded'")]
+        assert told[0] in target.sent[:2]
+        results = [pydicom.dcmread(path) for path in (tmp_path / "node" / "results").rglob("*.dcm")]
+        descriptions = sorted(one.SeriesDescription for one in results)
+        assert descriptions == [f"Anomaly ({count} images) - research use only" for count in (5, 8)]
     assert sum(shape[0] for shape in scorer.batches) == 5 + 5 + 8
 
 

@@ -10,9 +10,10 @@ from anomalib_zsad.cli.failures import say
 IN, OUT = "MERCURE_IN_DIR", "MERCURE_OUT_DIR"
 
 _EPILOG = f"""\
-Takes no options: mercure says in the environment where the task lies ({IN})
-and where results go ({OUT}), and in task.json what the module's settings are.
-They have the keys of `screen` in configs/node.yaml:
+Takes no options: mercure says in the environment where the task lies
+({IN}) and where results go ({OUT}), and in
+task.json what the module's settings are. They have the keys of `screen` in
+configs/node.yaml:
 
   {{"checkpoint": "/models/brain.ckpt", "class_name": "brain", "window": "brain"}}
 

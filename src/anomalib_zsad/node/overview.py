@@ -120,7 +120,8 @@ def _pages(results: Path, folder: str) -> str:
 def deliveries(queue: Queue, targets: Sequence[str], most: int = 50) -> list[dict[str, Any]]:
     """What is still to be sent, or was refused: the ones with most attempts first."""
     rows = queue.rows(
-        "SELECT * FROM deliveries WHERE state <> 'delivered' ORDER BY attempts DESC, next_attempt LIMIT ?", most
+        "SELECT * FROM deliveries WHERE state IN ('pending', 'failed') ORDER BY attempts DESC, next_attempt LIMIT ?",
+        most,
     )
     return [
         {

@@ -204,7 +204,8 @@ class Queue:
     def finish_series(self, study: str, outcome: SeriesOutcome, targets: Sequence[str]) -> None:
         """Record what became of a series, and what is to be sent of it, in one.
 
-        Objects that an earlier screening of the series left unsent are not sent any more.
+        Objects that an earlier screening of the series left unsent are not sent any more; those that it sent, and that
+        the new ones take the place of, are `superseded`.
 
         Args:
             study: Study Instance UID.
@@ -229,19 +230,7 @@ class Queue:
                 ),
             )
             connection.execute("UPDATE studies SET attempts = 1 WHERE uid = ?", (study,))
-            connection.execute(
-                "DELETE FROM deliveries WHERE study = ? AND series = ? AND state <> 'delivered'", (study, outcome.uid)
-            )
-            for uid, file, digest in outcome.objects:
-                for target in targets:
-                    # What was delivered stays so, unless the object of this UID holds something else now.
-                    connection.execute(
-                        "INSERT INTO deliveries (sop_uid, target, study, series, file, digest, state, changed) "
-                        "VALUES (?, ?, ?, ?, ?, ?, 'pending', ?) ON CONFLICT (sop_uid, target) DO UPDATE SET "
-                        "file = excluded.file, digest = excluded.digest, state = 'pending', attempts = 0, "
-                        "next_attempt = 0, changed = excluded.changed WHERE deliveries.digest <> excluded.digest",
-                        (uid, target, study, outcome.uid, file, digest, now),
-                    )
+            _plan_deliveries(connection, study, outcome, targets)
 
     def finish_study(self, study: str, state: StudyState, reason: str = "") -> None:
         """Record what became of a study, unless more of it has arrived meanwhile."""
@@ -294,7 +283,7 @@ class Queue:
                 "SELECT uid FROM studies s WHERE state = 'screened' "
                 "AND EXISTS (SELECT 1 FROM instances WHERE study = s.uid AND state = 'stored') "
                 "AND NOT EXISTS (SELECT 1 FROM series WHERE study = s.uid AND state = 'failed') "
-                "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE study = s.uid AND state <> 'delivered')"
+                "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE study = s.uid AND state IN ('pending', 'failed'))"
             )
         ]
 
@@ -322,6 +311,29 @@ class Queue:
                 with suppress(OSError):  # not empty, or gone
                     folder.rmdir()
             return len(files)
+
+
+def _plan_deliveries(
+    connection: sqlite3.Connection, study: str, outcome: SeriesOutcome, targets: Sequence[str]
+) -> None:
+    """What is to be sent of a series that was just screened, and what of earlier results is no longer."""
+    now, key = time.time(), (study, outcome.uid)
+    connection.execute("DELETE FROM deliveries WHERE study = ? AND series = ? AND state IN ('pending', 'failed')", key)
+    if outcome.objects:
+        connection.execute(
+            "UPDATE deliveries SET state = 'superseded', changed = ? WHERE study = ? AND series = ?", (now, *key)
+        )
+    for uid, file, digest in outcome.objects:
+        for target in targets:
+            # What was delivered stays so, unless the object of this UID holds something else now.
+            connection.execute(
+                "INSERT INTO deliveries (sop_uid, target, study, series, file, digest, state, changed) "
+                "VALUES (?, ?, ?, ?, ?, ?, 'pending', ?) ON CONFLICT (sop_uid, target) DO UPDATE SET "
+                "state = CASE WHEN deliveries.digest = excluded.digest THEN 'delivered' ELSE 'pending' END, "
+                "file = excluded.file, digest = excluded.digest, attempts = 0, next_attempt = 0, "
+                "changed = excluded.changed",
+                (uid, target, study, outcome.uid, file, digest, now),
+            )
 
 
 def _received(uid: str, rows: Sequence[sqlite3.Row], done: str) -> ReceivedSeries:

@@ -44,12 +44,13 @@ def describe_series(made: Dataset, source: SourceImages, what: str) -> None:
     Args:
         made: The object.
         source: What it was made from.
-        what: Goes into the series description, which has 64 characters at most.
+        what: Goes into the series description (64 characters at most), with the number of images.
     """
     for keyword in ("SpecificCharacterSet", *IDENTITY):
         if keyword in source.headers[0]:
             made[keyword] = source.headers[0][keyword]
-    made.SeriesDescription = f"{what} - {RESEARCH_ONLY.lower()}"[:64]
+    # The number tells results of a series that grew from earlier ones, which a PACS keeps beside them.
+    made.SeriesDescription = f"{what} ({len(source.slots)} images) - research use only"
 
 
 def settle_uids(made: Dataset, source: SourceImages, algorithm: Algorithm, kind: str, number: int = 1) -> None:
