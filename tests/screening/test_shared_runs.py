@@ -2,12 +2,17 @@
 
 import csv
 import json
+import multiprocessing
 import os
+import random
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pydicom
 import pytest
+import torch
 
 from anomalib_zsad.cli import main
 from anomalib_zsad.outputs.exit_codes import ExitCode
@@ -241,3 +246,42 @@ def test_merge_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "series of other parts have no result yet" in capsys.readouterr().out
     assert main(["merge", *parts]) == ExitCode.USAGE
     assert "need an --output folder" in capsys.readouterr().err
+
+
+def test_20_kills_leave_nothing_half_and_nothing_double(tmp_path: Path) -> None:
+    """Each process is killed at a moment of its own, counted in system calls that change the folder."""
+    source = write_tree(tmp_path / "in")
+    screen(source, tmp_path / "alone", BrightSpotScorer(), OPTIONS)
+    context, moments = multiprocessing.get_context("fork"), random.Random(0)  # noqa: S311
+    output, killed = tmp_path / "out", 0
+    for _ in range(20):
+        arguments = (source, output, replace(OPTIONS, resume=True), moments.randrange(1, 60))
+        process = context.Process(target=killed_after, args=arguments)
+        process.start()
+        process.join(120)
+        killed += process.exitcode == -signal.SIGKILL
+        for folder in output.glob("series-*"):
+            assert (folder / "report.json").is_file()
+    assert killed >= 10
+    screen(source, output, BrightSpotScorer(), replace(OPTIONS, resume=True))
+    assert contents(output) == contents(tmp_path / "alone")
+    assert not list(output.glob(".partial*"))
+    assert not (output / ".units").exists()
+
+
+def killed_after(source: Path, output: Path, options: ScreeningOptions, calls: int) -> None:
+    """Screen, and be killed before a call that would change the folder for the time of this number."""
+    left = [calls]
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        changes = event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir") or (
+            event == "open" and isinstance(arguments[1], str) and "w" in arguments[1]
+        )
+        if changes and str(output) in str(arguments[0]):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)
+    sys.addaudithook(watch)
+    screen(source, output, BrightSpotScorer(), options)

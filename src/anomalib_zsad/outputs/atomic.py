@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _PARTIAL = ".partial-"
-# A folder of this name pattern is removed only if it holds this file: nobody else's folder is ever touched.
-_MARKER = ".anomalib-zsad-partial"
+# A folder of this name pattern is removed only if this file stands beside it (before: in it): nobody else's folder is
+# ever touched. It is there before the folder, and goes after it, so that a kill at no point leaves a folder without it.
+_BESIDE = ".anomalib-zsad"
+_INSIDE = ".anomalib-zsad-partial"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,16 +45,18 @@ def whole_folder(target: Path) -> Iterator[Path]:
         raise FileExistsError(f"{target.name} exists already and is not overwritten")
     partial = target.with_name(_PARTIAL + target.name)
     _remove(partial)
-    partial.mkdir(parents=True)
-    (partial / _MARKER).touch()
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    _beside(partial).touch()
     try:
+        partial.mkdir()
         yield partial
-        (partial / _MARKER).unlink()
         partial.replace(target)
     except BaseException:
-        (partial / _MARKER).touch()
-        _remove(partial)
+        shutil.rmtree(partial, ignore_errors=True)
         raise
+    finally:
+        if not partial.exists():
+            _beside(partial).unlink(missing_ok=True)
 
 
 def is_partial_file(path: Path) -> bool:
@@ -69,13 +73,20 @@ def remove_partial(folder: Path, *, deep: bool = True) -> int:
     """
     found = folder.rglob(_PARTIAL + "*") if deep else folder.glob(_PARTIAL + "*")
     leftovers = [path for path in found if path.exists() and _is_ours(path)]
-    for path in leftovers:
-        _remove(path)
+    for path in sorted(leftovers, key=Path.is_file):  # a folder before the file that tells whose it is
+        if path.is_file():
+            path.unlink(missing_ok=True)
+        elif path.exists():
+            shutil.rmtree(path)
     return len(leftovers)
 
 
+def _beside(partial: Path) -> Path:
+    return partial.with_name(partial.name + _BESIDE)
+
+
 def _is_ours(path: Path) -> bool:
-    return path.is_file() or (path / _MARKER).is_file() or not any(path.iterdir())
+    return path.is_file() or _beside(path).is_file() or (path / _INSIDE).is_file() or not any(path.iterdir())
 
 
 def _remove(partial: Path) -> None:

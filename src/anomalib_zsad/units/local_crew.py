@@ -17,7 +17,9 @@ _PATIENCE = 15.0
 
 
 class LocalCrew:
-    """Processes, started afresh (`spawn`), which end when this process ends, however that ends.
+    """Processes that end when this process ends, however that ends.
+
+    Where the system can, they are forked from one that has imported what they need: starting one anew costs little.
 
     Args:
         start: Makes the hands of a worker.
@@ -25,7 +27,12 @@ class LocalCrew:
 
     def __init__(self, start: Start) -> None:
         self._start = start
-        self._context = multiprocessing.get_context("spawn")
+        self._context: Any
+        if "forkserver" in multiprocessing.get_all_start_methods():
+            self._context = multiprocessing.get_context("forkserver")
+            self._context.set_forkserver_preload([type(start).__module__])
+        else:
+            self._context = multiprocessing.get_context("spawn")
         self._processes: dict[int, Any] = {}
         self._pipes: dict[int, Connection] = {}
         self._settled: list[Any] = []
