@@ -14,24 +14,26 @@ from markupsafe import Markup
 from anomalib_zsad.calibration.decision_rule import decision_in_words
 
 _STATIC = Path(__file__).with_name("static")
-_STYLES = ("base.css", "viewer.css", "lists.css", "gallery.css")
+_STYLES = ("base.css", "viewer.css", "lists.css", "gallery.css", "run.css")
 NOTHING = "\N{EN DASH}"
 # Characters that could end a script element or be taken for markup inside it; JSON knows them by number as well.
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def render(template: str, scripts: tuple[str, ...], **context: Any) -> str:
+def render(template: str, scripts: tuple[str, ...], *, frames: bool = False, **context: Any) -> str:
     """A whole page.
 
     Args:
         template: Name of a file in `templates/`.
         scripts: Names of files in `static/`, in the order in which they run.
+        frames: Whether the page may show other pages of its folder inside itself.
         context: What the template shows. Every value is escaped where it is shown.
     """
     script = _joined(scripts)
     style = _joined(_STYLES)
     page = _environment().get_template(template)
-    return page.render(script=Markup(script), style=Markup(style), policy=_policy(script, style), **context)  # noqa: S704
+    policy = _policy(script, style) + ("; frame-src 'self' file:" if frames else "")
+    return page.render(script=Markup(script), style=Markup(style), policy=policy, **context)  # noqa: S704
 
 
 def safe_json(value: Any) -> Markup:

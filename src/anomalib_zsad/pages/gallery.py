@@ -133,7 +133,7 @@ def write_gallery(
         "sheets": {"side": side, "per": PER_SHEET, "columns": COLUMNS},
         "root": _root(location, path.parent),
     }
-    context = {
+    context: dict[str, Any] = {
         "report": report,
         "notice": demonstration_notice(report.model),
         "data": data,

@@ -138,6 +138,7 @@ class SeriesReport:
         files: Names of the outputs.
         privacy: What the outputs hold of the patient.
         seconds: Time spent, by step.
+        sequence: How the series was acquired (echo time, b-value and the like), by name with unit.
     """
 
     statement: str
@@ -162,6 +163,7 @@ class SeriesReport:
     privacy: str
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=versions)
+    sequence: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The report in JSON's types."""
@@ -175,6 +177,7 @@ class SeriesReport:
             "study_instance_uid": self.study_instance_uid,
             "modality": self.modality,
             "units": self.units,
+            "sequence": dict(self.sequence),
             "geometry": asdict(self.geometry),
             "plane": asdict(self.plane),
             "channels": self.channels,

@@ -81,6 +81,7 @@ def series_report(
         files=tuple(files),
         privacy=_privacy(files),
         seconds=dict(seconds),
+        sequence=dict(volume.sequence),
     )
 
 

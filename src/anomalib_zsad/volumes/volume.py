@@ -70,6 +70,7 @@ class Volume:
         nifti_header: Header of the NIfTI file, whose geometry fields outputs repeat exactly.
         locations: For DICOM, where each slice's instance is (same order as `slices`).
         segmentable: Whether a DICOM SEG may refer to the source; if not, `findings` say why.
+        sequence: How it was acquired (echo time, b-value and the like), by name with unit, as far as all slices agree.
     """
 
     voxels: NDArray[np.float32]
@@ -89,6 +90,7 @@ class Volume:
     nifti_header: "Nifti1Header | None" = None
     locations: tuple[FrameLocation | None, ...] = ()
     segmentable: bool = False
+    sequence: dict[str, float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or self.affine.shape != (4, 4):

@@ -21,6 +21,7 @@ from anomalib_zsad.volumes.reading.dicom_files import (
 )
 from anomalib_zsad.volumes.reading.frame_moments import Moment, moments_of, order_of
 from anomalib_zsad.volumes.reading.image_kinds import component_of, kind_of
+from anomalib_zsad.volumes.reading.sequence_facts import SequenceFact, sequence_of
 from anomalib_zsad.volumes.reading.series_tags import read_series_tag
 from anomalib_zsad.volumes.reading.tag_values import (
     code,
@@ -54,6 +55,7 @@ class Frame:
         order: Clocks by which frames at one position follow each other: (name, value) pairs.
         kind: `original`, or what the image was computed to be (`image_kinds.KINDS`).
         tile: Where the plane lies in its image, where that holds several; `rows` and `columns` are the tile's own.
+        sequence: How it was acquired: (name with unit, value) pairs.
     """
 
     file: int
@@ -89,6 +91,7 @@ class Frame:
     order: tuple[tuple[str, float], ...] = ()
     kind: str = "original"
     tile: Tile | None = None
+    sequence: tuple[SequenceFact, ...] = ()
 
     @property
     def identity(self) -> tuple[str, int | None, int | None]:
@@ -228,6 +231,7 @@ def _frame(dataset: Dataset, groups: list[Dataset], file: int, index: int | None
     component = component_of(dataset, image_type, said)
     instance_number = integer(dataset.get("InstanceNumber"))
     lossy = str(dataset.get("LossyImageCompression", "")) == "01"
+    moments = tuple(moments_of(groups, component, image_type))
     return Frame(
         file=file,
         index=index,
@@ -259,7 +263,8 @@ def _frame(dataset: Dataset, groups: list[Dataset], file: int, index: int | None
         image_type=image_type,
         lossy=lossy or _is_lossy_syntax(str(dataset.file_meta.TransferSyntaxUID)),
         burned_in=str(dataset.get("BurnedInAnnotation", "")) == "YES",
-        moments=tuple(moments_of(groups, component, image_type)),
+        moments=moments,
+        sequence=sequence_of(groups, moments),
         order=tuple(order_of(groups, instance_number)),
         kind=kind_of(image_type, component),
     )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from anomalib_zsad.volumes.faults import Fault, Finding, warn
 from anomalib_zsad.volumes.reading.dicom_headers import Frame
 from anomalib_zsad.volumes.reading.dicom_pixels import decode, is_hounsfield
+from anomalib_zsad.volumes.reading.sequence_facts import common_facts
 from anomalib_zsad.volumes.reading.series_plan import VolumePlan
 from anomalib_zsad.volumes.reading.voxel_arrays import has_two_values
 from anomalib_zsad.volumes.volume import FrameLocation, SliceSource, Units, Volume
@@ -57,6 +58,7 @@ def read_volume(plan: VolumePlan) -> Volume:
         body_part=first.body_part,
         locations=tuple(locations),
         segmentable=_segmentable(plan),
+        sequence=common_facts([frame.sequence for frame in plan.frames]),
     )
 
 
