@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,13 @@ from PIL import Image
 
 from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.evaluation.evaluation_page import write_page
+from anomalib_zsad.evaluation.result_tables import Cell, Row
+from anomalib_zsad.evaluation.volumes.cases import Failure
+from anomalib_zsad.evaluation.volumes.readers_report import write_readers
 from anomalib_zsad.inspection.inspect_images import inspect_images
 from anomalib_zsad.inspection.options import InspectionOptions
+from anomalib_zsad.metrics import METRICS
 from anomalib_zsad.pages.gallery import Encoder, write_gallery
 from anomalib_zsad.pages.gallery_selection import Shown
 from anomalib_zsad.pages.thumbnails import make_thumbnail
@@ -19,6 +25,7 @@ from anomalib_zsad.records.image_records import ImageRecord
 from anomalib_zsad.records.inspection_report import ImageThresholds, InspectionReport
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.screening.screen import screen
+from tests.evaluation.volumes.volume_samples import flat_calibration, simulated_set
 from tests.inspection.bright_image import BrightImageScorer
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import affines, write_nifti, write_series
@@ -169,3 +176,36 @@ def large_gallery_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = tmp_path_factory.mktemp("large") / "report.html"
     write_large_gallery(page, 5000)
     return page
+
+
+@pytest.fixture(scope="session")
+def two_series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a study of two series of one place, of which one has half as many slices."""
+    root = tmp_path_factory.mktemp("study")
+    voxels = np.random.default_rng(0).integers(0, 200, (40, 36, 12)).astype(np.int16)
+    voxels[10:14, 10:14, 6] = 900
+
+    def acquired(dataset: Any, _: int) -> None:
+        dataset.StudyInstanceUID = "1.2.3.4"
+        dataset.Modality = "MR"
+        dataset.EchoTime, dataset.RepetitionTime, dataset.ScanningSequence = 90, 4000, ["SE"]
+        dataset.SeriesDescription = "SECRET description"
+
+    affine = affines()["lps"]
+    half = affine.copy()
+    half[:3, 2] *= 2
+    write_series(root / "in" / "a", voxels, affine, edit=acquired)
+    write_series(root / "in" / "b", voxels[:, :, ::2], half, seed="other", edit=acquired)
+    screen(root / "in", root / "out", BrightSpotScorer(), ScreeningOptions(volume=VolumeOptions(window="900/450")))
+    return root / "out"
+
+
+@pytest.fixture(scope="session")
+def evaluation_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of an evaluation of simulated volumes, one of which failed."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    volumes = simulated_set(24, 0, flat_calibration(0.62))
+    volumes = dataclasses.replace(volumes, failures=(Failure("series-bad", "the file is truncated"),))
+    files = write_readers(folder, [volumes], {})
+    row = Row("set", "brain", "deployable", dict.fromkeys(METRICS, Cell(0.9)), 10, 1, ("a note",))
+    return write_page(folder, "BayesPFL", "ViT-L-14-336", [row], [volumes], {"model": "BayesPFL"}, files)

@@ -2,40 +2,19 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
-from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
-from anomalib_zsad.screening.screen import screen
 from tests.pages.browser import Browser
-from tests.screening.bright_spot import BrightSpotScorer
-from tests.volumes.volume_builders import affines, write_series
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of two series of one place, of which one has half as many slices."""
-    root = tmp_path_factory.mktemp("study")
-    voxels = np.random.default_rng(0).integers(0, 200, (40, 36, 12)).astype(np.int16)
-    voxels[10:14, 10:14, 6] = 900
-
-    def acquired(dataset: object, _: int) -> None:
-        dataset.StudyInstanceUID = "1.2.3.4"
-        dataset.Modality = "MR"
-        dataset.EchoTime, dataset.RepetitionTime, dataset.ScanningSequence = 90, 4000, ["SE"]
-        dataset.SeriesDescription = "SECRET description"
-
-    affine = affines()["lps"]
-    half = affine.copy()
-    half[:3, 2] *= 2
-    write_series(root / "in" / "a", voxels, affine, edit=acquired)
-    write_series(root / "in" / "b", voxels[:, :, ::2], half, seed="other", edit=acquired)
-    screen(root / "in", root / "out", BrightSpotScorer(), ScreeningOptions(volume=VolumeOptions(window="900/450")))
-    return root / "out"
+@pytest.fixture
+def study(two_series: Path) -> Path:
+    """A run of two series of a study."""
+    return two_series
 
 
 @pytest.mark.parametrize("size", [(390, 844), (1024, 768), (1440, 900), (2560, 1440)])

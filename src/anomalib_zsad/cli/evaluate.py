@@ -31,7 +31,8 @@ downloaded.
 
 Volumes (VolumeDataModule:data/ms?class_name=brain) are also evaluated for
 readers: readers.json, readers.md, volumes.csv, lesions.csv and curves
-(docs/protocol.md, "For readers").
+(docs/protocol.md, "For readers"). report.html shows all of it, with failures
+and the hardest cases; with --screened it links into the series.
 """
 
 
@@ -58,6 +59,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="put the names of volumes, which may hold patient data, into volumes.csv; else they have pseudonyms only",
     )
+    group.add_argument(
+        "--screened",
+        type=Path,
+        metavar="FOLDER",
+        help="output folder of a screening of the same volumes: report.html links into its pages",
+    )
     add_calibration_options(parser)
     run_options.add_run_options(parser)
 
@@ -66,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the reports."""
     settings = _settings(args)
     check_trained(args)
+    if args.screened is not None:
+        run_options.check_input(args.screened)
     say_loading(args)
     from anomalib_zsad.cli.evaluate_outputs import report
     from anomalib_zsad.evaluation.evaluate import evaluate

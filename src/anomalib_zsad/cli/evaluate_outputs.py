@@ -10,9 +10,12 @@ from anomalib_zsad.outputs.terminal import console
 from anomalib_zsad.outputs.versions import versions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from anomalib_zsad.evaluation.evaluate import Evaluation, Subject
+    from anomalib_zsad.evaluation.result_tables import Row
     from anomalib_zsad.evaluation.targets import Target
     from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 
@@ -41,6 +44,7 @@ def report(args: argparse.Namespace, settings: Settings, evaluation: "Evaluation
         from anomalib_zsad.evaluation.volumes.readers_report import write_readers
 
         files += write_readers(args.output, volume_sets, provenance, source_names=args.source_names)
+    files = [_write_page(args, title, evaluation, rows, provenance, files), *files]
     out = console()
     out.print(f"{title}; in percent, - is not defined", markup=False, highlight=False)
     say_demonstration(provenance.get("backbone", ""))
@@ -56,6 +60,22 @@ def report(args: argparse.Namespace, settings: Settings, evaluation: "Evaluation
     names = [file.name for file in files if file.parent == args.output]
     curves = " and curves/" if len(names) < len(files) else ""
     out.print(f"written to {args.output}: {', '.join(names)}{curves}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _write_page(
+    args: argparse.Namespace,
+    title: str,
+    evaluation: "Evaluation",
+    rows: "Sequence[Row]",
+    provenance: dict[str, Any],
+    files: "Sequence[Path]",
+) -> "Path":
+    """Write the page to look at."""
+    from anomalib_zsad.evaluation.evaluation_page import write_page
+
+    backbone = provenance.get("backbone", "")
+    sets = evaluation.volume_sets
+    return write_page(args.output, title, backbone, rows, sets, provenance, files, args.screened)
 
 
 def _print_readers(out: "Console", volume_sets: "Sequence[VolumeSet]") -> None:

@@ -175,6 +175,13 @@ def markdown(rows: Sequence[Row], title: str, remarks: Sequence[str] = ()) -> st
     return "\n".join([*lines, *([""] if notes else []), *notes, ""])
 
 
+def table_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of the rows as texts, in percent."""
+    return ["set", "category", "protocol", "images", *(HEADINGS[metric] for metric in METRICS)], [
+        _texts(row) for row in rows
+    ]
+
+
 def _markdown_row(texts: Sequence[str]) -> str:
     return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"
 

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from anomalib_zsad.evaluation.evaluation_page import write_page
+from anomalib_zsad.evaluation.result_tables import Cell, Row
 from anomalib_zsad.evaluation.results import Run
 from anomalib_zsad.evaluation.volumes import curve_pictures
 from anomalib_zsad.evaluation.volumes.cases import Failure
@@ -21,6 +23,7 @@ from anomalib_zsad.evaluation.volumes.figures import figures
 from anomalib_zsad.evaluation.volumes.readers_report import curve_folder, write_readers
 from anomalib_zsad.evaluation.volumes.terminal import reader_tables
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
+from anomalib_zsad.metrics import METRICS
 from tests.evaluation.volumes.volume_samples import flat_calibration, record, simulated_set
 
 FILES = ("readers.json", "readers.md", "volumes.csv", "lesions.csv")
@@ -161,6 +164,46 @@ def test_terminal_shows_figures_counts_and_failures() -> None:
     assert "1 of 25 volumes failed" in text
     assert "sensitivity at 95 % specificity" in text
     assert "10 to 20 mm" in text
+
+
+def page_of(folder: Path, volumes: VolumeSet, screened: Path | None = None) -> str:
+    files = write_readers(folder, [volumes], {})
+    row = Row("set", "brain", "deployable", dict.fromkeys(METRICS, Cell(0.9)), 10, 1, ("a <note>",))
+    provenance = {"model": "BayesPFL", "protocols": []}
+    path = write_page(folder, "BayesPFL, model.ckpt", "ViT-L-14-336", [row], [volumes], provenance, files, screened)
+    return path.read_text()
+
+
+def test_the_page_shows_figures_curves_failures_and_hardest_cases(tmp_path: Path) -> None:
+    volumes = sample()
+    hardest = min((one for one in volumes.records if one.abnormal), key=lambda one: one.score)
+    loudest = max((one for one in volumes.records if not one.abnormal), key=lambda one: one.score)
+    pages = tmp_path / "screened" / hardest.name
+    pages.mkdir(parents=True)
+    (pages / "report.html").write_text("")
+    (tmp_path / "out").mkdir()
+    text = page_of(tmp_path / "out", volumes, tmp_path / "screened")
+    for group in figures(volumes).values():
+        for name, one in group.items():
+            assert name in text
+            assert one.text() in text
+    assert text.count('src="data:image/png') == 5
+    assert "<b>series-bad</b> the file is truncated" in text
+    assert "a &lt;note&gt;" in text
+    missed = text[text.index("with a lesion and the lowest scores") : text.index("without a lesion and the highest")]
+    lesion = int(hardest.slices.index[np.where(hardest.slices.abnormal, hardest.slices.score, -1).argmax()])
+    assert f'<a href="../screened/{hardest.name}/report.html#slice={lesion}">{hardest.name}</a>' in missed
+    assert missed.index(hardest.name) < missed.index("lesions pointed to at 1 false positive")
+    alarms = text[text.index("without a lesion and the highest") :]
+    assert f'<th scope="row">{loudest.name}</th>' in alarms
+    assert "SECRET" not in text
+
+
+def test_the_page_of_few_patients_has_counts_and_no_curves(tmp_path: Path) -> None:
+    text = page_of(tmp_path, few_patients())
+    assert "data:image/png" not in text
+    assert "No curves: there are too few patients" in text
+    assert "too few patients" in text
 
 
 def few_patients() -> VolumeSet:

@@ -30,6 +30,7 @@ function followOther(event) {
 }
 
 if (window.parent !== window) {
+  document.body.classList.add("embedded");
   window.addEventListener("message", followOther);
   new MutationObserver(tellPlace).observe(byId("stage"), { attributeFilter: ["data-shown"] });
   tellPlace();

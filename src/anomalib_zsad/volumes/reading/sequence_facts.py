@@ -16,6 +16,8 @@ _TIMES = (
     ("flip angle degrees", "MRTimingAndRelatedParametersSequence", "FlipAngle"),
     ("tube voltage kV", "", "KVP"),
 )
+# DICOM's terms for the kind of scan; anything else may be what a person wrote.
+_SCANNING = frozenset({"SE", "IR", "GR", "EP", "RM"})
 _OF_MOMENTS = {"b-value": "b s/mm2", "echo": "TE ms"}
 
 
@@ -27,7 +29,8 @@ def sequence_of(groups: list[Dataset], moments: Iterable[Moment]) -> tuple[Seque
         moments: What tells frames apart, which has b-value and echo time already.
     """
     facts: dict[str, float | str] = {}
-    scanning = "/".join(codes(groups[-1].get("ScanningSequence")))
+    said = codes(groups[-1].get("ScanningSequence"))
+    scanning = "/".join(part for part in said if part in _SCANNING)
     if scanning:
         facts["sequence"] = scanning
     for name, value in moments:
