@@ -174,6 +174,7 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
         self.use_calibration(calibration, false_alarm_rate)
 
     def _load(self, saved: Checkpoint) -> None:
+        self.built_from = saved
         frozen = self.model.backbone
         state = saved.state
         if saved.published_key:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from anomalib_zsad.backbone.weights import SUFFIXES
 from anomalib_zsad.data.items import check_class_name
 
+from .safe_checkpoint import SUFFIX, read_safe_checkpoint
+
 STAMP = "anomalib_zsad"
 
 DEFAULT_BACKBONE = "ViT-L-14-336"
@@ -38,12 +40,14 @@ class Checkpoint:
         state: Tensors (and extra states) by name: of the torch model, or as published.
         published_key: Key of a published file, such as `"MyModel"`; `None` for a Lightning checkpoint.
         stamp: What this package wrote beside the weights: method, backbone, layers, arguments, auxiliary data.
+        others: Tensors by name that are of the module around the torch model, such as thresholds.
     """
 
     path: Path
     state: Mapping[str, Any]
     published_key: str | None = None
     stamp: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_checkpoint(path: str | Path, method: str, published_key: str | None = None) -> Checkpoint:
@@ -75,7 +79,8 @@ def read_checkpoint(path: str | Path, method: str, published_key: str | None = N
     state = {
         name.removeprefix(prefix): value for name, value in content["state_dict"].items() if name.startswith(prefix)
     }
-    return Checkpoint(path, state, None, stamp)
+    others = {name: value for name, value in content["state_dict"].items() if not name.startswith(prefix)}
+    return Checkpoint(path, state, None, stamp, others)
 
 
 def open_checkpoint(path: str | Path) -> Mapping[str, Any]:
@@ -95,6 +100,8 @@ def _load(path: Path) -> Mapping[str, Any]:
     from anomalib.utils.serialization import anomalib_safe_globals
 
     try:
+        if path.suffix == SUFFIX:
+            return read_safe_checkpoint(path)
         with anomalib_safe_globals():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:

@@ -23,9 +23,10 @@ from anomalib_zsad.data.sample_set import SampleDataModule
 from anomalib_zsad.data.visualizer import CategoryVisualizer
 from anomalib_zsad.metrics.collection import streaming_metrics
 
-from .checkpoint import STAMP
+from .checkpoint import STAMP, Checkpoint
 from .examination import Examination, examine_image
 from .global_batch import Share, global_sum
+from .hub import HubMixin
 from .image_calibration import ImageCalibration
 from .post_processor import ZeroShotPostProcessor
 from .pre_processor import CLIPPreProcessor
@@ -37,11 +38,11 @@ logger = logging.getLogger(__name__)
 DEFAULT_CLASS_NAME = "object"
 
 
-class ZeroShotMixin:
+class ZeroShotMixin(HubMixin):
     """Steps, components, default data and checkpoints of a zero-shot model.
 
     The class that mixes it in sets `model` (a torch model with `backbone` and `layers`), `class_name` and
-    `trained`, whether it was built from a checkpoint.
+    `trained`, whether it was built from a checkpoint, which is `built_from`.
     """
 
     model: Any
@@ -52,6 +53,7 @@ class ZeroShotMixin:
     seed: int | None = None
     run_seed: int
     calibration: ImageCalibration | None = None
+    built_from: Checkpoint | None = None
 
     @property
     def learning_type(self) -> LearningType:
@@ -322,6 +324,7 @@ class ZeroShotMixin:
         backbone: FrozenCLIP = self.model.backbone
         attached = getattr(self, "_trainer", None)
         datamodule = getattr(attached, "datamodule", None) or getattr(self, "_sample_data", None)
+        known = {} if self.built_from is None else self.built_from.stamp
         return {
             "method": type(self).__name__,
             "backbone": {
@@ -332,8 +335,9 @@ class ZeroShotMixin:
             "class_name": self.class_name,
             "layers": list(self.model.layers),
             "image_size": backbone.image_size,
-            "auxiliary": list(getattr(datamodule, "auxiliary_categories", ())),
-            "auxiliary_set": getattr(datamodule, "auxiliary_set", None),
+            # What a model was trained on stays what its checkpoint says, whatever data are scored now.
+            "auxiliary": known.get("auxiliary") or list(getattr(datamodule, "auxiliary_categories", ())),
+            "auxiliary_set": known.get("auxiliary_set") or getattr(datamodule, "auxiliary_set", None),
         }
 
 
