@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Workers of the test suite, of one thread each: more threads than cores only wait for each other.
 THREADS ?= 2
 
-.PHONY: help install demo test test-slow lint format bench clean
+.PHONY: help install demo test test-slow lint format bench docs dist clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,5 +41,17 @@ format: $(STAMP)  ## Apply ruff's fixes and formatting
 bench: $(STAMP)  ## Benchmarks (ratios within one run)
 	$(BIN)/python tests/benchmarks/run.py
 
+docs: $(STAMP)  ## The documentation site, in site/; a warning or a dead link is an error
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+
+dist: $(STAMP)  ## Sdist and wheel in dist/, and a smoke test of the wheel alone in a new environment
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	mkdir -p build/wheel/smoke
+	tools/smoke_test.sh $(CURDIR)/build/wheel/bin/python $(CURDIR)/build/wheel/smoke
+
 clean:  ## Remove the virtual environment, caches and the demo's output
-	rm -rf $(VENV) demo_output .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) demo_output dist build site .pytest_cache .ruff_cache .mypy_cache

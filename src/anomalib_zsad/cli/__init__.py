@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "evaluate a model on whole data sets, with tables for terminal, CSV, JSON and Markdown",
     "node": "receive DICOM studies, screen them by rules, and send the results to targets",
     "mercure": "screen the series of a task of the DICOM router mercure, as its processing module",
+    "bundle": "write a model as a MONAI bundle that screens volumes",
     "info": "list series of DICOM and NIfTI files with geometry and warnings (dry run of screen)",
     "weights": "list published weights: where their authors offer them, licence, constants, checksum",
 }
