@@ -31,7 +31,7 @@ def write_safe_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     extra = {name: value for name, value in state.items() if not _is_tensor(value)}
     entries = {name: value for name, value in content.items() if name != "state_dict"}
     header = json.dumps({"extra": extra, "entries": entries}, allow_nan=False, sort_keys=True)
-    write_bytes(path, save(tensors, {_HEADER: header, "format": "pt"}))
+    write_bytes(path, save(tensors, {_HEADER: header}))  # one entry: the order of several is not fixed
 
 
 def read_safe_checkpoint(path: Path) -> dict[str, Any]:
