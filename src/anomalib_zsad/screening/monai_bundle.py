@@ -164,7 +164,9 @@ class BundleScreening:
     ) -> None:
         self.scorer, self.input, self.output = scorer, Path(input), Path(output)
         known = None if calibration is None else Calibration.load(calibration)
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in volume.items()}
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in volume.items()
+        }
         self.options = ScreeningOptions(
             reading=ReadingOptions(**reading),
             volume=VolumeOptions(**given),
