@@ -34,9 +34,9 @@ class Calibration:
 
     Attributes:
         kind: `volumes` (units are patients) or `images` (units are images, or the groups that images come in).
-        scores: For each level, for each unit, the scores of its members, in [0, 1]. Levels are `volume`, `slice` and
-            `mask` of volumes, `image` and `mask` of images; `mask` is the highest pixel of the map of a whole volume
-            or image.
+        scores: For each level, for each unit, the scores of its members, on the model's scale. Levels are `volume`,
+            `slice` and `mask` of volumes, `image` and `mask` of images; `mask` is the highest pixel of the map of a
+            whole volume or image, and images of a model without maps lack it.
         fingerprint: What decided the scores, by name: see `anomalib_zsad.calibration.fingerprint`.
         population: What else is known of the normal cases, such as `modality` and `window` of volumes: for each name
             how many members have which value.
@@ -58,7 +58,8 @@ class Calibration:
     def __post_init__(self) -> None:
         if self.kind not in LEVELS:
             raise ValueError(f"a calibration is of volumes or images, not {self.kind!r}")
-        if tuple(sorted(self.scores)) != tuple(sorted(LEVELS[self.kind])):
+        without_maps = self.kind == "images" and tuple(self.scores) == ("image",)
+        if tuple(sorted(self.scores)) != tuple(sorted(LEVELS[self.kind])) and not without_maps:
             raise ValueError(f"a calibration of {self.kind} has scores of {', '.join(LEVELS[self.kind])}")
         numbers = {len(units) for units in self.scores.values()}
         if len(numbers) != 1:
@@ -68,9 +69,7 @@ class Calibration:
                 f"{self.units} normal {self.unit_name}{'s' * (self.units != 1)} cannot calibrate; at least "
                 f"{MINIMUM_UNITS} are needed"
             )
-        for level, units in self.scores.items():
-            if any(not 0 <= score <= 1 for unit in units for score in unit):
-                raise ValueError(f"a score of the level {level} is not in [0, 1]")
+        for level in self.scores:
             self._normal(level)
         object.__setattr__(self, "fingerprint", flatten(self.fingerprint))
 
@@ -87,7 +86,7 @@ class Calibration:
     @property
     def levels(self) -> tuple[str, ...]:
         """The levels that scores can be judged at."""
-        return LEVELS[self.kind]
+        return tuple(level for level in LEVELS[self.kind] if level in self.scores)
 
     @cached_property
     def sha256(self) -> str:
@@ -110,7 +109,7 @@ class Calibration:
 
         Args:
             level: One of `levels`.
-            scores: Scores of that level, in [0, 1].
+            scores: Scores of that level.
 
         Raises:
             ValueError: If there is no such level.

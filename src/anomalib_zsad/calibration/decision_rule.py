@@ -49,10 +49,11 @@ class DecisionRule:
         kind: `volumes` or `images`: the levels that scores are judged at.
         calibration: Scores of normal cases of that kind; `None` for the threshold that was chosen.
         false_alarm_rate: With a calibration, the share of normal cases that may be flagged.
-        threshold: In [0, 1], of scores and map pixels, where there is no calibration.
+        threshold: Of scores and map pixels, where there is no calibration; in [0, 1] like the scores.
         uncertainty: A score is uncertain where a change by this many of its standard deviations would change the
             decision; 0 for none.
         benjamini_hochberg: Judge the slices of a volume by that procedure on their p-values, instead of each by itself.
+        own_scale: Scores are on a scale of the model's own, so that any finite number can be a threshold.
 
     Raises:
         ValueError: If a number makes no sense, or the calibration is one of another kind.
@@ -65,10 +66,13 @@ class DecisionRule:
     threshold: float = 0.5
     uncertainty: float = 1.0
     benjamini_hochberg: bool = False
+    own_scale: bool = False
 
     def __post_init__(self) -> None:
         check_rate(self.false_alarm_rate)
-        if not 0 <= self.threshold <= 1:
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"the threshold is a finite number, not {self.threshold}")
+        if not (self.own_scale or 0 <= self.threshold <= 1):
             raise ValueError(f"the threshold is in [0, 1] like the scores, not {self.threshold}")
         if not 0 <= self.uncertainty < math.inf:
             raise ValueError(f"the uncertainty is a number of standard deviations, at least 0, not {self.uncertainty}")
@@ -91,7 +95,10 @@ class DecisionRule:
         if self.calibration is None:
             return {level: None if level == "volume" else self.threshold for level in LEVELS[self.kind]}
         rate = self.false_alarm_rate
-        return {level: self.calibration.threshold(level, rate) for level in LEVELS[self.kind]}
+        known = self.calibration.levels
+        return {
+            level: self.calibration.threshold(level, rate) if level in known else None for level in LEVELS[self.kind]
+        }
 
     @property
     def mask_threshold(self) -> float:
@@ -99,12 +106,23 @@ class DecisionRule:
         threshold = self.thresholds["mask"]
         return self.threshold if threshold is None else threshold
 
+    @property
+    def shown_range(self) -> tuple[float, float]:
+        """Values of a map that pictures show as the lowest and the highest colour.
+
+        [0, 1] where that is the scale of scores, else a range with the threshold of pixels in its middle.
+        """
+        if not self.own_scale:
+            return 0.0, 1.0
+        middle = self.mask_threshold
+        return (min(0.0, 2 * middle), max(0.0, 2 * middle)) if middle else (-1.0, 1.0)
+
     def judge(self, level: str, scores: ArrayLike, deviations: ArrayLike | None = None) -> list[Judgement]:
         """Judge scores, each by itself.
 
         Args:
             level: One of the kind's levels.
-            scores: Shape (n,), in [0, 1].
+            scores: Shape (n,).
             deviations: Their standard deviations over the sampled prompts, shape (n,), NaN for none; `None` for none.
         """
         return self._judge(scores, deviations, self._p_values(level, scores), self.thresholds[level])
@@ -185,7 +203,7 @@ class DecisionRule:
         """
         if self.calibration is None:
             return None
-        levels = LEVELS[self.kind]
+        levels = self.calibration.levels
         statements = {level: self.calibration.statement(level, self.false_alarm_rate) for level in levels}
         if self.benjamini_hochberg:
             statements["slice"] = _JOINT_STATEMENT.format(percent=f"{100 * self.false_alarm_rate:g} %")

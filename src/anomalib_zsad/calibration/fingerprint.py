@@ -66,8 +66,11 @@ def describe_model(module: Any) -> dict[str, Any]:
     """What decides the answers of a zero-shot model, except for the class name.
 
     Args:
-        module: A Lightning module of this package.
+        module: A Lightning module of this package, or an adapter that describes itself.
     """
+    own = getattr(module, "description", None)
+    if own is not None:
+        return dict(own)
     model = module.model
     transform = getattr(module.pre_processor, "transform", None)
     return {

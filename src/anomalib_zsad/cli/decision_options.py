@@ -8,6 +8,7 @@ from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.calibration.calibration import Kind
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.cli.dataclass_options import add_options
+from anomalib_zsad.cli.model_options import has_own_scale
 
 _DEFAULTS = {field.name: field.default for field in fields(DecisionRule)}
 DEFAULT_RATE = float(str(_DEFAULTS["false_alarm_rate"]))
@@ -35,7 +36,8 @@ def add_decision_options(parser: argparse.ArgumentParser, kind: Kind) -> None:
         "--threshold",
         type=float,
         metavar="X",
-        help=f"of scores and map pixels, in [0, 1] (default: {_DEFAULTS['threshold']}); not with --calibration",
+        help=f"of scores and map pixels, in [0, 1] (default: {_DEFAULTS['threshold']}) but for models with a scale of "
+        "their own; not with --calibration",
     )
     helps = {"uncertainty": "a score is uncertain if this many of its standard deviations reach the threshold"}
     if kind == "volumes":
@@ -70,6 +72,20 @@ def decision_rule(args: argparse.Namespace, kind: Kind) -> DecisionRule:
     calibration, rate = load_calibration(args)
     if calibration is not None and args.threshold is not None:
         raise ValueError("--threshold and --calibration exclude each other: a calibration sets the thresholds")
+    own_scale = has_own_scale(args.model)
+    if own_scale and calibration is None and args.threshold is None:
+        raise ValueError(
+            f"scores of {args.model} are on a scale of its own, where the usual threshold of {_DEFAULTS['threshold']} "
+            "means nothing: give --calibration, or a --threshold on that scale"
+        )
     given = {} if args.threshold is None else {"threshold": args.threshold}
     together = getattr(args, "benjamini_hochberg", False)
-    return DecisionRule(kind, calibration, rate, uncertainty=args.uncertainty, benjamini_hochberg=together, **given)
+    return DecisionRule(
+        kind,
+        calibration,
+        rate,
+        uncertainty=args.uncertainty,
+        benjamini_hochberg=together,
+        own_scale=own_scale,
+        **given,
+    )

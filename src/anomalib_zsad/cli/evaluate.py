@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_zsad.cli import run_options
+from anomalib_zsad.cli.compare_models import checked_models, compare
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import add_calibration_options, load_calibration
 from anomalib_zsad.cli.failures import say
@@ -29,6 +30,11 @@ downloaded.
   anomalib-zsad evaluate -i VisA=Visa:datasets/visa -o visa \\
       --checkpoint model.ckpt
 
+Several models in one table, with paired differences from the first:
+
+  anomalib-zsad evaluate -i data/parts -o compared \\
+      --models model.ckpt WinClip Patchcore=patchcore.ckpt
+
 Volumes (VolumeDataModule:data/ms?class_name=brain) are also evaluated for
 readers: readers.json, readers.md, volumes.csv, lesions.csv and curves
 (docs/protocol.md, "For readers"). report.html shows all of it, with failures
@@ -42,6 +48,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--input", nargs="+", required=True, metavar="SET", help="what to evaluate on, see below")
     run_options.add_output_folder(parser)
     add_model_options(parser, several=True)
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="compare several: NAME, CHECKPOINT or NAME=CHECKPOINT, perhaps with ?KEY=VALUE&...; the first is what the "
+        "others are compared with",
+    )
     parser.add_argument("--auxiliary", metavar="NAME", help="set that the model was trained on, if it does not say")
     group = parser.add_argument_group("evaluation")
     group.add_argument("--categories", nargs="+", help="only these categories of every set")
@@ -72,6 +85,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the reports."""
     settings = _settings(args)
+    if args.models:
+        checked_models(args, settings)
+        return compare(args, settings, _targets(args))
     check_trained(args)
     if args.screened is not None:
         run_options.check_input(args.screened)

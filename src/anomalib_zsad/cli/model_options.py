@@ -17,6 +17,7 @@ _OWN = {
     "calibration": "--calibration, in commands that judge scores",
     "false_alarm_rate": "--false-alarm-rate, in commands that judge scores",
 }
+_OWN_METHODS = ("bayespfl", "cops")  # known without importing what is slow to import
 DEFAULT_METHOD = "BayesPFL"
 """The method of an untrained model that was not named."""
 
@@ -41,7 +42,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
     group.add_argument(
         "--model",
         metavar="NAME",
-        help="BayesPFL, CoPS, another method's name, or a class path "
+        help="BayesPFL, CoPS, another of anomalib's models (WinClip, Patchcore, ...), or a class path "
         f"(default: the checkpoint's; {DEFAULT_METHOD} without one)",
     )
     group.add_argument("--class-name", help="what is shown, for the prompts, such as brain (default: the checkpoint's)")
@@ -105,11 +106,31 @@ def check_trained(args: argparse.Namespace) -> None:
     """
     if args.class_name is not None and not args.class_name.strip():
         raise ValueError("--class-name is empty; say what is shown, such as brain, or leave it out")
-    if args.checkpoint:
-        return
+    if args.checkpoint or anomalib_model(args.model) is not None:
+        return  # what needs training and has none is told when it is built
     if not args.allow_untrained:
         raise ValueError("no --checkpoint was given; an untrained model's scores mean nothing (--allow-untrained)")
     say("warning: the model is untrained; its scores mean nothing")
+
+
+def anomalib_model(name: str | None) -> str | None:
+    """Name of the class, where a model that was named is one of anomalib's own or built like them; else `None`."""
+    if name is None or name.lower().replace("_", "") in _OWN_METHODS:
+        return None
+    from anomalib_zsad.scoring.anomalib_classes import anomalib_class
+
+    found = anomalib_class(name)
+    return None if found is None else found.__name__
+
+
+def has_own_scale(name: str | None) -> bool:
+    """Whether the scores of a model that was named are not known to be in [0, 1]."""
+    found = anomalib_model(name)
+    if found is None:
+        return False
+    from anomalib_zsad.scoring.anomalib_classes import UNIT_SCORES
+
+    return found not in UNIT_SCORES
 
 
 def say_loading(args: argparse.Namespace) -> None:

@@ -60,6 +60,8 @@ def image_figures(
     truth = abnormal.bool().numpy()
     figures = {}
     for level, values, how in (("image", scores, "flagged by their score"), ("mask", peaks, "with any marked pixel")):
+        if level not in calibration.levels:
+            continue
         threshold = calibration.threshold(level, rate)
         flagged = reaches(values.float().numpy(), threshold)
         for kind, chosen in (("normal", ~truth), ("abnormal", truth)):

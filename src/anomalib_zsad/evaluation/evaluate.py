@@ -55,12 +55,13 @@ class Subject:
     Attributes:
         model: Torch model of a method.
         transform: Its transform of an image (3, h, w) in [0, 1].
-        method: Name of the method, "BayesPFL" or "CoPS".
+        method: Name of the method, such as "BayesPFL", or of another of anomalib's models.
         checkpoint: Name of the checkpoint's file, or "".
         auxiliary: What it was trained on, where that is known.
         module: The Lightning module that the model is of; without it volumes have no figures for readers, and no
             calibration can be checked.
         backbone: Name of the backbone, where it is known.
+        remarks: What a reader of all its figures must know.
     """
 
     model: Any
@@ -70,6 +71,7 @@ class Subject:
     auxiliary: AuxiliarySet | None = None
     module: Any = None
     backbone: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass
@@ -193,6 +195,8 @@ class _Work:
             result = replace(result, notes=(*result.notes, SLICES_ONLY))
         if (self.target.name, self.category.name) in self.overlaps:
             result = replace(result, notes=(TRAINED_ON, *result.notes))
+        if self.subject.remarks:
+            result = replace(result, notes=(*self.subject.remarks, *result.notes))
         return result, volumes, resumed
 
     def _class_name(self, settings: Settings) -> str:

@@ -31,11 +31,11 @@ class Answer(NamedTuple):
     """What a protocol keeps of a batch of n images.
 
     Attributes:
-        maps: Maps (n, side, side) for the pixel metrics.
+        maps: Maps (n, side, side) for the pixel metrics; `None` of a model without maps.
         parts: Named numbers of each image, (n,) each, of which the scores are made once the category is complete.
     """
 
-    maps: Tensor
+    maps: Tensor | None
     parts: dict[str, Tensor]
 
 
@@ -93,7 +93,8 @@ class Deployable(Protocol):
     def answer(self, model: Any, images: Tensor, class_names: Sequence[str]) -> Answer:
         """Take the model's own score and map."""
         prediction = model(images, class_names=list(class_names))
-        return Answer(prediction.anomaly_map.squeeze(1), {"score": prediction.pred_score})
+        maps = prediction.anomaly_map
+        return Answer(None if maps is None else maps.squeeze(1), {"score": prediction.pred_score})
 
     def scores(self, parts: Mapping[str, Tensor], has_masks: bool) -> Tensor:
         """The model's own scores; masks make no difference."""

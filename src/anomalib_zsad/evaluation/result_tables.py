@@ -216,7 +216,7 @@ def write_reports(
     """
     content = {
         "provenance": dict(provenance),
-        "results": [asdict(result) for result in results],
+        "results": [result.summary() for result in results],
         "rows": [asdict(row) for row in rows],
     }
     remarks = [f"{key}: {value}  " for key, value in provenance.items() if isinstance(value, str | int | float)]

@@ -57,6 +57,9 @@ class CategoryResult:
         class_names: The words that were spoken of the images, in prompts.
         calibrated: Shares flagged at the thresholds of a calibration of images, by name; empty without one.
         few: Why people are shown no percentages: too few patients; empty where there are enough.
+        scores: Score of each image or slice, in the order of the set.
+        labels: Whether it is abnormal.
+        units: What it belongs to: its patient, or itself alone.
     """
 
     target: str
@@ -71,6 +74,13 @@ class CategoryResult:
     class_names: tuple[str, ...] = ()
     calibrated: Mapping[str, Figure] = field(default_factory=dict)
     few: str = ""
+    scores: tuple[float, ...] = ()
+    labels: tuple[bool, ...] = ()
+    units: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """All but what is known of single images, for reports."""
+        return {name: value for name, value in asdict(self).items() if name not in ("scores", "labels", "units")}
 
 
 def defined(value: float) -> float | None:
@@ -172,8 +182,9 @@ def _read_result(path: Path) -> tuple[str, CategoryResult]:
         result = stored["result"]
         run, notes, spoken = Run(**result["run"]), tuple(result["notes"]), tuple(result["class_names"])
         calibrated = {name: Figure(**figure) for name, figure in result.get("calibrated", {}).items()}
+        single = {name: tuple(result.get(name, ())) for name in ("scores", "labels", "units")}
         return stored["decided_by"], CategoryResult(
-            **{**result, "run": run, "notes": notes, "class_names": spoken, "calibrated": calibrated}
+            **{**result, **single, "run": run, "notes": notes, "class_names": spoken, "calibrated": calibrated}
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedRecordError(f"{path} is damaged") from error

@@ -28,16 +28,20 @@ class _Tally:
         self.abnormal: list[Tensor] = []
         self.peaks: list[Tensor] = []
         self.masked = self.turned = 0
+        self.mapless = False
         self.class_names: set[str] = set()
 
-    def add(self, batch: PreparedBatch, maps: Tensor, parts: dict[str, Tensor]) -> None:
+    def add(self, batch: PreparedBatch, maps: Tensor | None, parts: dict[str, Tensor]) -> None:
         for name, values in parts.items():
             self.parts.setdefault(name, []).append(values.float().cpu())
         self.abnormal.append(batch.abnormal)
         self.class_names.update(batch.class_names)
         self.turned += int(batch.turned.sum())
-        self.peaks.append(maps.flatten(1).amax(1).cpu())
         self.masked += int((batch.mask_known & batch.abnormal).sum())
+        self.mapless |= maps is None
+        if maps is None:
+            return
+        self.peaks.append(maps.flatten(1).amax(1).cpu())
         if batch.mask_known.any():
             self.pixels.update(maps[batch.mask_known.to(maps.device)], batch.masks[batch.mask_known])
 
@@ -46,7 +50,9 @@ class _Tally:
 
     def judged(self, calibration: Calibration, rate: float) -> dict[str, Figure]:
         """Shares flagged at the thresholds of a calibration; for the protocol whose scores are the model's own."""
-        return image_figures(calibration, rate, torch.cat(self.parts["score"]), torch.cat(self.peaks), self.labels())
+        scores = torch.cat(self.parts["score"])
+        peaks = torch.cat(self.peaks) if self.peaks else scores
+        return image_figures(calibration, rate, scores, peaks, self.labels())
 
 
 @torch.inference_mode()
@@ -93,10 +99,12 @@ def evaluate_category(
     images = PreparedImages(prepared, transform, protocol.resize_mask, class_name)
     for batch in make_loader(images, batch_size, num_workers):
         answer = protocol.answer(model, batch.images.to(device), batch.class_names)
-        tally.add(batch, answer.maps.float(), answer.parts)
+        tally.add(batch, None if answer.maps is None else answer.maps.float(), answer.parts)
         progress(len(batch.abnormal))
     metrics, notes = _metrics(tally, protocol)
     labels = tally.labels()
+    # As the protocol makes them: under `paper` they depend on the whole category.
+    scores = protocol.scores({name: torch.cat(values) for name, values in tally.parts.items()}, tally.masked > 0)
     calibrated = {} if calibration is None else tally.judged(calibration, false_alarm_rate)
     return CategoryResult(
         target=target,
@@ -110,7 +118,16 @@ def evaluate_category(
         class_names=tuple(sorted(tally.class_names)),
         notes=(*notes, *describe_figures(calibrated, false_alarm_rate)),
         calibrated=calibrated,
+        scores=tuple(scores.double().tolist()),
+        labels=tuple(labels.tolist()),
+        units=_units(dataset),
     )
+
+
+def _units(dataset: AnomalibDataset) -> tuple[str, ...]:
+    """What each image belongs to: its patient, where the data set says so, else itself alone."""
+    table = dataset.samples
+    return tuple(str(value) for value in (table["patient"] if "patient" in table else range(len(table))))
 
 
 def _metrics(tally: _Tally, protocol: Protocol) -> tuple[dict[str, float | None], list[str]]:
@@ -124,7 +141,10 @@ def _metrics(tally: _Tally, protocol: Protocol) -> tuple[dict[str, float | None]
         notes.append(f"turned upright, as their EXIF orientation says: {tally.turned} of {len(labels)} images")
     if abnormal in {0, len(labels)}:
         notes.append(f"image metrics not defined: only {'abnormal' if abnormal else 'normal'} images")
-    if tally.masked < abnormal:
+    if tally.mapless:
+        notes.append("pixel metrics not defined: the model has no maps")
+        pixel = dict.fromkeys(PIXEL_METRICS, float("nan"))
+    elif tally.masked < abnormal:
         some = f"{abnormal - tally.masked} of {abnormal} abnormal images have no mask" if tally.masked else "no masks"
         notes.append(f"pixel metrics not defined: {some}")
         pixel = dict.fromkeys(PIXEL_METRICS, float("nan"))

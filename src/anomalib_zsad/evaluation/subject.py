@@ -10,6 +10,7 @@ from anomalib_zsad.evaluation.evaluate import Subject
 from anomalib_zsad.models.components.checkpoint import read_checkpoint
 from anomalib_zsad.models.known_weights import recognise
 from anomalib_zsad.models.methods import published_key
+from anomalib_zsad.scoring.anomalib_adapter import AnomalibAdapter
 from anomalib_zsad.scoring.build import build_model
 
 # Sets whose categories anomalib lists, for checkpoints that name categories and no set.
@@ -38,11 +39,16 @@ def build_subject(
     """
     built = build_model(checkpoint, method, arguments, device)
     named = AuxiliarySet(canonical_name(auxiliary_set)) if auxiliary_set else None
+    name = "" if checkpoint is None else checkpoint.name
+    if isinstance(built.module, AnomalibAdapter):
+        adapter = built.module
+        transform = adapter.pre_processor.transform
+        return Subject(adapter.model, transform, built.method, name, named, adapter, remarks=adapter.remarks)
     return Subject(
         model=built.module.model,
         transform=built.module.pre_processor.transform,
         method=built.method,
-        checkpoint="" if checkpoint is None else checkpoint.name,
+        checkpoint=name,
         auxiliary=named or find_auxiliary(type(built.module), checkpoint),
         module=built.module,
         backbone=built.module.model.backbone.config.name,

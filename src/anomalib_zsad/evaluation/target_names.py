@@ -16,16 +16,20 @@ def split_datamodule(specification: str) -> tuple[str, Path, dict[str, Any]] | N
     if not module or Path(specification).exists():
         return None
     root, _, query = module[2].partition("?")
-    return module[1], Path(root), _parse_arguments(query)
+    return module[1], Path(root), parse_arguments(query)
 
 
-def _parse_arguments(query: str) -> dict[str, Any]:
-    """`a=1&b=x` as arguments; values are JSON where they can be, else text."""
+def parse_arguments(query: str) -> dict[str, Any]:
+    """`a=1&b=x` as arguments; values are JSON where they can be, else text.
+
+    Raises:
+        ValueError: A part is no `KEY=VALUE`.
+    """
     arguments: dict[str, Any] = {}
     for pair in filter(None, query.split("&")):
         key, equals, value = pair.partition("=")
         if not equals:
-            raise ValueError(f"{pair!r} in a target is no KEY=VALUE")
+            raise ValueError(f"{pair!r} is no KEY=VALUE")
         try:
             arguments[key] = json.loads(value)
         except json.JSONDecodeError:

@@ -166,7 +166,7 @@ def calibrate_images(
     """Calibrate on normal images.
 
     Args:
-        module: The model, a Lightning module of this package, on its device.
+        module: The model, a Lightning module of this package or an adapter of another of anomalib's, on its device.
         images: The images; `left_out` grows by what cannot be used, `turned` is counted.
         batch_size: Images scored at a time.
         num_workers: Processes that read images.
@@ -187,10 +187,11 @@ def calibrate_images(
     for batch in make_loader(prepared, batch_size, num_workers):
         answer = model(batch.images.to(device), [images.class_name] * len(batch.images))
         scores += answer.pred_score.float().cpu().tolist()
-        highest += answer.anomaly_map.float().flatten(1).amax(1).cpu().tolist()
+        if answer.anomaly_map is not None:
+            highest += answer.anomaly_map.float().flatten(1).amax(1).cpu().tolist()
         images.turned += int(batch.turned.sum())
         advance(len(batch.images))
-    levels = {"image": _by_group(scores, groups), "mask": _by_group(highest, groups)}
+    levels = {"image": _by_group(scores, groups), **({"mask": _by_group(highest, groups)} if highest else {})}
     population = {"class_name": {images.class_name: len(scores)}}
     fingerprint = image_fingerprint(module, images.class_name)
     return Calibration("images", levels, fingerprint, population, dict(images.left_out))

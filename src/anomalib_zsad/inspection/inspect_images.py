@@ -265,7 +265,8 @@ class _Run:
                 record = self._record(item, answer, place, next(judged))
                 pictures = self._pictures(record, item.picture, answer, place)
                 heat = answer.anomaly_map[place].numpy()
-                thumbnail = None if item.picture is None else make_thumbnail(item.picture, heat)
+                shown = self.rule.shown_range
+                thumbnail = None if item.picture is None else make_thumbnail(item.picture, heat, shown)
                 entry = self.journal.add(record, item.state, pictures, thumbnail)
                 if pictures is not None:
                     self.shown.add(record.image, record.score or 0.0, entry)
@@ -284,7 +285,7 @@ class _Run:
         heat = answer.anomaly_map[place].numpy()
         width, height = item.size
         row, column = (int(number) for number in np.unravel_index(int(heat.argmax()), heat.shape))
-        return ImageRecord(
+        record = ImageRecord(
             image=item.name,
             width=width,
             height=height,
@@ -293,11 +294,16 @@ class _Run:
             p_value=judged.p_value,
             flagged=judged.flagged,
             decision=judged.decision,
+            turned=item.turned,
+        )
+        if not answer.has_map:
+            return record
+        return replace(
+            record,
             map_max=float(heat.max()),
             peak_x=(column + 0.5) / heat.shape[1] * width,
             peak_y=(row + 0.5) / heat.shape[0] * height,
             area_share=float(np.mean(heat >= self.rule.mask_threshold)),
-            turned=item.turned,
         )
 
 
@@ -356,6 +362,6 @@ def _write(
     if options.pages:
         partial = output / f".partial-{gallery.NAME}"
         partial.unlink(missing_ok=True)
-        gallery.write_gallery(partial, records, run.shown, report, run.journal, location)
+        gallery.write_gallery(partial, records, run.shown, report, run.journal, location, rule.shown_range)
         partial.replace(output / gallery.NAME)
     write_text(output / "report.json", report.text())

@@ -33,7 +33,10 @@ def find_method(name: str) -> type:
             return cls
     if "." in name:
         return _from_path(name)
-    raise ValueError(f"there is no model {name!r}; give {', '.join(known)}, or a class path (package.module.Class)")
+    raise ValueError(
+        f"there is no model {name!r}; give {', '.join(known)}, another of anomalib's models (list_models() of "
+        "anomalib.models), or a class path (package.module.Class)"
+    )
 
 
 def _from_path(path: str) -> type:
@@ -76,6 +79,11 @@ def method_of(checkpoint: Path) -> type:
         key = published_key(cls)
         if key is not None and key in content:
             return cls
+    if "anomalib_components_enabled" in content:
+        raise CheckpointError(
+            f"'{checkpoint}' is a checkpoint of another of anomalib's models, and does not say of which; name it, as "
+            "in --model Patchcore"
+        )
     keys = ", ".join(sorted(map(str, content))[:6]) or "nothing"
     raise CheckpointError(
         f"'{checkpoint}' is no checkpoint of {' or '.join(known)}, neither one that training with this package writes "

@@ -107,6 +107,7 @@ def write_gallery(
     report: InspectionReport,
     stored: StoredPictures,
     location: Path,
+    shown_range: tuple[float, float] = (0.0, 1.0),
 ) -> None:
     """Write the page; pictures are read and written one image, or one sheet of thumbnails, at a time.
 
@@ -117,6 +118,7 @@ def write_gallery(
         report: What report.json says.
         stored: Where pictures wait.
         location: The folder that was inspected, or the one image.
+        shown_range: Values of maps that are the lowest and the highest level of thumbnails.
     """
     places = shown.places()
     sizes = [_size(record) for record in records]
@@ -130,7 +132,7 @@ def write_gallery(
         "decided": report.calibrated,
         "thresholds": asdict(report.thresholds),
         "scales": _scales((stored.pictures(place) for place in places.values()), report.thresholds.mask),
-        "sheets": {"side": side, "per": PER_SHEET, "columns": COLUMNS},
+        "sheets": {"side": side, "per": PER_SHEET, "columns": COLUMNS, "range": list(shown_range)},
         "root": _root(location, path.parent),
     }
     context: dict[str, Any] = {

@@ -25,15 +25,19 @@ LADDER = ((SIDE, 75), (112, 70), (96, 65), (80, 60), (64, 55), (48, 50), (32, 45
 _BESIDE = 360
 
 
-def make_thumbnail(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> dict[str, Any]:
+def make_thumbnail(
+    picture: NDArray[np.uint8], heat: NDArray[np.float32], shown: tuple[float, float] = (0.0, 1.0)
+) -> dict[str, Any]:
     """What waits for the page of one image, in JSON's types.
 
     Args:
         picture: The image, (h, w, 3).
-        heat: Its map in [0, 1], which covers the whole image, (side, side).
+        heat: Its map, which covers the whole image, (side, side).
+        shown: Values of the map that are the lowest and the highest level.
     """
     small = Image.fromarray(np.ascontiguousarray(heat, np.float32)).resize((MAP_CELLS,) * 2, Image.Resampling.BOX)
-    cells = np.rint(np.clip(np.asarray(small), 0, 1) * 255).astype(np.uint8)
+    low, high = shown
+    cells = np.rint(np.clip((np.asarray(small) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     return {"picture": _text(jpeg(picture, _WAITING)), "map": _text(cells.tobytes())}
 
 

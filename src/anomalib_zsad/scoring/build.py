@@ -10,6 +10,8 @@ import torch
 from anomalib_zsad.data.class_arguments import checked_arguments
 from anomalib_zsad.models.methods import find_method, method_of
 from anomalib_zsad.outputs.file_hash import file_sha256
+from anomalib_zsad.scoring.anomalib_adapter import AnomalibAdapter, scorer_of
+from anomalib_zsad.scoring.anomalib_classes import anomalib_class, build_adapter
 from anomalib_zsad.scoring.device import resolve_device
 from anomalib_zsad.scoring.model_scorer import ModelScorer, device_name
 
@@ -19,7 +21,7 @@ class BuiltModel:
     """A model, ready to score.
 
     Attributes:
-        module: The Lightning module, in evaluation mode on its device.
+        module: The Lightning module, or an adapter of one of anomalib's, in evaluation mode on its device.
         device: Where it is.
         checkpoint: Its checkpoint; `None` for an untrained model, whose scores mean nothing.
         facts: What a report says of how it was built: hash of the checkpoint, further arguments.
@@ -33,7 +35,7 @@ class BuiltModel:
     @property
     def method(self) -> str:
         """Name of the method."""
-        return type(self.module).__name__
+        return self.module.name if isinstance(self.module, AnomalibAdapter) else type(self.module).__name__
 
 
 def build_model(
@@ -44,7 +46,8 @@ def build_model(
     Args:
         checkpoint: Its checkpoint, which knows its method, backbone, image size and class name; `None` for an untrained
             model.
-        method: Name or class path of the method; needed only without a checkpoint.
+        method: Name or class path of the method, or of another of anomalib's models; a checkpoint of this package's
+            methods says it, so it is needed only for those of others, and without a checkpoint.
         arguments: Further arguments of the method's class, such as `num_samples`.
         device: See `resolve_device`.
 
@@ -58,23 +61,31 @@ def build_model(
         raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
     if method is None and checkpoint is None:
         raise ValueError("neither a checkpoint nor a method is given; a checkpoint says which method it is of")
-    cls = find_method(method) if method is not None else method_of(checkpoint)  # type: ignore[arg-type]
-    given = checked_arguments(cls, arguments or {}, "--model.")
-    if checkpoint is not None:
-        given["checkpoint"] = str(checkpoint)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # an untrained model has random weights: a resumed run must have the same
-            module = cls(**given)
-    except TypeError as error:
-        raise ValueError(
-            f"{cls.__name__} cannot be built with {', '.join(given) or 'no arguments'}: {error}"
-        ) from error
+    anomalib_cls = None if method is None else anomalib_class(method)
+    if anomalib_cls is not None:
+        module = build_adapter(anomalib_cls, checkpoint, arguments)
+    else:
+        cls = find_method(method) if method is not None else method_of(checkpoint)  # type: ignore[arg-type]
+        module = _build_method(cls, checkpoint, arguments or {})
     facts = {
         "checkpoint_sha256": None if checkpoint is None else file_sha256(checkpoint),
         "arguments": _without_folders(arguments or {}),
     }
     return BuiltModel(module.eval().to(place), place, checkpoint, facts)
+
+
+def _build_method(cls: type, checkpoint: Path | None, arguments: Mapping[str, Any]) -> Any:
+    given = checked_arguments(cls, arguments, "--model.")
+    if checkpoint is not None:
+        given["checkpoint"] = str(checkpoint)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # an untrained model has random weights: a resumed run must have the same
+            return cls(**given)
+    except TypeError as error:
+        raise ValueError(
+            f"{cls.__name__} cannot be built with {', '.join(given) or 'no arguments'}: {error}"
+        ) from error
 
 
 def build_scorer(
@@ -98,7 +109,7 @@ def build_scorer(
         FileNotFoundError: As `build_model`.
     """
     built = build_model(checkpoint, method, arguments, device)
-    scorer = ModelScorer(built.module, str(built.device), class_name, built.facts)
+    scorer = scorer_of(built.module, str(built.device), class_name, built.facts)
     _try_out(scorer)
     return scorer
 
@@ -110,7 +121,7 @@ def _try_out(scorer: ModelScorer) -> None:
         ValueError: If the model cannot score at all, such as with a class name that is too long.
     """
     try:
-        scorer(torch.zeros(1, 3, 16, 16))
+        scorer.predict(torch.zeros(1, 3, 16, 16))
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"the model cannot score on {device_name(scorer.device)}: {error}") from error
 

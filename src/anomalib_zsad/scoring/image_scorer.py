@@ -49,7 +49,7 @@ class ModelImageScorer:
         """See `ImageScorer`."""
         scorer = self._scorer
         answer = scorer.module.model(batch.to(scorer.device), [scorer.class_name] * len(batch))
-        return scorer.on_slices(answer, answer.anomaly_map.shape[-2:])
+        return scorer.on_slices(answer, torch.Size((batch.shape[-1], batch.shape[-1])))
 
     def describe(self) -> dict[str, Any]:
         """See `ImageScorer`."""

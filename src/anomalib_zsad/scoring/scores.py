@@ -10,13 +10,16 @@ import torch
 class SliceScores:
     """Answers for n slices of H x W pixels, on the slices' own grid.
 
+    Scores and maps of this package's methods are in [0, 1]; those of other models are on a scale of their own.
+
     Attributes:
-        score: In [0, 1], shape (n,).
-        anomaly_map: In [0, 1], shape (n, H, W).
+        score: Shape (n,).
+        anomaly_map: Shape (n, H, W); zeros where the model has none.
         score_std: Standard deviation of the score over sampled prompts, shape (n,); `None` if the model has none.
         map_std: Standard deviation of the map, shape (n, H, W); `None` if the model has none.
         model_map: The map at the model's own size, on its device, shape (n, side, side); `None` where that is all there
             is to `anomaly_map`.
+        has_map: Whether the model has maps at all.
     """
 
     score: torch.Tensor
@@ -24,6 +27,7 @@ class SliceScores:
     score_std: torch.Tensor | None = None
     map_std: torch.Tensor | None = None
     model_map: torch.Tensor | None = None
+    has_map: bool = True
 
     def check(self, count: int, shape: tuple[int, int]) -> None:
         """Refuse answers of the wrong shape, or with values that are no scores.

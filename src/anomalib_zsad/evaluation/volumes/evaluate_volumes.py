@@ -15,7 +15,7 @@ from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.metrics import IMAGE_METRICS, PIXEL_METRICS, ImageMetrics, curves
 from anomalib_zsad.metrics.score_summary import append
-from anomalib_zsad.scoring.model_scorer import ModelScorer
+from anomalib_zsad.scoring.anomalib_adapter import scorer_of
 from anomalib_zsad.volumes.faults import Fault, Finding, refuse
 from anomalib_zsad.volumes.guard import guarded
 
@@ -74,7 +74,7 @@ def make_setup(
 ) -> Setup:
     """How the volumes of a source are scored by a Lightning module, as it is now (its noise included)."""
     device = next((str(tensor.device) for tensor in module.model.buffers()), "cpu")
-    scorer = ModelScorer(module, device, source.class_name() or class_name)
+    scorer = scorer_of(module, device, source.class_name() or class_name)
     return Setup(scorer, *source.options(batch_size), rule, resize_mask)
 
 
@@ -195,6 +195,9 @@ def table_row(volumes: VolumeSet) -> CategoryResult:
         notes=tuple(_notes(volumes, metrics)),
         class_names=(volumes.class_name,) if volumes.class_name else (),
         few=volumes.slices.few,
+        scores=tuple(scores.tolist()),
+        labels=tuple(abnormal.tolist()),
+        units=tuple(map(str, volumes.slices.patient.tolist())),
     )
 
 

@@ -39,7 +39,7 @@ function mapCells(maps, place, side) {
   const cells = maps.subarray(place * MAP_CELLS ** 2, (place + 1) * MAP_CELLS ** 2);
   const small = new OffscreenCanvas(MAP_CELLS, MAP_CELLS);
   paint(small, { grey: cells, width: MAP_CELLS, height: MAP_CELLS }, Uint32Array.from({ length: 256 }, (_, code) => pack(code, code, code, 255)));
-  return { ...greyOf(small, side, side), low: 0, high: 1 };
+  return { ...greyOf(small, side, side), low: page.sheets.range[0], high: page.sheets.range[1] };
 }
 
 function paintThumbnail(canvas, image, sheet) {
