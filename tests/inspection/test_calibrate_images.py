@@ -20,7 +20,7 @@ from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.models.components.post_processor import ZeroShotPostProcessor
 from tests.calibration.calibrations import of_volumes
 from tests.models.small import write_backbone
-from tests.models.tester import CLIP, SIDE, engine, images, run_exported
+from tests.models.tester import CLIP, SIDE, engine, exported, images
 
 RATE = 0.1
 
@@ -328,7 +328,7 @@ def test_exports_keep_the_calibrated_thresholds(model: Any, calibration_file: Pa
     finally:
         model.use_calibration(None, RATE)
         model.post_processor.use(None)
-    scores, _ = run_exported(kind, path, inputs)
+    scores, _ = exported(kind, path)(inputs)
     np.testing.assert_allclose(scores.reshape(-1), expected.pred_score.detach(), atol=1e-4)
     threshold = Calibration.load(calibration_file).threshold("image", RATE)
     np.testing.assert_array_equal(expected.pred_label, expected.pred_score.detach().numpy() >= np.float32(threshold))

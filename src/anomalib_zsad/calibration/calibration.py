@@ -169,8 +169,11 @@ class Calibration:
         target = Path(path)
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target} exists already; give another name, or say that it may be overwritten")
-        record = {"format": _FORMAT, "program": _PROGRAM, **self._content(), "sha256": self.sha256}
-        write_text(target, json.dumps(record, indent=1, allow_nan=False) + "\n")
+        write_text(target, json.dumps(self.record(), indent=1, allow_nan=False) + "\n")
+
+    def record(self) -> dict[str, Any]:
+        """What the file says, in JSON's types; `from_record` reads it."""
+        return {"format": _FORMAT, "program": _PROGRAM, **self._content(), "sha256": self.sha256}
 
     @classmethod
     def load(cls, path: Path | str) -> "Calibration":
@@ -189,6 +192,15 @@ class Calibration:
             record = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, OSError, RecursionError) as error:
             _unusable(path, f"it cannot be read as JSON ({type(error).__name__})", error)
+        return cls.from_record(record, path)
+
+    @classmethod
+    def from_record(cls, record: Any, path: Path) -> "Calibration":
+        """A calibration of what its file says; `path` is named where it cannot be used.
+
+        Raises:
+            CalibrationFileError: If it is no calibration, a damaged one, or one of a later version.
+        """
         if not isinstance(record, dict) or record.get("program") != _PROGRAM:
             _unusable(path, "it is another kind of file")
         if record.get("format") != _FORMAT:

@@ -21,6 +21,7 @@ COMMANDS = {
     "pull": "find series in a PACS, screen them and send the results back",
     "inspect": "score the images of a folder and show them sorted by score",
     "calibrate": "learn from normal data what scores mean: p-values, thresholds with a false-alarm rate",
+    "export": "write a model for torch, ONNX or OpenVINO that answers as inspect does",
     "evaluate": "evaluate a model on whole data sets, with tables for terminal, CSV, JSON and Markdown",
     "node": "receive DICOM studies, screen them by rules, and send the results to targets",
     "mercure": "screen the series of a task of the DICOM router mercure, as its processing module",
@@ -40,7 +41,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="anomalib-zsad",
-        description="Zero-shot anomaly detection on images and medical volumes. Training, prediction and export are "
+        description="Zero-shot anomaly detection on images and medical volumes. Training and prediction are "
         "anomalib's own commands: anomalib train --model BayesPFL.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

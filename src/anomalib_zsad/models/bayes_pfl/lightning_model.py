@@ -146,6 +146,8 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
         )
         self.seed = seed
         self.class_name, self.trained = base.class_name, saved is not None
+        self.checkpoint_path = None if saved is None else saved.path
+        self.checkpoint_path = None if saved is None else saved.path
         self.learning_rate, self.schedule_epochs = learning_rate, schedule_epochs
         self.patience, self.stage_1_epochs = patience, stage_1_epochs
         self._figures, self._images_validated = StageFigures(), 0

@@ -29,6 +29,26 @@ Noise = tuple[Tensor, Tensor, Tensor]
 _GROUP_ELEMENTS = (1 << 28, 1 << 22)
 
 
+class FixedPrompts(NamedTuple):
+    """What no image changes about its prompts; computed once for an export.
+
+    Attributes:
+        start: Embedding of SOS, (Dt,).
+        noise: Draws for the context, (samples, D) or (n, samples, D).
+        normal: Draws of the normal state's flow.
+        abnormal: Draws of the abnormal state's flow.
+        names: Embedded class names (n or 1, length, Dt).
+        ends: Index of each name's EOT (n or 1,); `None` where all stand last.
+    """
+
+    start: Tensor
+    noise: Tensor
+    normal: FlowSample
+    abnormal: FlowSample
+    names: Tensor
+    ends: Tensor | None
+
+
 class PromptSample(NamedTuple):
     """Encoded prompts of a batch and the draws they come from.
 
@@ -126,6 +146,7 @@ class BayesPFLModel(nn.Module):
         class_names: Sequence[str] | str | None = None,
         noise: Noise | None = None,
         tokens: ImageTokens | None = None,
+        fixed: FixedPrompts | None = None,
     ) -> ZeroShotPrediction:
         """Scores, maps and their spread over the sampled prompts.
 
@@ -135,8 +156,9 @@ class BayesPFLModel(nn.Module):
             noise: Standard normal draws for context, normal and abnormal state, each (samples, D), that for the context
                 also (n, samples, D); `None` for seeded ones, equal for every image.
             tokens: Tokens of the images, where they are at hand; else they are computed.
+            fixed: What `fixed_prompts` made of names and noise, in their place.
         """
-        evidence = self.evidence(images, class_names, noise, tokens)
+        evidence = self.evidence(images, class_names, noise, tokens, fixed)
         share = self.map_weight
         score = (1 - share) * evidence.image_probability
         sample_scores = (1 - share) * evidence.sample_probabilities
@@ -159,10 +181,12 @@ class BayesPFLModel(nn.Module):
         class_names: Sequence[str] | str | None = None,
         noise: Noise | None = None,
         tokens: ImageTokens | None = None,
+        fixed: FixedPrompts | None = None,
     ) -> Evidence:
         """Image probabilities and unsmoothed maps, see `forward` for the arguments."""
         tokens = tokens or self.encode(images)
-        sample = self.sample_prompts(tokens, class_names, noise or self._seeded_noise())
+        fixed = fixed or self.fixed_prompts(class_names, images.shape[0], noise, tokens.class_token.dtype)
+        sample = self.encode_prompts(tokens, fixed)
         probabilities = self.image_logits(tokens, sample.text).float().softmax(dim=-1)[..., 1].mean(dim=2)
         maps = self._sample_maps(tokens, sample.text)
         return Evidence(probabilities.mean(dim=1), maps.mean(dim=1, keepdim=True), probabilities, maps)
@@ -171,28 +195,42 @@ class BayesPFLModel(nn.Module):
         """Tokens of normalised images (n, 3, side, side): all that is frozen of an answer."""
         return self.backbone.encode_image(images, self.layers)
 
+    def fixed_prompts(
+        self,
+        class_names: Sequence[str] | str | None,
+        images: int,
+        noise: Noise | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> FixedPrompts:
+        """What no image changes about the prompts of `images` images; see `forward` for names and noise."""
+        noise_context, noise_normal, noise_abnormal = (part.to(dtype) for part in noise or self._seeded_noise())
+        names, ends = self._embed_names(class_names, images)
+        normal, abnormal = self.normal_flow(noise_normal), self.abnormal_flow(noise_abnormal)
+        return FixedPrompts(self.backbone.embed_start(), noise_context, normal, abnormal, names, ends)
+
     def sample_prompts(
         self, tokens: ImageTokens, class_names: Sequence[str] | str | None, noise: Noise
     ) -> PromptSample:
-        """Draw, assemble and encode the prompts of each image.
+        """Draw, assemble and encode the prompts of each image."""
+        class_token = tokens.class_token
+        return self.encode_prompts(tokens, self.fixed_prompts(class_names, len(class_token), noise, class_token.dtype))
+
+    def encode_prompts(self, tokens: ImageTokens, fixed: FixedPrompts) -> PromptSample:
+        """Assemble and encode the prompts of each image.
 
         What both states share (SOS and context) is read once for both.
         """
-        noise_context, noise_normal, noise_abnormal = (part.to(tokens.class_token.dtype) for part in noise)
-        context = self.context_flow(self.backbone.global_feature(tokens), noise_context)
-        normal, abnormal = self.normal_flow(noise_normal), self.abnormal_flow(noise_abnormal)
-
+        context = self.context_flow(self.backbone.global_feature(tokens), fixed.noise)
         contexts = self.prompts.contexts(context.value)
-        start = self.backbone.embed_start().to(contexts.dtype).expand(*contexts.shape[:-2], 1, -1)
+        start = fixed.start.to(contexts.dtype).expand(*contexts.shape[:-2], 1, -1)
         prefix = self.backbone.text.read(torch.cat((start, contexts), dim=-2))
 
-        names, ends = self._embed_names(class_names, images=contexts.shape[0])
-        states = self.prompts.states(normal.value, abnormal.value).expand(contexts.shape[0], *(-1,) * 5)
-        names = names.to(states.dtype)[:, None, None, None].expand(*states.shape[:-2], *names.shape[-2:])
-        if ends is not None:
-            ends = (ends + states.shape[-2])[:, None, None, None]
+        states = self.prompts.states(fixed.normal.value, fixed.abnormal.value)
+        states = states.expand(contexts.shape[0], *(-1,) * 5)
+        names = fixed.names.to(states.dtype)[:, None, None, None].expand(*states.shape[:-2], *fixed.names.shape[-2:])
+        ends = None if fixed.ends is None else (fixed.ends + states.shape[-2])[:, None, None, None]
         text = self.backbone.text.encode(torch.cat((states, names), dim=-2), prefix, ends)
-        return PromptSample(F.normalize(text, dim=-1), context, normal, abnormal)
+        return PromptSample(F.normalize(text, dim=-1), context, fixed.normal, fixed.abnormal)
 
     def image_logits(self, tokens: ImageTokens, text: Tensor) -> Tensor:
         """Logits (..., 2) of an image's states against text embeddings (n, ..., 2, D)."""
@@ -253,12 +291,38 @@ class BayesPFLModel(nn.Module):
         means, deviations = zip(*smoothed, strict=True)
         return torch.cat(means).clamp_(0, 1), torch.cat(deviations)[:, None]
 
+    def exported(self, class_names: Sequence[str]) -> "ExportedBayesPFL":
+        """What an export runs: the model with all that no image changes computed beforehand."""
+        return ExportedBayesPFL(self, class_names)
+
     def _seeded_noise(self) -> Noise:
         return self.noise_context, self.noise_normal, self.noise_abnormal
 
     def _embed_names(self, class_names: Sequence[str] | str | None, images: int) -> tuple[Tensor, Tensor | None]:
         names = resolve_names(class_names, images, self.class_name)
         return self.backbone.embed_names([spoken_name(name) for name in names])
+
+
+class ExportedBayesPFL(nn.Module):
+    """The model as an export runs it.
+
+    Args:
+        model: The model.
+        class_names: The names that the export knows.
+    """
+
+    def __init__(self, model: BayesPFLModel, class_names: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.fixed = model.fixed_prompts(list(class_names), len(class_names), dtype=model.backbone.dtype)
+
+    def forward(self, images: Tensor, class_index: Tensor | None = None) -> ZeroShotPrediction:
+        """Answers for normalised images (n, 3, side, side); `class_index` (n,) says which name is whose."""
+        fixed = self.fixed
+        if class_index is not None:
+            ends = None if fixed.ends is None else fixed.ends[class_index]
+            fixed = fixed._replace(names=fixed.names[class_index], ends=ends)
+        return self.model(images, fixed=fixed)
 
 
 def _group(example: Tensor, elements: int) -> int:

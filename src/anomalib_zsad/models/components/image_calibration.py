@@ -72,13 +72,21 @@ class ImageCalibration:
         Raises:
             CalibrationMismatchError: If an image shows something else than those calibrated on.
         """
+        self.check_names(class_names)
+        return self.rule.judge("image", scores.detach().float().cpu().numpy())
+
+    def check_names(self, class_names: Sequence[str]) -> None:
+        """Make sure that images show what it was made of.
+
+        Raises:
+            CalibrationMismatchError: If one does not.
+        """
         other = next((name for name in class_names if name != self.class_name), None)
         if other is not None:
             raise CalibrationMismatchError(
                 f"the calibration does not fit: class_name was {self.class_name!r} and is {other!r} now. Normal images "
                 "of one thing say nothing about another: calibrate on each by itself"
             )
-        return self.rule.judge("image", scores.detach().float().cpu().numpy())
 
     def p_values(self, scores: Tensor, class_names: Sequence[str]) -> Tensor:
         """Conformal p-values of image scores (n,); see `judge`."""

@@ -5,6 +5,7 @@ A mixin and not a base class: anomalib lists direct subclasses of `AnomalibModul
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from anomalib_zsad.metrics.collection import streaming_metrics
 
 from .checkpoint import STAMP, Checkpoint
 from .examination import Examination, examine_image
+from .exports import Exports
 from .global_batch import Share, global_sum
 from .hub import HubMixin
 from .image_calibration import ImageCalibration
@@ -38,7 +40,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_CLASS_NAME = "object"
 
 
-class ZeroShotMixin(HubMixin):
+class ZeroShotMixin(HubMixin, Exports):
     """Steps, components, default data and checkpoints of a zero-shot model.
 
     The class that mixes it in sets `model` (a torch model with `backbone` and `layers`), `class_name` and
@@ -48,6 +50,7 @@ class ZeroShotMixin(HubMixin):
     model: Any
     trainer: Any
     class_name: str | None
+    checkpoint_path: Path | None = None
     pretrained: str | None
     trained: bool
     seed: int | None = None
@@ -126,34 +129,21 @@ class ZeroShotMixin(HubMixin):
         """Look at the calibration again: weights may have come from a checkpoint."""
         self.apply_calibration()
 
-    def forward(self, batch: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """As in anomalib, with the thresholds of a calibration that was not looked at yet."""
+    def forward(self, batch: Tensor, class_names: Sequence[str] | str | None = None) -> Any:
+        """Pre-processing, model, and post-processing with the thresholds of a calibration: what an export runs.
+
+        Args:
+            batch: Images (n, 3, h, w) in [0, 1], of any size.
+            class_names: One name, or one an image; `None` for the model's own.
+        """
         pending = self.calibration is not None and self._post_processor.calibrated is None
         if pending and not torch.compiler.is_compiling():
             self.apply_calibration()
-        return super().forward(batch, *args, **kwargs)  # type: ignore[misc]
-
-    def to_torch(self, *args: Any, **kwargs: Any) -> Path:
-        """As in anomalib; a calibration goes with the model."""
-        self._prepare_export()
-        return super().to_torch(*args, **kwargs)  # type: ignore[misc]
-
-    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:
-        """As in anomalib, with the operator set that the exporter writes; anomalib asks for an older one in vain."""
-        self._prepare_export()
-        return super().to_onnx(*args, **{"opset_version": 18, **kwargs})  # type: ignore[misc]
-
-    def _prepare_export(self) -> None:
-        """Take the thresholds along, and say what an export does otherwise."""
-        self.apply_calibration()
-        side = self.model.backbone.image_size
-        logger.warning(
-            "The export resizes images without antialiasing, so it answers images that are not of %d x %d pixels "
-            "differently from predict, inspect and calibrate (scores differed by up to 0.12): resize them as the model "
-            "does before you give them to it, or choose its threshold by its own scores.",
-            side,
-            side,
-        )
+        if self.calibration is not None and class_names is not None:
+            self.calibration.check_names([class_names] if isinstance(class_names, str) else class_names)
+        prepared = self.pre_processor(batch) if self.pre_processor else batch  # type: ignore[attr-defined]
+        answer = self.model(prepared, class_names or self.class_name)
+        return self._post_processor(answer) if self._post_processor else answer
 
     def setup(self, stage: str) -> None:
         """Prepare for several processes, resize as published, and silence two of Lightning's notes on what is meant.

@@ -9,6 +9,8 @@ from torchvision.transforms.v2 import Compose, InterpolationMode, Normalize, Res
 
 from anomalib_zsad.data.pillow_resize import PillowResize
 
+from .exportable_resize import ExportableResize
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -34,7 +36,11 @@ class CLIPPreProcessor(PreProcessor):
 
     def __init__(self, image_size: tuple[int, int]) -> None:
         resize = Resize(image_size, interpolation=InterpolationMode.BICUBIC, antialias=True)
-        super().__init__(Compose([resize, ClampToUnit(), Normalize(mean=CLIP_MEAN, std=CLIP_STD)]))
+        after = (ClampToUnit(), Normalize(mean=CLIP_MEAN, std=CLIP_STD))
+        super().__init__(Compose([resize, *after]))
+        # anomalib's own export transform is without antialiasing, and answers differently.
+        exportable = ExportableResize(image_size, interpolation=InterpolationMode.BICUBIC, antialias=True)
+        self.export_transform = Compose([exportable, *after])
         self.image_size = (image_size[0], image_size[1])
 
     def resize_as_published(self, datamodule: Any) -> None:

@@ -167,6 +167,7 @@ class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         )
         self.seed = seed
         self.class_name, self.trained, self.learning_rate = base.class_name, saved is not None, learning_rate
+        self.checkpoint_path = None if saved is None else saved.path
         self.epochs = epochs
         self._without_gradient: list[nn.Parameter] = []
         constants = {

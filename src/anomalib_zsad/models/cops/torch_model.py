@@ -51,6 +51,20 @@ class PatchEvidence(NamedTuple):
     patches: Tensor
 
 
+class FixedPrompts(NamedTuple):
+    """What no image changes about its prompts; computed once for an export.
+
+    Attributes:
+        prefix: SOS, context and deep prompts, read by the text tower.
+        decoded: Decoded class samples (samples, D).
+        end: Embeddings of the prompt's end, (length, Dt).
+    """
+
+    prefix: Prefix
+    decoded: Tensor
+    end: Tensor
+
+
 class CoPSModel(nn.Module):
     """The method over a frozen backbone.
 
@@ -117,7 +131,11 @@ class CoPSModel(nn.Module):
         self.constants = Constants(**{**state, **self.given_constants})  # type: ignore[arg-type]
 
     def forward(
-        self, images: Tensor, class_names: Sequence[str] | str | None = None, noise: Tensor | None = None
+        self,
+        images: Tensor,
+        class_names: Sequence[str] | str | None = None,
+        noise: Tensor | None = None,
+        fixed: FixedPrompts | None = None,
     ) -> ZeroShotPrediction:
         """Scores, maps and their spread over the sampled class tokens.
 
@@ -131,12 +149,13 @@ class CoPSModel(nn.Module):
             class_names: One name, or one an image, as every method takes; CoPS's prompts hold no name, so the answer
                 does not depend on it.
             noise: Standard normal draws (samples, D), decoded to class tokens; `None` for seeded ones.
+            fixed: What `fixed_prompts` made of the noise, in its place.
 
         Raises:
             ValueError: Images, names or noise are not of the shape named above.
         """
         resolve_names(class_names, images.shape[0], self.class_name)
-        found = self.patch_evidence(self.encode(images), noise)
+        found = self.patch_evidence(self.encode(images), noise, fixed)
         beta = self.constants.beta
         scores = beta * found.image + (1 - beta) * found.patches.amax(dim=(-2, -1))
         samples = found.patches[:, 1:]
@@ -181,7 +200,17 @@ class CoPSModel(nn.Module):
         averaged = F.avg_pool2d(grid, neighbourhood, stride=1, padding=neighbourhood // 2, count_include_pad=True)
         return averaged.flatten(2).mT
 
-    def encode_text(self, prototypes: Tensor, decoded: Tensor) -> Tensor:
+    def fixed_prompts(self, noise: Tensor | None = None) -> FixedPrompts:
+        """What no image changes about the prompts; see `forward` for the noise."""
+        prefix, end = self._constant_parts()
+        return FixedPrompts(prefix, self.vae.sample(self._draws(noise)), end)
+
+    def _constant_parts(self) -> tuple[Prefix, Tensor]:
+        """What stands before and behind all that changes in a prompt."""
+        prefix: Prefix = self.constant_prefix.read(self.prompts, self.backbone)
+        return prefix, self.backbone.embed_names(["."])[0][0]
+
+    def encode_text(self, prototypes: Tensor, decoded: Tensor, fixed: FixedPrompts | None = None) -> Tensor:
         """Encode the prompts of n images.
 
         What no image changes is read once for ever, what the samples of a state share once an image.
@@ -189,24 +218,26 @@ class CoPSModel(nn.Module):
         Args:
             prototypes: Prototypes (n, 2, S, D), normal first.
             decoded: Decoded class samples (n or 1, samples, D).
+            fixed: The rest of the prompts, where it is at hand.
 
         Returns:
             Normalised text embeddings (n, 2, samples, D), normal first.
         """
         states = self.prompts.states(prototypes)
-        prefix: Prefix = self.constant_prefix.read(self.prompts, self.backbone)
-        prefix = self.backbone.text.read(states, prefix)
+        before, end = self._constant_parts() if fixed is None else (fixed.prefix, fixed.end)
+        prefix = self.backbone.text.read(states, before)
         classes = self.prompts.classes(decoded).expand(states.shape[0], -1, -1, -1, -1)
-        end, _ = self.backbone.embed_names(["."])
-        end = end[0].to(classes.dtype).expand(*classes.shape[:-2], -1, -1)
+        end = end.to(classes.dtype).expand(*classes.shape[:-2], -1, -1)
         return F.normalize(self.backbone.text.encode(torch.cat((classes, end), dim=-2), prefix).float(), dim=-1)
 
-    def patch_evidence(self, features: ImageFeatures, noise: Tensor | None = None) -> PatchEvidence:
+    def patch_evidence(
+        self, features: ImageFeatures, noise: Tensor | None = None, fixed: FixedPrompts | None = None
+    ) -> PatchEvidence:
         """Probabilities of frozen features, for the averaged text embeddings and for each sample's own."""
         patches = self.local_average(features.patches, self.constants.neighbourhood)
         prototypes = self.prototypes(patches)
-        decoded = self.vae.sample(self._draws(noise))
-        text = self.encode_text(prototypes, decoded[None])
+        decoded = self.vae.sample(self._draws(noise)) if fixed is None else fixed.decoded
+        text = self.encode_text(prototypes, decoded[None], fixed)
         text = torch.cat((average_text(text)[:, :, None], text), dim=2)
         # A softmax over two states is a sigmoid of the difference of their logits.
         direction = (text[:, 1] - text[:, 0]) / TEMPERATURE
@@ -215,6 +246,11 @@ class CoPSModel(nn.Module):
         weights = distance_weights(distances(patches, prototypes), self.constants.alpha)
         weighted = local.float().sigmoid() * weights[:, None]
         return PatchEvidence(image.float().sigmoid(), weighted.unflatten(-1, (self.backbone.grid, -1)))
+
+    def exported(self, class_names: Sequence[str]) -> "ExportedCoPS":
+        """What an export runs: the model with all that no image changes computed beforehand."""
+        del class_names  # CoPS's prompts hold none
+        return ExportedCoPS(self)
 
     def _draws(self, noise: Tensor | None) -> Tensor:
         if noise is None:
@@ -233,6 +269,23 @@ class CoPSModel(nn.Module):
         """Forget what was read before a move or a conversion."""
         self.constant_prefix.forget()
         return super()._apply(fn, recurse)
+
+
+class ExportedCoPS(nn.Module):
+    """The model as an export runs it.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: CoPSModel) -> None:
+        super().__init__()
+        self.model, self.fixed = model, model.fixed_prompts()
+
+    def forward(self, images: Tensor, class_index: Tensor | None = None) -> ZeroShotPrediction:
+        """Answers for normalised images (n, 3, side, side), whatever class they are of."""
+        del class_index
+        return self.model(images, fixed=self.fixed)
 
 
 def average_text(text: Tensor) -> Tensor:
