@@ -56,10 +56,13 @@ def run(args: argparse.Namespace) -> int:
     load_calibration(args)
     say_loading(args)
     from anomalib_zsad.models.components.export_metadata import checked_names, export_metadata
+    from anomalib_zsad.models.components.exports import Exports
     from anomalib_zsad.scoring.build import build_model
 
     built = build_model(args.checkpoint, method_of(args), args.model_arguments, args.device)
     module = built.module
+    if not isinstance(module, Exports):
+        raise ValueError(f"{args.model} is one of anomalib's own models, which `anomalib export` writes")
     say_demonstration(module.model.backbone.config.name)
     if args.calibration is not None:
         module.class_name = args.class_name or module.class_name
