@@ -76,12 +76,18 @@ def test_without_a_calibration_everything_works_and_says_so(tmp_path: Path, caps
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["settings"]["decisions"]["calibration"] is None
     assert summary["series"][0]["volume_p_value"] is None
-    assert summary["series"][0]["uncertain_slices"] is not None
+    assert summary["series"][0]["flagged_slices"] is summary["series"][0]["uncertain_slices"] is None
     for path in (tmp_path / "out").glob("*/report.json"):
         report = json.loads(path.read_text())
         assert not report["calibrated"]
         assert report["calibration"] is None
         assert "uncalibrated" in report["statement"]
+        assert report["decided_by"] == "nothing"
+        page = (path.parent / "report.html").read_text().partition("<main")[0] + (
+            tmp_path / "out" / "index.html"
+        ).read_text()
+        assert "nothing is decided" in page
+        assert "lagged" not in page.partition("</style>")[2].partition("<script")[0]
 
 
 @pytest.mark.usefixtures("fake_model")

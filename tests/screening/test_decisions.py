@@ -30,8 +30,8 @@ def evenly(units: int) -> Calibration:
     return of_volumes(scores=dict.fromkeys(("volume", "slice", "mask"), scores))
 
 
-def test_without_a_calibration_the_chosen_threshold_decides() -> None:
-    rule = DecisionRule("volumes")
+def test_without_a_calibration_a_chosen_threshold_decides() -> None:
+    rule = DecisionRule("volumes", threshold=0.5)
     assert rule.thresholds == {"volume": None, "slice": 0.5, "mask": 0.5}
     judged, used = judge_rows(rule, rows([0.2, 0.5, 0.45, 0.7], 0.1, blank=1))
     assert used == 0.5
@@ -40,19 +40,31 @@ def test_without_a_calibration_the_chosen_threshold_decides() -> None:
     assert all(row.p_value is None for row in judged)
     assert rule.judge("volume", [0.9], [0.1]) == [Judgement(None, False, "normal")]
     assert rule.report() is None
-    assert "Scores are uncalibrated" in rule.statement
+    assert rule.decided_by == "threshold"
+    assert "the threshold of 0.5 was chosen by the user" in rule.statement
+
+
+def test_without_calibration_and_threshold_slices_are_ranked_and_nothing_is_decided() -> None:
+    rule = DecisionRule("volumes")
+    assert (rule.decided_by, rule.mask_threshold) == ("nothing", 0.5)
+    judged, used = judge_rows(rule, rows([0.2, 0.9, 0.45, 0.9], 0.1, blank=1))
+    assert used is None
+    assert {(row.flagged, row.decision, row.p_value) for row in judged} == {(None, None, None)}
+    assert [row.rank for row in judged] == [4, 1, 3, 2, None]
+    assert rule.settings()["threshold"] is None
+    assert "nothing is decided" in rule.statement
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(0, "abnormal"), (1, "abnormal"), (2, "uncertain")])
 def test_the_factor_widens_what_is_uncertain(factor: float, expected: str) -> None:
     for kind, level in (("volumes", "slice"), ("images", "image")):
-        (judged,) = DecisionRule(kind, uncertainty=factor).judge(level, [0.65], [0.1])
+        (judged,) = DecisionRule(kind, threshold=0.5, uncertainty=factor).judge(level, [0.65], [0.1])
         assert judged.decision == expected
         assert judged.flagged
 
 
 def test_a_model_without_deviations_is_never_uncertain() -> None:
-    judged, _ = judge_rows(DecisionRule("volumes"), rows([0.499, 0.5]))
+    judged, _ = judge_rows(DecisionRule("volumes", threshold=0.5), rows([0.499, 0.5]))
     assert [row.decision for row in judged] == ["normal", "abnormal"]
 
 

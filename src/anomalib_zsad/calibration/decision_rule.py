@@ -14,6 +14,10 @@ from anomalib_zsad.calibration.uncertainty import is_uncertain
 
 Decision = Literal["abnormal", "normal", "uncertain"]
 
+DecidedBy = Literal["calibration", "threshold", "nothing"]
+ARBITRARY_THRESHOLD = 0.5
+"""Where maps are outlined, and images judged, as long as nothing else was said."""
+
 RESEARCH_ONLY = "For research use only: not a medical device, not for diagnosis."
 _JOINT_STATEMENT = (
     "Slices of a volume were flagged together by the procedure of Benjamini and Hochberg at {percent}. Were their "
@@ -34,11 +38,13 @@ class Judgement(NamedTuple):
         p_value: Conformal p-value; `None` without a calibration.
         flagged: Whether the score reaches the threshold; with a calibration, what its false-alarm rate is about.
         decision: As `flagged` says, or `uncertain` where the threshold lies within the score's spread.
+
+    Both are `None` where the rule decides by nothing.
     """
 
     p_value: float | None
-    flagged: bool
-    decision: Decision
+    flagged: bool | None
+    decision: Decision | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +55,8 @@ class DecisionRule:
         kind: `volumes` or `images`: the levels that scores are judged at.
         calibration: Scores of normal cases of that kind; `None` for the threshold that was chosen.
         false_alarm_rate: With a calibration, the share of normal cases that may be flagged.
-        threshold: Of scores and map pixels, where there is no calibration; in [0, 1] like the scores.
+        threshold: Of scores and map pixels, chosen where there is no calibration; in [0, 1] like the scores. `None`
+            decides nothing about volumes and their slices, and judges images at 0.5; maps are outlined at 0.5.
         uncertainty: A score is uncertain where a change by this many of its standard deviations would change the
             decision; 0 for none.
         benjamini_hochberg: Judge the slices of a volume by that procedure on their p-values, instead of each by itself.
@@ -63,16 +70,16 @@ class DecisionRule:
     kind: Kind
     calibration: Calibration | None = None
     false_alarm_rate: float = 0.05
-    threshold: float = 0.5
+    threshold: float | None = None
     uncertainty: float = 1.0
     benjamini_hochberg: bool = False
     own_scale: bool = False
 
     def __post_init__(self) -> None:
         check_rate(self.false_alarm_rate)
-        if not math.isfinite(self.threshold):
+        if self.threshold is not None and not math.isfinite(self.threshold):
             raise ValueError(f"the threshold is a finite number, not {self.threshold}")
-        if not (self.own_scale or 0 <= self.threshold <= 1):
+        if not (self.own_scale or self.threshold is None or 0 <= self.threshold <= 1):
             raise ValueError(f"the threshold is in [0, 1] like the scores, not {self.threshold}")
         if not 0 <= self.uncertainty < math.inf:
             raise ValueError(f"the uncertainty is a number of standard deviations, at least 0, not {self.uncertainty}")
@@ -93,7 +100,8 @@ class DecisionRule:
         mean of its highest slices, is not judged by it.
         """
         if self.calibration is None:
-            return {level: None if level == "volume" else self.threshold for level in LEVELS[self.kind]}
+            chosen = self.threshold if self.kind == "volumes" or self.threshold is not None else ARBITRARY_THRESHOLD
+            return {level: None if level == "volume" else chosen for level in LEVELS[self.kind]}
         rate = self.false_alarm_rate
         known = self.calibration.levels
         return {
@@ -102,9 +110,18 @@ class DecisionRule:
 
     @property
     def mask_threshold(self) -> float:
-        """From which value on a pixel of a map is marked."""
+        """From which value on a pixel of a map is marked; 0.5, which is arbitrary, where nothing was chosen."""
         threshold = self.thresholds["mask"]
-        return self.threshold if threshold is None else threshold
+        if threshold is not None:
+            return threshold
+        return ARBITRARY_THRESHOLD if self.threshold is None else self.threshold
+
+    @property
+    def decided_by(self) -> DecidedBy:
+        """A calibration, a threshold that the user chose, or (of volumes) nothing: then slices are ranked."""
+        if self.calibration is not None:
+            return "calibration"
+        return "nothing" if self.threshold is None and self.kind == "volumes" else "threshold"
 
     @property
     def shown_range(self) -> tuple[float, float]:
@@ -166,20 +183,31 @@ class DecisionRule:
         if threshold is not None:
             doubtful = is_uncertain(values, spreads, threshold, self.uncertainty)
         known = [None] * len(values) if p_values is None else p_values.tolist()
+        if self.decided_by == "nothing":
+            return [Judgement(None, None, None)] * len(values)
         return [
             Judgement(p_value, bool(flag), "uncertain" if doubt else "abnormal" if flag else "normal")
             for p_value, flag, doubt in zip(known, flagged, doubtful, strict=True)
         ]
 
     @property
+    def _chosen(self) -> float | None:
+        """The threshold in use where there is no calibration."""
+        return self.thresholds["slice" if self.kind == "volumes" else "image"]
+
+    @property
     def statement(self) -> str:
         """What every output says of the scores."""
         if self.kind == "images":
             if self.calibration is None:
-                return f"No false-alarm rate is known: the threshold of {self.threshold:g} was chosen, not calibrated."
+                return f"No false-alarm rate is known: the threshold of {self._chosen:g} was chosen, not calibrated."
             return self.calibration.statement("image", self.false_alarm_rate)
         if self.calibration is None:
-            return f"{RESEARCH_ONLY} Scores are uncalibrated: 0.5 has no clinical meaning."
+            if self.threshold is None:
+                told = "nothing is decided, slices are ranked; 0.5, where maps are outlined, has no clinical meaning"
+            else:
+                told = f"the threshold of {self.threshold:g} was chosen by the user, its false-alarm rate is not known"
+            return f"{RESEARCH_ONLY} Scores are uncalibrated: {told}."
         promise = self.calibration.statement("volume", self.false_alarm_rate)
         return f"{RESEARCH_ONLY} Scores are calibrated on normal patients. {promise}"
 
@@ -187,7 +215,7 @@ class DecisionRule:
         """What decides results, in JSON's types."""
         calibration = self.calibration
         return {
-            "threshold": None if calibration is not None else self.threshold,
+            "threshold": None if calibration is not None else self._chosen,
             "calibration": None if calibration is None else calibration.sha256,
             "calibrated_on": None if calibration is None else calibration.units,
             "false_alarm_rate": None if calibration is None else self.false_alarm_rate,

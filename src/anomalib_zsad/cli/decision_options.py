@@ -6,11 +6,17 @@ from pathlib import Path
 
 from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.calibration.calibration import Kind
-from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.calibration.decision_rule import ARBITRARY_THRESHOLD, DecisionRule
 from anomalib_zsad.cli.dataclass_options import add_options
 from anomalib_zsad.cli.model_options import has_own_scale
 
 _DEFAULTS = {field.name: field.default for field in fields(DecisionRule)}
+_THRESHOLD_HELP = {
+    "volumes": "decide by this threshold of scores and map pixels, in [0, 1] (default: decide nothing, rank slices, "
+    f"outline maps at {ARBITRARY_THRESHOLD}); not with --calibration",
+    "images": f"of scores and map pixels, in [0, 1] (default: {ARBITRARY_THRESHOLD}) but for models with a scale "
+    "of their own; not with --calibration",
+}
 DEFAULT_RATE = float(str(_DEFAULTS["false_alarm_rate"]))
 
 
@@ -36,8 +42,7 @@ def add_decision_options(parser: argparse.ArgumentParser, kind: Kind) -> None:
         "--threshold",
         type=float,
         metavar="X",
-        help=f"of scores and map pixels, in [0, 1] (default: {_DEFAULTS['threshold']}) but for models with a scale of "
-        "their own; not with --calibration",
+        help=_THRESHOLD_HELP[kind],
     )
     helps = {"uncertainty": "a score is uncertain if this many of its standard deviations reach the threshold"}
     if kind == "volumes":

@@ -26,8 +26,8 @@ index.html, which links them, summary.json and summary.csv.
   anomalib-zsad screen -i STUDIES -o OUT --checkpoint model.ckpt \\
       --class-name brain
 
-For research use only. Scores are uncalibrated unless a calibration is given:
-then p_value and flagged mean what the calibration promises at the false-alarm
+For research use only. Without a calibration nothing is decided: slices are
+ranked. With one, p_value and flagged mean what it promises at the false-alarm
 rate. `uncertain` are slices whose score the sampled prompts do not agree on.
 """
 

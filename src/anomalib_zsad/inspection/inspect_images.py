@@ -156,7 +156,7 @@ class _Run:
     def image_threshold(self) -> float:
         """From which score on an image is flagged."""
         threshold = self.rule.thresholds["image"]
-        return self.rule.threshold if threshold is None else threshold
+        return self.rule.mask_threshold if threshold is None else threshold
 
     def score(self, found: FoundImages, advance: Callable[[int], None]) -> list[ImageRecord]:
         """Score all images; those that an earlier run had done are taken from the journal."""

@@ -84,6 +84,7 @@ class SeriesPage:
             "values": [round(float(value), 4) for value in self.pictures.codes.values],
             "units": "HU" if self._is_ct else "",
             "window": {"width": window.width, "level": window.level, "name": window.name},
+            "decided": self.report.decided_by,
             "thresholds": {"slice": thresholds.slice, "mask": thresholds.mask},
             "uncertainty": self.report.uncertainty,
             "scales": {
@@ -101,8 +102,9 @@ class SeriesPage:
             "score": round(row.score, 6),
             "std": None if row.score_std is None else round(row.score_std, 6),
             "p": row.p_value,
-            "decision": row.decision,
-            "flagged": row.flagged,
+            "decision": _kind(row),
+            "flagged": bool(row.flagged),
+            "rank": row.rank,
             "position": None if row.x_mm is None else [row.x_mm, row.y_mm, row.z_mm],
             "instance": row.sop_instance_uid,
             "frame": row.frame,
@@ -135,6 +137,11 @@ class SeriesPage:
         if account.rough_maps:
             notes.append(f"{account.rough_maps} maps are too rough for that and are stored as JPEG in full resolution.")
         return notes
+
+
+def _kind(row: SliceRow) -> str:
+    """What the strip draws: the decision, or that there is none."""
+    return "blank" if row.blank else row.decision or "undecided"
 
 
 def _scale(scale: Scale, name: str, threshold: float | None) -> dict[str, Any] | None:

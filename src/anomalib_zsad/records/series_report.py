@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from anomalib_zsad.calibration.decision_rule import DecidedBy
 from anomalib_zsad.outputs.versions import versions
 from anomalib_zsad.volumes.faults import Finding
 from anomalib_zsad.volumes.windowing import Window
@@ -62,8 +63,9 @@ class Thresholds:
     """From which score on something was flagged.
 
     Attributes:
-        slice: Of slice scores; `None` where no score at all would be flagged (Benjamini-Hochberg, few normal units).
-        mask: Of map pixels.
+        slice: Of slice scores; `None` where nothing is decided, or where no score at all would be flagged
+            (Benjamini-Hochberg, few normal units).
+        mask: Of map pixels; where nothing is decided it is arbitrary, and for outlines alone.
         volume: Of the volume's score; `None` without a calibration.
     """
 
@@ -94,7 +96,8 @@ class SeriesResult:
         volume_score_is: The definition of the score, in words.
         top_slices: Slices behind the score, best first.
         slices: Number of slices.
-        flagged_slices, uncertain_slices, blank_slices: How many of them are so.
+        flagged_slices, uncertain_slices: How many of them are so; `None` where nothing is decided.
+        blank_slices: How many of them are so.
         regions: Regions of the lesion map.
         slots_without_slice: Places along the slice axis where no slice was acquired.
     """
@@ -106,8 +109,8 @@ class SeriesResult:
     volume_score_is: str
     top_slices: list[int]
     slices: int
-    flagged_slices: int
-    uncertain_slices: int
+    flagged_slices: int | None
+    uncertain_slices: int | None
     blank_slices: int
     regions: RegionTotals
     slots_without_slice: list[int]
@@ -120,6 +123,7 @@ class SeriesReport:
     Attributes:
         statement: What every output says of the scores.
         calibrated: Whether a calibration was in use.
+        decided_by: `calibration`, `threshold` (which the user chose), or `nothing`: then slices are ranked alone.
         calibration: Hash, units, rate, thresholds and statements of the calibration; `None` without one.
         identity: What the run knows the volume by.
         series_instance_uid, study_instance_uid: Of DICOM; `None` elsewhere.
@@ -143,6 +147,7 @@ class SeriesReport:
 
     statement: str
     calibrated: bool
+    decided_by: DecidedBy
     calibration: Mapping[str, Any] | None
     identity: SeriesIdentity
     series_instance_uid: str | None
@@ -171,6 +176,7 @@ class SeriesReport:
             "format": 1,
             "statement": self.statement,
             "calibrated": self.calibrated,
+            "decided_by": self.decided_by,
             "calibration": self.calibration,
             **asdict(self.identity),
             "series_instance_uid": self.series_instance_uid,

@@ -26,7 +26,9 @@ class SliceRow:
         blank: Whether the slice is constant.
         p_value: Conformal p-value of the score; `None` without a calibration, and for blank slices.
         decision: As `flagged` says, or `uncertain` where the threshold lies within the score's spread over the sampled
-            prompts, or `blank`.
+            prompts, or `blank`. Both are `None` where nothing is decided: without a calibration or a chosen threshold.
+        rank: Place among the slices by score, 1 for the highest (of equal scores the lower slice); `None` for blank
+            ones.
     """
 
     slice: int
@@ -46,10 +48,11 @@ class SliceRow:
     peak_z_mm: float | None
     area_pixels: int
     area_mm2: float | None
-    flagged: bool
+    flagged: bool | None
     blank: bool
     p_value: float | None
-    decision: SliceDecision
+    decision: SliceDecision | None
+    rank: int | None = None
 
 
 def rows_to_csv(rows: Iterable[SliceRow]) -> str:

@@ -43,6 +43,7 @@ def _front(report: SeriesReport, regions: Sequence[ReportedRegion]) -> Figure:
     decision = {"abnormal": "above the threshold", "normal": "below the threshold"}.get(
         result.volume_decision or "", result.volume_decision or "none: not calibrated"
     )
+    arbitrary = " (arbitrary)" if report.decided_by == "nothing" else ""
     deviation = "" if result.volume_score_std is None else f" ± {result.volume_score_std:.3f}"
     lines = [
         f"Series: {report.identity.series or '-'}    modality: {report.modality or '-'}    slices: {result.slices}",
@@ -50,7 +51,7 @@ def _front(report: SeriesReport, regions: Sequence[ReportedRegion]) -> Figure:
         f"Score of the series: {result.volume_score:.3f}{deviation} ({result.volume_score_is})",
         *([] if result.volume_p_value is None else [f"p-value among normal cases: {result.volume_p_value:.4f}"]),
         f"Decision: {decision}",
-        f"Regions above {report.thresholds.mask:.3f}: {result.regions.count}",
+        f"Regions above {report.thresholds.mask:.3f}{arbitrary}: {result.regions.count}",
     ]
     page.text(0.08, 0.95, TITLE, size=16, weight="bold", va="top")
     page.text(0.08, 0.91, "\n".join(textwrap.wrap(report.statement, 90)), size=9, va="top", color="#a00000")

@@ -62,6 +62,7 @@ def series_report(
     return SeriesReport(
         statement=rule.statement,
         calibrated=rule.calibration is not None,
+        decided_by=rule.decided_by,
         calibration=rule.report(slice=found.thresholds.slice),
         identity=identity,
         series_instance_uid=volume.series_instance_uid or None,
@@ -76,7 +77,7 @@ def series_report(
         thresholds=found.thresholds,
         uncertainty=rule.uncertainty,
         model=scorer.describe(),
-        result=_result(found, regions, volume),
+        result=_result(found, regions, volume, decided=rule.decided_by != "nothing"),
         warnings=tuple(volume.findings),
         files=tuple(files),
         privacy=_privacy(files),
@@ -96,7 +97,7 @@ def with_hashed_uids(report: SeriesReport) -> SeriesReport:
     )
 
 
-def _result(found: VolumeJudgement, regions: Regions, volume: Volume) -> SeriesResult:
+def _result(found: VolumeJudgement, regions: Regions, volume: Volume, *, decided: bool) -> SeriesResult:
     rows = found.rows
     return SeriesResult(
         volume_score=found.score,
@@ -106,8 +107,8 @@ def _result(found: VolumeJudgement, regions: Regions, volume: Volume) -> SeriesR
         volume_score_is=f"mean of the {len(found.top_slices)} highest slice scores",
         top_slices=list(found.top_slices),
         slices=len(rows),
-        flagged_slices=sum(row.flagged for row in rows),
-        uncertain_slices=sum(row.decision == "uncertain" for row in rows),
+        flagged_slices=sum(bool(row.flagged) for row in rows) if decided else None,
+        uncertain_slices=sum(row.decision == "uncertain" for row in rows) if decided else None,
         blank_slices=sum(row.blank for row in rows),
         regions=RegionTotals(regions.count, len(regions.listed), regions.voxels, regions.volume_mm3),
         slots_without_slice=[index for index, source in enumerate(volume.slices) if source is None],

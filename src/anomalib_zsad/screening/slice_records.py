@@ -47,10 +47,10 @@ def scored_row(stack: SliceStack, index: int, answer: SliceScores, place: int, m
         peak_z_mm=peak_z,
         area_pixels=area,
         area_mm2=None if stack.pixel_area is None else area * stack.pixel_area,
-        flagged=False,
+        flagged=None,
         blank=False,
         p_value=None,
-        decision="normal",
+        decision=None,
     )
 
 
@@ -59,17 +59,27 @@ def blank_row(stack: SliceStack, index: int) -> SliceRow:
     uid, frame = _source(stack, index)
     x, y, z = stack.center(index) or (None, None, None)
     area = None if stack.pixel_area is None else 0.0
-    values: list[Any] = [0.0, None, 0.0, *[None] * 6, 0, area, False, True, None, "blank"]
+    values: list[Any] = [0.0, None, 0.0, *[None] * 6, 0, area, None, True, None, None]
     return SliceRow(index, uid, frame, x, y, z, *values)
 
 
 def judge_rows(rule: DecisionRule, rows: Sequence[SliceRow]) -> tuple[list[SliceRow], float | None]:
-    """The rows with p-values, flags and decisions, and the threshold that was in use; blank ones stay as they are."""
+    """The rows with ranks, p-values, flags and decisions, and the threshold that was in use.
+
+    Blank ones are not flagged, and have neither rank nor p-value.
+    """
     scored = [row for row in rows if not row.blank]
     deviations = [np.nan if row.score_std is None else row.score_std for row in scored]
     judgements, threshold = rule.judge_together("slice", [row.score for row in scored], deviations)
-    judged = {row.slice: replace(row, **one._asdict()) for row, one in zip(scored, judgements, strict=True)}
-    return [judged.get(row.slice, row) for row in rows], threshold
+    ranked = sorted(scored, key=lambda row: (-row.score, row.slice))
+    ranks = {row.slice: rank for rank, row in enumerate(ranked, 1)}
+    judged = {
+        row.slice: replace(row, rank=ranks[row.slice], **one._asdict())
+        for row, one in zip(scored, judgements, strict=True)
+    }
+    decided = rule.decided_by != "nothing"
+    empty: dict[str, Any] = {"flagged": False if decided else None, "decision": "blank" if decided else None}
+    return [judged.get(row.slice) or replace(row, **empty) for row in rows], threshold
 
 
 def _source(stack: SliceStack, index: int) -> tuple[str, int | None]:

@@ -18,7 +18,7 @@ function make(name, className, text) {
 
 // What is above a threshold need not be abnormal, what is below it not normal.
 function inWords(decision) {
-  return { abnormal: "above threshold", normal: "below threshold" }[decision] ?? decision;
+  return { abnormal: "above threshold", normal: "below threshold", undecided: "not decided" }[decision] ?? decision;
 }
 
 // Pairs of name and value as a list of terms.

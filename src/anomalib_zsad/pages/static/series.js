@@ -24,7 +24,7 @@ function go(place, ring = null) {
   byId("slice-number").value = row.slice;
   byId("slice").setAttribute("aria-valuetext", `slice ${row.slice}`);
   byId("corner-slice").textContent = `Slice ${row.slice} (${chosen.place + 1} of ${page.rows.length})`;
-  stage.setAttribute("aria-label", `Slice ${row.slice}, ${row.decision}, score ${formatScore(row.score)}`);
+  stage.setAttribute("aria-label", `Slice ${row.slice}, ${inWords(row.decision)}, score ${formatScore(row.score)}`);
   for (const button of document.querySelectorAll("[data-region]")) {
     const here = page.regions[button.dataset.region].slice === row.slice;
     button.closest("tr").classList.toggle("here", here);
@@ -54,11 +54,12 @@ async function draw() {
 
 function showFacts(row) {
   const facts = [
-    ["Decision", inWords(row.decision) + (row.flagged && row.decision !== "abnormal" ? " (flagged)" : "")],
+    ...(page.decided === "nothing" ? [] : [["Decision", inWords(row.decision) + (row.flagged && row.decision !== "abnormal" ? " (flagged)" : "")]]),
+    ["Rank by score", row.rank === null ? "blank, not scored" : `${row.rank} of ${page.rows.filter((other) => other.rank !== null).length}`],
     ["Score", formatScore(row.score) + (row.std === null ? "" : ` ± ${formatScore(row.std)}`)],
     ...(row.p === null ? [] : [["p-value", formatScore(row.p)]]),
     ["Peak of the map", formatScore(row.peak)],
-    ...(row.area === null ? [] : [["Area above threshold", `${row.area.toFixed(0)} mm²`]]),
+    ...(row.area === null ? [] : [[`Area at map ≥ ${formatScore(page.thresholds.mask)}`, `${row.area.toFixed(0)} mm²`]]),
     ...(row.position ? [["Middle (RAS, mm)", row.position.map((value) => (Math.round(10 * value) / 10 + 0).toFixed(1)).join(", ")]] : []),
     ...(row.instance ? [["SOP instance UID", row.instance + (row.frame ? `, frame ${row.frame}` : "")]] : []),
   ];

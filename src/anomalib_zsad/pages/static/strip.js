@@ -6,6 +6,7 @@ const SHAPES = {
   abnormal: (s) => `M0${-1.2 * s} ${1.2 * s} ${s} ${-1.2 * s} ${s}Z`,
   uncertain: (s) => `M0${-1.35 * s} ${1.35 * s} 0 0 ${1.35 * s} ${-1.35 * s} 0Z`,
   blank: (s) => `M${-s}${-s} ${s} ${s}M${s}${-s} ${-s} ${s}`,
+  undecided: (s) => `M${-0.7 * s} 0a${0.7 * s} ${0.7 * s} 0 1 0 ${1.4 * s} 0a${0.7 * s} ${0.7 * s} 0 1 0 ${-1.4 * s} 0Z`,
   normal: (s) => `M${-0.8 * s} 0a${0.8 * s} ${0.8 * s} 0 1 0 ${1.6 * s} 0a${0.8 * s} ${0.8 * s} 0 1 0 ${-1.6 * s} 0Z`,
 };
 
@@ -138,7 +139,7 @@ class Strip {
   // Shapes differ as well as colours. Where slices are many, normal ones are just the line.
   mark(row) {
     const size = Math.min(5, Math.max(2.2, this.gap * 0.45));
-    const dense = row.decision === "normal" && this.gap < 6;
+    const dense = (row.decision === "normal" || row.decision === "undecided") && this.gap < 6;
     const y = row.decision === "blank" ? this.height - MARGIN.bottom - 5 : this.y(row.score);
     const shape = SHAPES[row.decision](dense ? 0.01 : size);
     const held = row.flagged && row.decision === "uncertain" ? " flagged" : "";
@@ -153,6 +154,6 @@ class Strip {
     if (!row || !this.cursor) return;
     for (const end of ["x1", "x2"]) this.cursor.setAttribute(end, this.x(row.slice));
     this.svg.setAttribute("aria-valuenow", place);
-    this.svg.setAttribute("aria-valuetext", `${this.word} ${row.slice}, ${row.decision}, score ${formatScore(row.score)}`);
+    this.svg.setAttribute("aria-valuetext", `${this.word} ${row.slice}, ${inWords(row.decision)}, score ${formatScore(row.score)}`);
   }
 }
