@@ -282,6 +282,8 @@ class _Run:
         return self.encoder(picture, answer.anomaly_map[place].numpy(), deviation)
 
     def _record(self, item: _Read, answer: SliceScores, place: int, judged: Judgement) -> ImageRecord:
+        if judged.decision is None:
+            raise ValueError(f"images need a decision rule of images, not one of {self.rule.kind}")
         heat = answer.anomaly_map[place].numpy()
         width, height = item.size
         row, column = (int(number) for number in np.unravel_index(int(heat.argmax()), heat.shape))

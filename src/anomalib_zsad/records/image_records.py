@@ -41,7 +41,7 @@ class ImageRecord:
     score_std: float | None = None
     p_value: float | None = None
     flagged: bool | None = None
-    decision: ImageDecision | None = "unreadable"
+    decision: ImageDecision = "unreadable"
     map_max: float | None = None
     peak_x: float | None = None
     peak_y: float | None = None
