@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--spread", type=float, default=0.7)
     parser.add_argument("--driver-ms", type=float, default=2.0)
     parser.add_argument("--start-seconds", type=float, default=20.0)
-    parser.add_argument("--found-a-second", type=float, default=300.0)
+    parser.add_argument("--found-a-second", type=float, default=15.0)
     parser.add_argument("--input-mb", type=float, default=100.0)
     parser.add_argument("--output-mb", type=float, default=20.0)
     parser.add_argument("--driver-bytes", type=int, default=3000)

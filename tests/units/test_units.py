@@ -140,9 +140,9 @@ def test_intervals_grow_with_the_number_of_units(monkeypatch: pytest.MonkeyPatch
     slow.begin()
     now[0] = 1.0
     slow.end()
-    now[0] = 20.9
+    now[0] = 100.9
     assert not slow.due()
-    now[0] = 21.1
+    now[0] = 101.1
     assert slow.due()
 
 

@@ -1,6 +1,7 @@
 """Options that say how many workers a command has, and what starts them."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,8 @@ def screen_by_workers(
     """
     from anomalib_zsad.screening.screen import screen_by_crew
 
+    if not args.verbose:  # as `quieten`, from the start of a worker on
+        os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning,ignore::DeprecationWarning")
     crew, shares = (_ray if args.executor == "ray" else _local)(args, options)
     described: dict[str, Any] = {}
 

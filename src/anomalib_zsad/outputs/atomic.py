@@ -47,8 +47,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
     _remove(partial)
     partial.parent.mkdir(parents=True, exist_ok=True)
     _beside(partial).touch()
+    partial.mkdir()
     try:
-        partial.mkdir()
         yield partial
         partial.replace(target)
     except BaseException:

@@ -7,11 +7,11 @@ class GrowingIntervals:
     """Says when it is time again.
 
     After each of the first units, then whenever there are a quarter more; and never so often that writing takes more
-    than a twentieth of the time.
+    than a hundredth of the time.
     """
 
     _GROWTH = 1.25
-    _PAUSE = 20
+    _PAUSE = 100
 
     def __init__(self) -> None:
         self._count, self._next = 0, 1
