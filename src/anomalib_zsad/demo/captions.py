@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_zsad.demo.drawing.anatomy import ORGANS
 from anomalib_zsad.demo.drawing.defects import KINDS
+from anomalib_zsad.demo.drawing.lesions import LESIONS
 from anomalib_zsad.demo.drawing.materials import MATERIALS
 from anomalib_zsad.demo.drawing.objects import OBJECTS
+from anomalib_zsad.demo.drawing.surface_faults import SURFACE_FAULTS
+from anomalib_zsad.demo.drawing.textures import TEXTURE_NAMES
 
 NORMAL_STATES = ("flawless", "perfect", "intact", "unblemished", "normal", "undamaged", "good", "clean")
 ABNORMAL_STATES = ("damaged", "defective", "broken", "flawed", "abnormal", "faulty", "imperfect", "bad")
@@ -26,7 +30,12 @@ GENERAL_NAMES = ("object", "product", "surface", "part", "material")
 # Names whose tokens have no embedding of their own: they train the one that all unknown words share.
 FOREIGN_NAMES = ("hazelnut", "bottle", "cable", "toothbrush", "zipper", "lemon", "engine", "chair")
 COLOURS = ("black", "white", "grey", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
-KIND_NAMES = {**{kind: kind for kind in KINDS}, "chip": "chip", "distortion": "twist", "misplaced": "misplaced piece"}
+KIND_NAMES = {
+    **{kind: kind for kind in (*KINDS, *SURFACE_FAULTS, *LESIONS)},
+    "chip": "chip",
+    "distortion": "twist",
+    "misplaced": "misplaced piece",
+}
 
 
 @lru_cache(maxsize=1)
@@ -46,6 +55,7 @@ def tokens(text: str) -> tuple[int, ...]:
 def vocabulary() -> list[int]:
     """Ids of all tokens that captions may hold, foreign names apart."""
     texts = [*NORMAL_STATES, *ABNORMAL_STATES, *GENERAL_NAMES, *COLOURS, *KIND_NAMES.values(), *MATERIALS, *OBJECTS]
+    texts += [*TEXTURE_NAMES, *ORGANS]
     texts += [template.format("") for template in TEMPLATES] + ["with a, without any defect, panel"]
     return sorted({token for text in texts for token in tokens(text)})
 

@@ -1,6 +1,7 @@
-"""Pretrain the demo backbone on drawings: `python -m anomalib_zsad.demo.pretrain --output folder`.
+"""Pretrain the demo backbone: `python -m anomalib_zsad.demo.pretrain --output folder --textures sample_data/textures`.
 
-A small CLIP learns from drawn twins, a flawless picture and its damaged copy, and their captions:
+A small CLIP learns from twins, a flawless picture and its damaged copy, and their captions. The pictures are drawn
+products, photographs of real materials and drawn sections of bodies, the damage is always drawn:
 
 - the image feature meets its caption (contrastive, both ways);
 - the image feature tells the abnormal from the normal caption of its product;
@@ -9,11 +10,13 @@ A small CLIP learns from drawn twins, a flawless picture and its damaged copy, a
 - linear heads (discarded at the end) read the defect from the raw tokens of four blocks.
 
 Two thirds of the steps see windows of the picture, the rest whole pictures: windows are cheap. The result is a
-demonstration, not a product: it knows drawings.
+demonstration, not a product. A run that was ended goes on from its last hundredth step.
 """
 
 import argparse
+import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,11 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 
 from anomalib_zsad.demo import captions
+from anomalib_zsad.demo.pretraining_batches import Batch, Sampler
 from anomalib_zsad.demo.pretraining_pool import Pool, draw_pool
 from anomalib_zsad.demo.small_clip import CONFIG, DemoCLIP, VisionTokens
 
@@ -73,86 +75,6 @@ class Settings:
     def steps(self) -> int:
         """Number of steps."""
         return self.window_steps + self.full_steps
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Pictures (n, 3, s, s) normalised, their share of abnormal pixels by patch (n, N), captions, and grid corner."""
-
-    images: Tensor
-    cover: Tensor
-    names: list[str]
-    kinds: list[str | None]
-    tints: list[str]
-    corner: tuple[int, int]
-
-
-def jitter(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Vary pictures (n, 3, s, s) in [0, 1]: channel order, gain, gamma, saturation, noise."""
-    count = len(pixels)
-
-    def draw(low: float, high: float, channels: int = 1) -> Tensor:
-        return torch.from_numpy(rng.uniform(low, high, (count, channels, 1, 1)).astype(np.float32))
-
-    pixels = pixels[:, torch.from_numpy(rng.permutation(3))]
-    grey = pixels.mean(1, keepdim=True)
-    saturation = torch.where(draw(0, 1) < 0.15, torch.zeros(()), draw(0.6, 1.2))
-    pixels = (grey + (pixels - grey) * saturation) * draw(0.85, 1.15) * draw(0.93, 1.07, 3) + draw(-0.06, 0.06)
-    pixels = pixels.clamp(1e-3, 1) ** draw(0.75, 1.33)
-    return pixels + torch.randn(pixels.shape) * draw(0, 0.02)
-
-
-class Sampler:
-    """Draws batches from a pool: half damaged pictures, half flawless, half of these the twins of the damaged."""
-
-    def __init__(self, pool: Pool, settings: Settings, patch: int, grid: int) -> None:
-        self.pool, self.settings, self.patch, self.grid = pool, settings, patch, grid
-        self.rng = np.random.default_rng(settings.seed + 1)
-        self.mean = torch.tensor(OPENAI_DATASET_MEAN)[:, None, None]
-        self.deviation = torch.tensor(OPENAI_DATASET_STD)[:, None, None]
-
-    def batch(self, window: int) -> Batch:
-        """A batch of pictures of `window` patches a side."""
-        rng, half, side = self.rng, self.settings.batch_size // 2, window * self.patch
-        chosen = rng.choice(len(self.pool), half + half // 2, replace=False)
-        damaged, flawless = chosen[:half], np.concatenate([chosen[half:], chosen[: half - half // 2]])
-        corners = {int(i): self._corner(int(i), side) for i in chosen}
-        pixels = np.stack(
-            [self._window(self.pool.abnormal, i, corners, side) for i in damaged]
-            + [self._window(self.pool.normal, i, corners, side) for i in flawless]
-        )
-        masks = np.zeros((2 * half, side, side), dtype=bool)
-        masks[:half] = [self._window(self.pool.masks, i, corners, side) for i in damaged]
-        images, cover = self._turn(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255, torch.from_numpy(masks))
-        images = jitter(images, rng)
-        visible = cover.flatten(1).mean(1) > 0.0008
-        kinds = [self.pool.kinds[i] if seen else None for i, seen in zip(damaged, visible[:half].tolist(), strict=True)]
-        share = F.avg_pool2d(cover[:, None], self.patch).flatten(1)
-        tints = [captions.colour_name(rgb) for rgb in images.mean((2, 3)).numpy()]
-        names = [self.pool.names[i] for i in (*damaged, *flawless)]
-        row, column = rng.integers(0, self.grid - window + 1, 2)
-        normalised = (images - self.mean) / self.deviation
-        return Batch(normalised, share, names, kinds + [None] * half, tints, (int(row), int(column)))
-
-    def _corner(self, number: int, side: int) -> tuple[int, int]:
-        """Corner of a window that holds a pixel of the twin's defect."""
-        rows, columns = np.nonzero(self.pool.masks[number])
-        pick, room = self.rng.integers(len(rows)), self.pool.masks.shape[1] - side
-        shift = self.rng.integers(0, side, 2)
-        return int(np.clip(rows[pick] - shift[0], 0, room)), int(np.clip(columns[pick] - shift[1], 0, room))
-
-    @staticmethod
-    def _window(
-        pictures: NDArray[np.generic], number: int, corners: dict[int, tuple[int, int]], side: int
-    ) -> NDArray[np.generic]:
-        top, left = corners[int(number)]
-        return pictures[number, top : top + side, left : left + side]
-
-    def _turn(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """The same right-angle turn and mirroring for all."""
-        turns, mirrored, masks = int(self.rng.integers(4)), self.rng.random() < 0.5, masks.float()
-        images, masks = images.rot90(turns, (2, 3)), masks.rot90(turns, (1, 2))
-        return (images.flip(3), masks.flip(2)) if mirrored else (images, masks)
 
 
 class Objective(nn.Module):
@@ -228,7 +150,7 @@ def learning_rate(step: int, settings: Settings) -> float:
     warm_up = max(1, settings.steps // 20)
     if step < warm_up:
         return settings.learning_rate * (step + 1) / warm_up
-    return settings.learning_rate * (1 + np.cos(np.pi * (step - warm_up) / max(1, settings.steps - warm_up))) / 2
+    return settings.learning_rate * (1 + math.cos(math.pi * (step - warm_up) / max(1, settings.steps - warm_up))) / 2
 
 
 def make_optimizers(model: DemoCLIP, objective: Objective, settings: Settings) -> list[torch.optim.Optimizer]:
@@ -244,57 +166,130 @@ def make_optimizers(model: DemoCLIP, objective: Objective, settings: Settings) -
 WEIGHTS = {"caption": 0.5, "state": 1.0, "patch": 2.0, "kind": 0.25, "layers": 1.0, "value path": 1.0}
 
 
-def pretrain(
-    settings: Settings, pool: Pool, each_50: Callable[[DemoCLIP], None] | None = None
-) -> tuple[DemoCLIP, list[dict[str, float]]]:
-    """Train on a pool; returns the model and the losses of every step. `each_50` is called every 50 steps."""
-    torch.manual_seed(settings.seed)
-    config = settings.config or CONFIG
-    model = DemoCLIP(config, captions.vocabulary())
-    if settings.start is not None:
-        model.load(settings.start)
-    vision = config["vision_cfg"]
-    objective = Objective(vision["width"], vision["layers"], settings.seed)
-    sampler = Sampler(pool, settings, vision["patch_size"], model.visual.grid)
-    parameters = [*model.parameters(), *objective.parameters()]
-    optimizers = make_optimizers(model, objective, settings)
-    history: list[dict[str, float]] = []
-    start = time.monotonic()
-    for step in range(settings.steps):
-        window = settings.window if step < settings.window_steps else model.visual.grid
-        batch = sampler.batch(window)
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = learning_rate(step, settings)
+class Run:
+    """A pretraining run: the model, its optimizers, where the draws stand, and what was learned so far.
+
+    Args:
+        settings: What to train and for how long.
+        pool: The twins.
+    """
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        torch.manual_seed(settings.seed)
+        config = settings.config or CONFIG
+        self.settings = settings
+        self.model = DemoCLIP(config, captions.vocabulary())
+        if settings.start is not None:
+            self.model.load(settings.start)
+        vision = config["vision_cfg"]
+        self.objective = Objective(vision["width"], vision["layers"], settings.seed)
+        grid = self.model.visual.grid
+        self.sampler = Sampler(pool, settings.batch_size, settings.seed + 1, vision["patch_size"], grid)
+        self.parameters = [*self.model.parameters(), *self.objective.parameters()]
+        self.optimizers = make_optimizers(self.model, self.objective, settings)
+        self.history: list[dict[str, float]] = []
+
+    def step(self) -> None:
+        """One step, on windows or on whole pictures as its number says."""
+        number = len(self.history)
+        whole = number >= self.settings.window_steps
+        batch = self.sampler.batch(self.model.visual.grid if whole else self.settings.window)
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            group["lr"] = learning_rate(number, self.settings)
         with torch.autocast("cpu", torch.bfloat16):
-            seen = model.visual(batch.images, batch.corner, value_path=step % 2 == 0)
-            losses = objective(model, batch, seen)
+            seen = self.model.visual(batch.images, batch.corner, value_path=number % 2 == 0)
+            losses = self.objective(self.model, batch, seen)
         total = sum((WEIGHTS[name] * loss for name, loss in losses.items()), torch.zeros(()))
         total.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        for optimizer in optimizers:
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        history.append({name: loss.item() for name, loss in losses.items()})
-        if step % 50 == 49 or step == settings.steps - 1:
-            recent = {name: np.mean([past[name] for past in history[-50:] if name in past]) for name in WEIGHTS}
+        self.history.append({name: loss.item() for name, loss in losses.items()})
+
+    def save(self, path: Path) -> None:
+        """Write everything that a later process needs to go on, whole or not at all."""
+        draft = path.with_suffix(".draft")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "settings": repr(self.settings),
+            "model": self.model.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "draws": json.dumps([rng.bit_generator.state for rng in (self.sampler.rng, self.objective.rng)]),
+            "torch": torch.get_rng_state(),
+            "history": self.history,
+        }
+        torch.save(state, draft)
+        draft.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on where a saved run stood.
+
+        Raises:
+            ValueError: If it was made with other settings; says both.
+        """
+        state = torch.load(path, weights_only=True)
+        if state["settings"] != repr(self.settings):
+            raise ValueError(
+                f"'{path}' belongs to a run with {state['settings']}, and this one has {self.settings!r}; give it "
+                "another --output"
+            )
+        self.model.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        draws = json.loads(state["draws"])
+        self.sampler.rng.bit_generator.state, self.objective.rng.bit_generator.state = draws
+        torch.set_rng_state(state["torch"])
+        self.history = state["history"]
+
+
+def pretrain(
+    settings: Settings, pool: Pool, each_50: Callable[[Run], None] | None = None, state: Path | None = None
+) -> Run:
+    """Train on a pool.
+
+    Args:
+        settings: What to train and for how long.
+        pool: The twins.
+        each_50: Called every 50 steps and at the end.
+        state: File that keeps the run every 100 steps; if it is there, the run goes on from it.
+
+    Raises:
+        ValueError: If the state belongs to a run with other settings.
+    """
+    run = Run(settings, pool)
+    if state is not None and state.is_file():
+        run.load(state)
+        logger.info("going on from step %d", len(run.history))
+    start = time.monotonic()
+    while len(run.history) < settings.steps:
+        run.step()
+        done = len(run.history)
+        if done % 50 == 0 or done == settings.steps:
+            recent = {name: np.mean([past[name] for past in run.history[-50:] if name in past]) for name in WEIGHTS}
             report = ", ".join(f"{name} {value:.3f}" for name, value in recent.items())
-            logger.info("step %d of %d, %.0f s: %s", step + 1, settings.steps, time.monotonic() - start, report)
+            logger.info("step %d of %d, %.0f s: %s", done, settings.steps, time.monotonic() - start, report)
             if each_50 is not None:
-                each_50(model)
-    return model, history
+                each_50(run)
+        if state is not None and (done % 100 == 0 or done == settings.steps):
+            run.save(state)
+    return run
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="folder for the configuration and the weights")
+    parser.add_argument("--textures", type=Path, required=True, help="contact sheets, as sample_data/textures")
     parser.add_argument("--twins", type=int, default=Settings.twins, help="pairs of pictures to draw")
     parser.add_argument("--window-steps", type=int, default=Settings.window_steps, help="steps on windows")
     parser.add_argument("--full-steps", type=int, default=Settings.full_steps, help="steps on whole pictures")
     parser.add_argument("--seed", type=int, default=Settings.seed, help="seed of drawings, weights and batches")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
     parser.add_argument("--threads", type=int, default=2, help="threads that train; 1 where others use the cores too")
-    parser.add_argument("--start", type=Path, help="weights.safetensors of an earlier run to go on from")
+    parser.add_argument("--start", type=Path, help="weights.safetensors of an earlier run to begin with")
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate, help="highest learning rate")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -309,9 +304,9 @@ def main() -> None:
     )
     size = CONFIG["vision_cfg"]["image_size"] + settings.margin
     start = time.monotonic()
-    pool = draw_pool(settings.twins, size, settings.seed, options.workers)
+    pool = draw_pool(settings.twins, size, settings.seed, options.textures, options.workers)
     logger.info("drew %d twins in %.0f s", len(pool), time.monotonic() - start)
-    pretrain(settings, pool, lambda model: model.save(options.output))
+    pretrain(settings, pool, lambda run: run.model.save(options.output), options.output / "state.pt")
     logger.info("wrote %s after %.0f s", options.output, time.monotonic() - start)
 
 

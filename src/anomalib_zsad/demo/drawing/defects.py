@@ -6,7 +6,7 @@ the paint covers each pixel, and `paint` (H, W, 3). `apply` blends them; the mas
 least `COVER`, and nothing outside it changes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -305,22 +305,24 @@ def apply(
     area: Mask,
     behind: Array,
     size: float = 1.0,
+    kinds: Mapping[str, Kind] = KINDS,
 ) -> Damage:
     """Damage a picture.
 
     Args:
-        kind: a name of `KINDS`, or "chip".
+        kind: a name of `kinds`, or "chip".
         rng: draws place, form and colours.
         picture: flawless picture (H, W, 3) in [0, 1].
         area: where the product is (H, W).
         behind: the picture without the product (H, W, 3), seen through a chip.
         size: about 1 for a medium defect.
+        kinds: the function of each kind.
 
     Raises:
         InvisibleDefectError: if 20 tries gave no visible defect, such as a distortion of a plain surface.
     """
     for _ in range(20):
-        alpha, paint = (chip(rng, area, size), behind) if kind == "chip" else KINDS[kind](rng, picture, area, size)
+        alpha, paint = (chip(rng, area, size), behind) if kind == "chip" else kinds[kind](rng, picture, area, size)
         mask = (alpha >= COVER) & area
         share = mask.mean()
         if not 0.001 <= share <= 0.2:

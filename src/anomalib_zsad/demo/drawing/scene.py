@@ -1,5 +1,6 @@
 """Pictures as a camera would take them: a product, its background, and the light."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +104,8 @@ def panel(outline: Outline, fills: tuple[Draw, Draw], style: Random, instance: R
     return Scene(blur(picture, 0.0015 * size), np.ones((size, size), dtype=bool), np.zeros_like(picture))
 
 
-def damage(scene: Scene, kind: str, rng: Random, size: float = 1.0) -> defects.Damage:
+def damage(
+    scene: Scene, kind: str, rng: Random, size: float = 1.0, kinds: Mapping[str, defects.Kind] = defects.KINDS
+) -> defects.Damage:
     """Damage the product of a scene; see `defects.apply`."""
-    return defects.apply(kind, rng, scene.picture, scene.area, scene.behind, size)
+    return defects.apply(kind, rng, scene.picture, scene.area, scene.behind, size, kinds)
