@@ -140,6 +140,14 @@ def _verify(path: Path, expected: str | None) -> None:
         )
 
 
+def weights_version(path: Path) -> str:
+    """The version that a safetensors file says it is of; "1" where it says none, as the first embedded backbone."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return str((file.metadata() or {}).get("version", "1"))
+
+
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read tensors by name from safetensors, a `torch.save` file (weights only) or a TorchScript archive.
 

@@ -17,16 +17,8 @@ from rich.table import Table
 
 from anomalib_zsad.cli import quieten
 from anomalib_zsad.data.sample_set import UNSEEN_CATEGORIES
+from anomalib_zsad.demo.train import METHODS, new_model, train
 
-METHODS = ("BayesPFL", "CoPS")
-EPOCHS = {"BayesPFL": 20, "CoPS": 15}
-# On the demo backbone's grid of 16 x 16 patches the published 5 x 5 average covers a third of the image; 3 x 3 was
-# chosen on the held-out auxiliary category. With a validation in every fifth epoch the published rule would never come
-# to the image head, so its stage begins after a fixed number of epochs.
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "BayesPFL": {"stage_1_epochs": 15, "keep_features": "memory"},
-    "CoPS": {"neighbourhood": 3, "training_neighbourhood": 3, "keep_features": "memory"},
-}
 SHOWN = ("image_AUROC", "image_AP", "pixel_AUROC", "pixel_AP", "pixel_AUPRO")
 console = Console()
 
@@ -71,15 +63,12 @@ def _quieten() -> None:
 
 def _train_and_test(method: str, output: Path) -> list[tuple[str, str, dict[str, float]]]:
     """Train one method on the auxiliary categories and test it, untrained and trained, on the unseen ones."""
-    from lightning.pytorch import seed_everything
-
     import anomalib_zsad
 
-    seed_everything(0, verbose=False)  # untrained prompts are random ones
-    untrained = getattr(anomalib_zsad, method)(backbone="demo", **ARGUMENTS[method]).model
+    untrained = new_model(method).model
     console.rule(f"{method} on the demo backbone (a demonstration, not a product)")
     start = time.monotonic()
-    checkpoint = _train(method, output / method)
+    checkpoint = train(method, output / method)
     seconds = time.monotonic() - start
     console.print(f"Trained on the auxiliary categories in {seconds:.0f} s: {checkpoint}", highlight=False)
     trained = getattr(anomalib_zsad, method)(backbone="demo", checkpoint=str(checkpoint)).eval()
@@ -88,27 +77,6 @@ def _train_and_test(method: str, output: Path) -> list[tuple[str, str, dict[str,
         rows.append((method, state, _test(method, model, trained.pre_processor.transform, output / method / state)))
     _heatmaps(method, trained, output / f"{method}_heatmaps.png")
     return rows
-
-
-def _train(method: str, folder: Path) -> Path:
-    from anomalib.engine import Engine
-    from lightning.pytorch import seed_everything
-
-    import anomalib_zsad
-
-    seed_everything(0, verbose=False)
-    model = getattr(anomalib_zsad, method)(backbone="demo", visualizer=False, **ARGUMENTS[method])
-    engine = Engine(
-        max_epochs=EPOCHS[method],
-        default_root_dir=folder,
-        logger=False,
-        enable_model_summary=False,
-        enable_progress_bar=sys.stdout.isatty(),
-        num_sanity_val_steps=0,
-        check_val_every_n_epoch=5,
-    )
-    engine.fit(model, datamodule=anomalib_zsad.SampleDataModule())
-    return next((folder).rglob("model.ckpt"))
 
 
 def _test(method: str, model: Any, transform: Any, folder: Path) -> dict[str, float]:

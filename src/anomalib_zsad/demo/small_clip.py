@@ -21,6 +21,9 @@ CONFIG: dict[str, Any] = {
 }
 """open_clip's configuration of the demo backbone."""
 
+VERSION = "2"
+"""Version of the embedded backbone that `DemoCLIP.save` writes; weights that answer differently need a new one."""
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, causal: bool = False) -> Tensor:
     """Attention of (n, heads, length, head width), written out: faster to train in bfloat16 on a CPU."""
@@ -190,6 +193,6 @@ class DemoCLIP(nn.Module):
         draft = folder / ".draft"
         draft.write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
         draft.replace(config)
-        save_file(self.state(), draft)
+        save_file(self.state(), draft, metadata={"version": VERSION})
         draft.chmod(0o644)
         draft.replace(weights)

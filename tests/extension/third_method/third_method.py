@@ -76,7 +76,7 @@ class ThirdMethod(ZeroShotMixin, AnomalibModule):
         self.class_name, self.trained, self.pretrained = base.class_name, saved is not None, base.pretrained
         self.model = ThirdModel(frozen, base.layers or frozen.config.default_layers[-1:])
         if saved is not None:
-            check_backbone(saved, frozen.config.name, frozen.fingerprint)
+            check_backbone(saved, frozen)
             load_parameters(self.model, saved.state, saved, frozen.config.name)
         self.use_calibration(calibration, false_alarm_rate)
 

@@ -183,7 +183,7 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
             parameters = dict(self.model.named_parameters(remove_duplicate=False))
             state = from_published(saved.state, parameters) | {"_extra_state": {"stage": infer_stage(saved.path)}}
         else:
-            check_backbone(saved, frozen.config.name, frozen.fingerprint)
+            check_backbone(saved, frozen)
         load_parameters(self.model, state, saved, frozen.config.name)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from anomalib_zsad.backbone.config import DEMO
+from anomalib_zsad.backbone.frozen_clip import FrozenCLIP
 from anomalib_zsad.backbone.weights import SUFFIXES
 from anomalib_zsad.data.items import check_class_name
 
@@ -259,16 +261,29 @@ def _contradiction(saved: Checkpoint | None, name: str, given: Any, trained: Any
     return CheckpointError(f"{name} is given as {given!r}, and '{path}' was trained with {trained!r}; leave it out")
 
 
-def check_backbone(checkpoint: Checkpoint, name: str, fingerprint: str) -> None:
+def check_backbone(checkpoint: Checkpoint, backbone: FrozenCLIP) -> None:
     """Make sure that a checkpoint was trained over this backbone; published files do not say.
+
+    Args:
+        checkpoint: The checkpoint.
+        backbone: What the model stands on.
 
     Raises:
         CheckpointError: If it was trained over another one.
     """
-    trained_on = checkpoint.stamp.get("backbone")
-    if trained_on and trained_on["fingerprint"] != fingerprint:
-        raise CheckpointError(
-            f"'{checkpoint.path}' was trained over backbone '{trained_on['name']}' ({trained_on['fingerprint']}), and "
-            f"this model has '{name}' with other weights ({fingerprint}); give the weights it was trained over as "
-            "pretrained"
-        )
+    trained_on, name = checkpoint.stamp.get("backbone"), backbone.config.name
+    if not trained_on or trained_on["fingerprint"] == backbone.fingerprint:
+        return
+    if name == DEMO == trained_on["name"]:
+        # Checkpoints over the first embedded backbone name no version.
+        version = trained_on.get("version") or "1"
+        if version != backbone.version:
+            raise CheckpointError(
+                f"'{checkpoint.path}' was trained over version {version} of the embedded backbone 'demo', and this "
+                f"package holds version {backbone.version}; train it again"
+            )
+    raise CheckpointError(
+        f"'{checkpoint.path}' was trained over backbone '{trained_on['name']}' ({trained_on['fingerprint']}), and "
+        f"this model has '{name}' with other weights ({backbone.fingerprint}); give the weights it was trained over as "
+        "pretrained"
+    )

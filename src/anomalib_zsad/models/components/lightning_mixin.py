@@ -321,6 +321,7 @@ class ZeroShotMixin(HubMixin, Exports):
                 "name": backbone.config.name,
                 "pretrained": self.pretrained,
                 "fingerprint": backbone.fingerprint,
+                "version": backbone.version,
             },
             "class_name": self.class_name,
             "layers": list(self.model.layers),

@@ -216,7 +216,7 @@ class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
                 )
             state = from_published(saved.state, parameters) | {"_extra_state": self.model.get_extra_state()}
         else:
-            check_backbone(saved, frozen.config.name, frozen.fingerprint)
+            check_backbone(saved, frozen)
         load_parameters(self.model, state, saved, frozen.config.name)
 
     def stamp(self) -> dict[str, Any]:
