@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from anomalib_zsad.demo.drawing import defects, scene, unseen
+from anomalib_zsad.data.sample_set import sample_data_folder
+from anomalib_zsad.demo.drawing import anatomy, defects, lesions, scene, surface_faults, textures, unseen
 from anomalib_zsad.demo.drawing.materials import MATERIALS
 from anomalib_zsad.demo.drawing.objects import OBJECTS
 from anomalib_zsad.demo.pretraining_pool import draw_pool, draw_twin
 
 SIZE = 96
+TEXTURES = sample_data_folder() / "textures"
 
 
 def surface(name: str, style: int = 1, instance: int = 2) -> scene.Scene:
@@ -61,10 +63,10 @@ def test_a_defect_that_cannot_be_seen_is_an_error() -> None:
 
 
 def test_a_pool_does_not_depend_on_the_number_of_workers() -> None:
-    pool = draw_pool(4, 64, seed=5, workers=2)
+    pool = draw_pool(4, 64, seed=5, textures=TEXTURES, workers=2)
     assert len(pool) == 4
     for number in range(4):
-        normal, abnormal, mask, name, kind = draw_twin((5, number), 64)
+        normal, abnormal, mask, name, kind = draw_twin((5, number), 64, TEXTURES)
         np.testing.assert_array_equal(pool.normal[number], normal)
         np.testing.assert_array_equal(pool.abnormal[number], abnormal)
         np.testing.assert_array_equal(pool.masks[number], mask)
@@ -77,3 +79,72 @@ def test_pretraining_draws_nothing_of_the_unseen_categories() -> None:
     hidden = {unseen.leather, unseen.knitwear, unseen.crumb, unseen.biscuit, unseen.circuit_board}
     assert not drawn & hidden
     assert all(function.__module__ != unseen.__name__ for function in drawn)
+
+
+def test_a_section_repeats_for_a_seed_and_holds_an_organ_inside_the_body() -> None:
+    names = set()
+    for seed in range(40):
+        name, one = anatomy.section(np.random.default_rng(seed), SIZE)
+        _, again = anatomy.section(np.random.default_rng(seed), SIZE)
+        np.testing.assert_array_equal(one.picture, again.picture)
+        names.add(name)
+        assert one.picture.shape == (SIZE, SIZE, 3)
+        assert 0 <= one.picture.min() <= one.picture.max() <= 1
+        assert np.ptp(one.picture, axis=-1).max() == 0  # grey
+        assert 0.005 < one.area.mean() < 0.8
+        corners = one.area[[0, 0, -1, -1], [0, -1, 0, -1]]
+        assert not corners.any()
+    assert names == set(anatomy.ORGANS)
+
+
+@pytest.mark.parametrize("kind", lesions.LESIONS)
+def test_a_lesion_lies_in_the_organ_and_changes_nothing_else(kind: str) -> None:
+    for seed in range(4):
+        _, clean = anatomy.section(np.random.default_rng(seed), SIZE)
+        try:
+            damaged = scene.damage(clean, kind, np.random.default_rng(seed), 1.0, lesions.LESIONS)
+        except defects.InvisibleDefectError:
+            continue
+        break
+    changed = np.abs(damaged.picture - clean.picture).max(-1)
+    assert changed[~damaged.mask].max() == 0
+    assert changed[damaged.mask].mean() >= 0.05
+    assert not (damaged.mask & ~clean.area).any()
+    light = anatomy.scanner_noise(np.random.default_rng(seed), SIZE)
+    pictures = light.photograph(clean.picture), light.photograph(damaged.picture)
+    assert np.array_equal(pictures[0][~damaged.mask], pictures[1][~damaged.mask])
+
+
+@pytest.mark.parametrize("kind", surface_faults.SURFACE_FAULTS)
+def test_a_fault_of_a_photographed_surface_changes_its_mask_only(kind: str) -> None:
+    photographs = textures.read_textures(TEXTURES)
+    style, instance = np.random.default_rng(5), np.random.default_rng(6)
+    name, clean = textures.photographed(photographs, style, instance, SIZE)
+    assert name in textures.TEXTURE_NAMES
+    damaged = scene.damage(clean, kind, np.random.default_rng(1), 1.2, surface_faults.SURFACE_FAULTS)
+    changed = np.abs(damaged.picture - clean.picture).max(-1)
+    assert changed[~damaged.mask].max() == 0
+    assert changed[damaged.mask].mean() >= 0.05
+
+
+def test_the_sheets_hold_many_photographs_of_materials_that_captions_name() -> None:
+    photographs = textures.read_textures(TEXTURES)
+    assert len(photographs.pictures) == len(photographs.names) > 1000
+    assert set(photographs.names) == set(textures.TEXTURE_NAMES)
+    assert {picture.shape for picture in photographs.pictures} == {(124, 124, 3)}
+
+
+def test_a_folder_without_sheets_is_an_error(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no contact sheets .* give the folder sample_data/textures"):
+        textures.read_textures(tmp_path)
+
+
+def test_a_pool_holds_drawn_products_photographs_and_sections() -> None:
+    twins = [draw_twin((9, number), SIZE, TEXTURES) for number in range(40)]
+    names = {name for *_, name, _ in twins}
+    assert names & set(anatomy.ORGANS)
+    assert names & set(textures.TEXTURE_NAMES)
+    assert names & {*MATERIALS, *OBJECTS}
+    for normal, abnormal, mask, _, _ in twins:
+        assert mask.any()
+        assert np.array_equal(normal[~mask], abnormal[~mask])

@@ -1,5 +1,8 @@
 """Pretraining lowers its loss and writes weights that open_clip's own CLIP computes the same with."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +12,14 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from anomalib_zsad.backbone import config as backbone_config
+from anomalib_zsad.backbone.weights import weights_version
+from anomalib_zsad.data.sample_set import sample_data_folder
 from anomalib_zsad.demo import captions
-from anomalib_zsad.demo.pretrain import Settings, learning_rate, pretrain
+from anomalib_zsad.demo.pretrain import Run, Settings, learning_rate, pretrain
 from anomalib_zsad.demo.pretraining_pool import draw_pool
-from anomalib_zsad.demo.small_clip import CONFIG, DemoCLIP
+from anomalib_zsad.demo.small_clip import CONFIG, VERSION, DemoCLIP
 
+TEXTURES = sample_data_folder() / "textures"
 TINY = {
     "embed_dim": 24,
     "vision_cfg": {"image_size": 96, "layers": 4, "width": 32, "head_width": 16, "patch_size": 12},
@@ -36,9 +42,10 @@ def open_clip_of(config: dict, weights: dict[str, torch.Tensor]) -> torch.nn.Mod
 
 def test_a_few_steps_lower_the_losses() -> None:
     settings = Settings(twins=32, margin=4, window_steps=5, full_steps=70, window=6, batch_size=16, config=TINY)
-    pool = draw_pool(settings.twins, 100, seed=3, workers=1)
+    pool = draw_pool(settings.twins, 100, seed=3, textures=TEXTURES, workers=1)
     saved: list[int] = []
-    model, history = pretrain(settings, pool, lambda _: saved.append(1))
+    run = pretrain(settings, pool, lambda _: saved.append(1))
+    model, history = run.model, run.history
     assert len(history) == settings.steps
     assert saved == [1, 1]
     assert not any(np.isnan(list(losses.values())).any() for losses in history)
@@ -46,6 +53,41 @@ def test_a_few_steps_lower_the_losses() -> None:
         early, late = ([past[name] for past in part] for part in (history[5:20], history[-15:]))
         assert np.mean(late) < np.mean(early)
     assert not any(parameter.isnan().any() for parameter in model.parameters())
+
+
+def test_a_run_that_was_ended_goes_on_as_an_unbroken_one(tmp_path: Path) -> None:
+    settings = Settings(twins=24, margin=4, window_steps=2, full_steps=4, window=6, batch_size=8, config=TINY)
+    pool = draw_pool(settings.twins, 100, seed=3, textures=TEXTURES, workers=1)
+    whole = pretrain(settings, pool)
+    first = Run(settings, pool)
+    for _ in range(3):
+        first.step()
+    first.save(tmp_path / "state.pt")
+    resumed = pretrain(settings, pool, state=tmp_path / "state.pt")
+    assert resumed.history[:3] == first.history
+    assert len(resumed.history) == settings.steps
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=1e-6)
+
+
+def test_a_state_of_other_settings_is_refused(tmp_path: Path) -> None:
+    settings = Settings(twins=8, margin=4, window_steps=1, full_steps=0, window=6, batch_size=4, config=TINY)
+    pool = draw_pool(settings.twins, 100, seed=3, textures=TEXTURES, workers=1)
+    pretrain(settings, pool, state=tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"belongs to a run with .*batch_size=4.* this one has .*batch_size=2.*--outp"):
+        pretrain(replace(settings, batch_size=2), pool, state=tmp_path / "state.pt")
+
+
+@pytest.mark.slow
+def test_the_command_pretrains_from_the_sheets_of_the_repository(tmp_path: Path) -> None:
+    words = ["--output", str(tmp_path), "--textures", str(TEXTURES), "--twins", "60", "--workers", "1"]
+    steps = ["--window-steps", "2", "--full-steps", "1", "--threads", "1"]
+    command = [sys.executable, "-m", "anomalib_zsad.demo.pretrain", *words, *steps]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "drew 60 twins" in ended.stderr
+    assert weights_version(tmp_path / "weights.safetensors") == VERSION
+    open_clip_of(CONFIG, load_file(tmp_path / "weights.safetensors"))
 
 
 def test_learning_rate_warms_up_and_ends_at_zero() -> None:
@@ -95,6 +137,7 @@ def test_the_bundled_weights_load_into_open_clip() -> None:
     assert (folder / "weights.safetensors").stat().st_size < 8e6
     assert all(value.dtype in (torch.float16, torch.int32) for value in weights.values())
     model = open_clip_of(CONFIG, weights)
+    assert weights_version(folder / "weights.safetensors") == VERSION
     assert sorted(weights["token_embedding.rows"].tolist()) == captions.vocabulary()
     with torch.no_grad():
         features = model.encode_image(torch.zeros(1, 3, 192, 192), normalize=True)

@@ -1,6 +1,6 @@
 """`python -m anomalib_zsad.demo`: train on drawings, test on categories never seen, calibrate, screen, look at it.
 
-It is a demonstration, not a product: the backbone has seen nothing but drawings.
+It is a demonstration, not a product: the backbone has seen drawings and pictures of materials alone.
 """
 
 import argparse
@@ -48,8 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _calibrated(method: str, output: Path) -> list[Path]:
     from anomalib_zsad.demo.calibrate_and_screen import calibrated
+    from anomalib_zsad.demo.medical_sheet import draw_medical_sheet
 
-    return calibrated(console, next((output / method).rglob("model.ckpt")), output)
+    checkpoint = next((output / method).rglob("model.ckpt"))
+    draw_medical_sheet(checkpoint, output / "phantoms.png")
+    return calibrated(console, checkpoint, output)
 
 
 def _quieten() -> None:

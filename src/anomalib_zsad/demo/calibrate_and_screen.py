@@ -1,9 +1,10 @@
 """The demonstration's second half: calibrate on normal cases, then inspect, screen and evaluate with the calibration.
 
-All by the commands that a user has. A backbone that saw drawings of surfaces knows no anatomy, so that the volumes show
-that the path works and that false alarms keep to their rate, and nothing about accuracy.
+All by the commands that a user has. The embedded backbone has seen drawn sections, never a patient nor these phantoms: the
+volumes show that the path works and that false alarms keep to their rate, and nothing about accuracy on patients.
 """
 
+import csv
 from pathlib import Path
 
 from PIL import Image
@@ -45,6 +46,20 @@ def calibrated(console: Console, checkpoint: Path, output: Path) -> list[Path]:
     return [*(page for pages in volumes for page in pages[:1]), *images, *(page for own in volumes for page in own[1:])]
 
 
+def verdict(summary: Path) -> str:
+    """What screening said of a lesion and of its twin, in one line, also where it is wrong."""
+    with summary.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["volume_p_value"]]
+    found = {"normal" in row["source"]: float(row["volume_p_value"]) for row in rows}
+    if set(found) != {True, False}:
+        return f"Of the two phantoms {len(rows)} could be judged; see {summary}."
+    ill, twin = found[False] <= float(RATE), found[True] <= float(RATE)
+    lesion = f"The lesion is {'found' if ill else 'NOT found'} (p = {found[False]:.2f})"
+    healthy = f"its lesion-free twin is {'flagged, a false alarm' if twin else 'left alone'} (p = {found[True]:.2f})"
+    bad = " A bad answer: do not take this backbone for a product." if twin or not ill else ""
+    return f"{lesion}, {healthy}.{bad}"
+
+
 def _images(console: Console, model: tuple[str, ...], output: Path) -> list[Path]:
     """Calibrate on newly drawn normal images of a category, and inspect the sample set's with it."""
     console.rule(f"Calibrating on {NORMAL_IMAGES} normal images of {CATEGORY}, inspecting others")
@@ -71,7 +86,10 @@ def _volumes(console: Console, kind: Kind, model: tuple[str, ...], output: Path)
     command_line(["calibrate", "--input", str(normals / "images"), "--output", str(file), *named])
     use = ("--calibration", str(file), "--false-alarm-rate", RATE)
     samples, screened = sample_data_folder() / "medical" / kind, output / "screening" / kind
-    command_line(["screen", "--input", str(samples / "images"), "--output", str(screened), *use, *named])
+    command_line(
+        ["screen", "--input", str(samples / "images"), "--output", str(screened), "--source-names", *use, *named]
+    )
+    console.print(verdict(screened / "summary.csv"), highlight=False)
     evaluated = output / "evaluation" / kind
     target = f"phantom_{kind}=VolumeDataModule:{samples}?class_name=brain"
     command_line(["evaluate", "--input", target, "--output", str(evaluated), *use, *model])

@@ -20,6 +20,9 @@ from anomalib_zsad.volumes.geometry import Floats
 
 Kind = Literal["head_ct", "brain_mr"]
 
+SAMPLES: tuple[tuple[Kind, str, int], ...] = (("head_ct", "bleed", 7), ("brain_mr", "lesion", 11))
+"""The shipped phantoms: their kind, what the one with a lesion is called, and the seed of both twins."""
+
 # (columns, rows, slices), and voxel edges in mm.
 _GRIDS = {
     "head_ct": ((128, 128, 14), (1.75, 1.75, 5.0)),
@@ -223,9 +226,9 @@ def write_phantom(phantom: Phantom, folder: str | Path, name: str | None = None,
 
 def write_samples(output: str | Path) -> None:
     """Write the shipped set: one phantom of each kind with a lesion, and its lesion-free twin."""
-    for kind, word, seed in (("head_ct", "bleed", 7), ("brain_mr", "lesion", 11)):
+    for kind, word, seed in SAMPLES:
         for name, lesion in ((word, True), ("normal", False)):
-            phantom = make_phantom(kind, seed, lesion=lesion)  # type: ignore[arg-type]
+            phantom = make_phantom(kind, seed, lesion=lesion)
             write_phantom(phantom, Path(output) / kind, name)
 
 
