@@ -1,7 +1,7 @@
 """The demonstration's second half: calibrate on normal cases, then inspect, screen and evaluate with the calibration.
 
-All by the commands that a user has. The embedded backbone has seen drawn sections, never a patient nor these phantoms: the
-volumes show that the path works and that false alarms keep to their rate, and nothing about accuracy on patients.
+All by the commands that a user has. The embedded backbone has seen drawn sections, never a patient nor these phantoms:
+the volumes show that the path works and that false alarms keep to their rate, nothing about accuracy on patients.
 """
 
 import csv
