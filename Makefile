@@ -43,7 +43,7 @@ bench: $(STAMP)  ## Benchmarks (ratios within one run)
 
 docs: $(STAMP)  ## The documentation site, in site/; a warning or a dead link is an error
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: $(STAMP)  ## Sdist and wheel in dist/, and a smoke test of the wheel alone in a new environment
 	rm -rf dist build/wheel

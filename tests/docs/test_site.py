@@ -18,7 +18,7 @@ FIRST_PAGES = ("docs/own-images.md", "docs/own-study.md", "docs/real-weights.md"
 
 
 def build(source: Path, site: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     return subprocess.run(command, cwd=source, capture_output=True, text=True, check=False, env=environment)
 
