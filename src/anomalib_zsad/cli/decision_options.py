@@ -80,7 +80,7 @@ def decision_rule(args: argparse.Namespace, kind: Kind) -> DecisionRule:
     own_scale = has_own_scale(args.model)
     if own_scale and calibration is None and args.threshold is None:
         raise ValueError(
-            f"scores of {args.model} are on a scale of its own, where the usual threshold of {_DEFAULTS['threshold']} "
+            f"scores of {args.model} are on a scale of its own, where the usual threshold of {ARBITRARY_THRESHOLD} "
             "means nothing: give --calibration, or a --threshold on that scale"
         )
     given = {} if args.threshold is None else {"threshold": args.threshold}
