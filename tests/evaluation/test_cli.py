@@ -160,8 +160,8 @@ def test_evaluate_says_that_an_unknown_auxiliary_set_hides_overlaps(
 
 
 def test_unknown_model_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"there is no model 'WinClip'; give .*BayesPFL, CoPS"):
-        build_subject(None, "WinClip")
+    with pytest.raises(ValueError, match=r"there is no model 'WinClop'; give .*BayesPFL, CoPS"):
+        build_subject(None, "WinClop")
 
 
 def test_set_is_told_by_the_categories_that_a_checkpoint_names() -> None:

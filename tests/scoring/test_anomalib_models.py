@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from unittest import mock
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from anomalib_zsad.scoring.anomalib_classes import anomalib_class
 from anomalib_zsad.scoring.build import build_model, build_scorer
 from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 from tests.scoring.conftest import write_tiles
+from tests.volumes.volume_builders import write_nifti
 
 
 def call(*arguments: object) -> int:
@@ -146,3 +148,25 @@ def test_a_window_of_all_of_an_image_is_the_image() -> None:
         everything = torch.arange(225)[:, None].repeat(1, 3)
         windows = model._get_window_embeddings(seen["tokens"], everything)
     torch.testing.assert_close(windows, whole[:, None].expand(-1, 3, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_screen_keeps_the_models_scale(
+    checkpoints: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voxels = np.random.default_rng(0).integers(80, 120, (48, 48, 3)).astype(np.int16)
+    voxels[16:30, 16:30, 1] = 400
+    write_nifti(tmp_path / "in" / "head.nii.gz", voxels, np.eye(4))
+    model = ("--model", "Padim", "--checkpoint", checkpoints["Padim"], "--threshold", 2)
+    command = ("screen", "-i", tmp_path / "in", "-o", tmp_path / "out", *model)
+    assert call(*command) == 2
+    assert "give --map-type float32" in capsys.readouterr().err
+    assert call(*command, "--map-type", "float32", "-ot", "nifti", "structured_report") == 2
+    assert "give --output-type nifti dicom_seg" in capsys.readouterr().err
+    assert call(*command, "--map-type", "float32") == 0
+    (report,) = (tmp_path / "out").glob("*/report.json")
+    rows = list(csv.DictReader((report.parent / "slices.csv").open()))
+    heat = nibabel.load(report.parent / "anomaly_map.nii.gz").get_fdata()
+    assert heat.max() == pytest.approx(max(float(row["map_max"]) for row in rows if row["map_max"]), rel=1e-4)
+    assert heat.max() > 1
+    lesions = nibabel.load(report.parent / "lesions.nii.gz").get_fdata()
+    np.testing.assert_array_equal(lesions > 0, heat >= 2)

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.scoring.build import build_model
 
     built = build_model(args.checkpoint, method_of(args), args.model_arguments, args.device)
-    module = built.module
+    module: Any = built.module
     if not isinstance(module, Exports):
         raise ValueError(f"{args.model} is one of anomalib's own models, which `anomalib export` writes")
     say_demonstration(module.model.backbone.config.name)

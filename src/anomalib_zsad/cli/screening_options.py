@@ -45,6 +45,8 @@ def screening_options(args: argparse.Namespace) -> ScreeningOptions:
         FileNotFoundError: If there is no such calibration.
     """
     volume, rule = fill(VolumeOptions, args), decision_rule(args, "volumes")
+    if rule.own_scale:
+        volume.check_scale()
     return fill(ScreeningOptions, args, reading=reading_options(args), volume=volume, rule=rule)
 
 

@@ -48,8 +48,9 @@ def terminal_tables(rows: Sequence[ModelRow], found: Sequence[Difference]) -> li
     if shown:
         title = f"image AUROC, difference from {shown[0].reference}"
         table = plain_table("set", "model", "difference", "95 % interval", "p", title=title)
-        for one in shown:
-            table.add_row(*(Text(visible(text)) for text in (one.target, one.model, *_texts(one))))
+        for difference in shown:
+            texts = (difference.target, difference.model, *_texts(difference))
+            table.add_row(*(Text(visible(text)) for text in texts))
         tables.append(table)
     return tables
 

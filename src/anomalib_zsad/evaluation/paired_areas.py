@@ -125,8 +125,8 @@ def _components(clusters: Clusters) -> tuple[float, NDArray[np.float64], NDArray
     area = float(above.mean())
     return (
         area,
-        np.bincount(clusters.patient[abnormal], above - area, clusters.patients),
-        np.bincount(clusters.patient[~abnormal], beneath - area, clusters.patients),
+        np.bincount(clusters.patient[abnormal], above - area, clusters.patients).astype(np.float64),
+        np.bincount(clusters.patient[~abnormal], beneath - area, clusters.patients).astype(np.float64),
     )
 
 

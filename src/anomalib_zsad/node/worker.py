@@ -38,11 +38,17 @@ def build_model(settings: ModelSettings) -> SliceScorer:
     """The model that settings name, ready to score.
 
     Raises:
-        ValueError, FileNotFoundError: As `build_scorer`.
+        ValueError: As `build_scorer`, or if it is no method of this package's kind.
+        FileNotFoundError: As `build_scorer`.
     """
+    from anomalib_zsad.scoring.anomalib_classes import anomalib_class
     from anomalib_zsad.scoring.build import build_scorer
 
     method = settings.model or (None if settings.checkpoint else "BayesPFL")
+    if method is not None and anomalib_class(method) is not None:
+        raise ValueError(
+            f"a node screens with zero-shot methods such as BayesPFL, whose scores DICOM objects hold; {method} is none"
+        )
     return build_scorer(settings.checkpoint, method, settings.arguments, settings.device, settings.class_name)
 
 

@@ -86,7 +86,7 @@ class AdaptedModel(nn.Module):
         if self._is_told and class_name is not None and class_name != self._spoken:
             self.hosted.model.setup(class_name)  # type: ignore[operator]
             self._spoken = class_name
-        answer = self.hosted.predict_step(ImageBatch(image=images), 0)
+        answer: Any = self.hosted.predict_step(ImageBatch(image=images), 0)
         maps, scores = answer.anomaly_map, answer.pred_score
         if scores is None and maps is None:
             raise ValueError(f"{type(self.hosted).__name__} answers neither a score nor a map")
@@ -150,6 +150,17 @@ class AnomalibAdapter:
 
 class AdaptedScorer(ModelScorer):
     """Scores images and slices with one of anomalib's models; nothing is clamped."""
+
+    def __call__(self, images: Tensor) -> SliceScores:
+        """See `ModelScorer`.
+
+        Raises:
+            ValueError: If the model has no maps: what is found in a volume is found in them.
+        """
+        answer = super().__call__(images)
+        if not answer.has_map:
+            raise ValueError(f"{self.module.name} has no maps, which volumes need; score images with it")
+        return answer
 
     @torch.inference_mode()
     def on_slices(self, answer: Any, shape: torch.Size) -> SliceScores:

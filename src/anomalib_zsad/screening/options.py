@@ -53,6 +53,24 @@ class VolumeOptions:
             known = ", ".join(get_args(OutputType))
             raise ValueError(f"output types are {known}, not {', '.join(sorted(unknown)) or 'nothing'}")
 
+    def check_scale(self) -> None:
+        """Refuse results that hold values in [0, 1] alone, for a model whose scores are on a scale of its own.
+
+        Raises:
+            ValueError: If one is asked for; says what keeps any scale.
+        """
+        others = [kind for kind in self.output_types if kind not in ("nifti", "dicom_seg")]
+        if others:
+            raise ValueError(
+                f"{', '.join(others)}: these hold scores in [0, 1], and this model's are on a scale of its own; give "
+                "--output-type nifti dicom_seg"
+            )
+        if "nifti" in self.output_types and self.map_type != "float32":
+            raise ValueError(
+                f"maps of {self.map_type} hold values in [0, 1], and this model's are on a scale of its own; give "
+                "--map-type float32"
+            )
+
 
 @dataclass(frozen=True)
 class ScreeningOptions:

@@ -73,7 +73,7 @@ def screen_volume(
     check_population(rule.calibration, stack)
     with ExitStack() as temporary:
         objects = DicomResults.of(folder, stack, options, rule, _algorithm(scorer, options, rule))
-        keeper = _Keeper.open(stack, options, folder, rule.mask_threshold, objects, temporary)
+        keeper = _Keeper.open(stack, options, folder, rule, objects, temporary)
         scores = pass_over(stack, scorer, options, keeper.keep, advance)
         keeper.finish()
         if scores.all_blank:
@@ -116,7 +116,7 @@ class _Keeper:
     top: TopSlices
     objects: DicomResults
     pictures: SlicePictures | None
-    mask_threshold: float
+    rule: DecisionRule
     rows: list[SliceRow] = field(default_factory=list)
 
     @classmethod
@@ -125,7 +125,7 @@ class _Keeper:
         stack: SliceStack,
         options: VolumeOptions,
         folder: Path,
-        mask_threshold: float,
+        rule: DecisionRule,
         objects: DicomResults,
         temporary: ExitStack,
     ) -> "_Keeper":
@@ -134,15 +134,15 @@ class _Keeper:
             folder,
             stack.volume,
             stack.axis,
-            mask_threshold,
+            rule.mask_threshold,
             nifti=options.map_type if "nifti" in options.output_types else None,
             deviations=options.std_map,
         )
         temporary.enter_context(outputs)
         pictures = None
         if options.pages:
-            pictures = temporary.enter_context(SlicePictures(stack, folder / ".pictures", mask_threshold))
-        return cls(stack, outputs, TopSlices(options.previews), objects, pictures, mask_threshold)
+            pictures = temporary.enter_context(SlicePictures(stack, folder / ".pictures", rule.mask_threshold))
+        return cls(stack, outputs, TopSlices(options.previews), objects, pictures, rule)
 
     def keep(self, batch: ScoredBatch) -> None:
         """Store what was answered of a batch."""
@@ -158,12 +158,13 @@ class _Keeper:
         answer, index = batch.answer, batch.indices[place]
         if answer is None:
             return
-        row = scored_row(self.stack, index, answer, place, self.mask_threshold)
+        row = scored_row(self.stack, index, answer, place, self.rule.mask_threshold)
         heat = answer.anomaly_map[place].numpy()
         deviation = None if answer.map_std is None else answer.map_std[place].numpy()
         spread = None if deviation is None else self.stack.to_plane(deviation)
         self.outputs.add(index, self.stack.to_plane(heat), spread)
-        self.top.offer(index, row.score, batch.images[place, 1].numpy(), heat)
+        low, high = self.rule.shown_range
+        self.top.offer(index, row.score, batch.images[place, 1].numpy(), (heat - low) / (high - low))
         if self.pictures is not None:
             self.pictures.offer(index, heat, deviation)
         self.rows.append(row)
