@@ -60,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.scoring.build import build_model
 
     built = build_model(args.checkpoint, method_of(args), args.model_arguments, args.device)
-    module: Any = built.module
-    if not isinstance(module, Exports):
+    if not isinstance(built.module, Exports):
         raise ValueError(f"{args.model} is one of anomalib's own models, which `anomalib export` writes")
+    module: Any = built.module
     say_demonstration(module.model.backbone.config.name)
     if args.calibration is not None:
         module.class_name = args.class_name or module.class_name
