@@ -164,9 +164,8 @@ class _Keeper:
         spread = None if deviation is None else self.stack.to_plane(deviation)
         self.outputs.add(index, self.stack.to_plane(heat), spread)
         low, high = self.rule.shown_range
-        self.top.offer(
-            index, row.score, batch.images[place, 1].numpy(), np.asarray((heat - low) / (high - low), np.float32)
-        )
+        shown = ((answer.anomaly_map[place] - low) / (high - low)).numpy()
+        self.top.offer(index, row.score, batch.images[place, 1].numpy(), shown)
         if self.pictures is not None:
             self.pictures.offer(index, heat, deviation)
         self.rows.append(row)
