@@ -81,6 +81,8 @@ def test_the_first_pages_do_what_they_say(tmp_path: Path, monkeypatch: pytest.Mo
     (copy,) = (block for _, block in blocks("docs/own-images.md") if block.startswith("cp "))
     subprocess.run(copy, shell=True, check=True)  # noqa: S602 - the page's own command, with its pattern
     for page in FIRST_PAGES[:2]:
+        for output in ("OUT", "JUDGED"):
+            shutil.rmtree(output, ignore_errors=True)
         for words in commands(page):
             assert main(words[1:]) == 0, words
     (python,) = (block for language, block in blocks("docs/own-images.md") if language == "python")
