@@ -114,7 +114,7 @@ def test_further_arguments_of_a_class(tmp_path: Path) -> None:
 def test_argument_that_a_class_does_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="MVTecAD has no argument colour; it has root, category"):
         parse_target(f"MVTecAD:{tmp_path}?colour=red")
-    with pytest.raises(ValueError, match="'red' in a target is no KEY=VALUE"):
+    with pytest.raises(ValueError, match="'red' is no KEY=VALUE"):
         parse_target(f"MVTecAD:{tmp_path}?red")
 
 

@@ -33,7 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run_options.describe(parser, "Write a model with its pre-processing, class name and thresholds.", _EPILOG)
     run_options.add_output_folder(parser)
     group = parser.add_argument_group("export")
-    group.add_argument("--format", nargs="+", choices=list(_PACKAGES), default=["onnx"], help="for which runtimes")
+    group.add_argument(
+        "--format",
+        nargs="+",
+        choices=list(_PACKAGES),
+        default=["onnx"],
+        metavar="FORMAT",
+        help=f"for which runtimes: {', '.join(_PACKAGES)}",
+    )
     group.add_argument(
         "--class-names",
         nargs="+",

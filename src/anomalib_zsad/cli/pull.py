@@ -179,9 +179,9 @@ def _query(source: Source, query: SeriesQuery) -> list[FoundSeries] | None:
 
 
 def _to_screen(series: FoundSeries, query: SeriesQuery) -> bool:
-    from anomalib_zsad.volumes.writing.derived_object import RESEARCH_ONLY
+    from anomalib_zsad.volumes.writing.derived_object import MARK
 
-    if RESEARCH_ONLY.casefold() in series.description.casefold():
+    if MARK in series.description.casefold():
         return False  # a map or capture that was sent there: its description says so
     return bool(query.modalities) or series.modality not in _NO_IMAGES
 

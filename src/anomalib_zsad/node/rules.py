@@ -284,7 +284,7 @@ def _part(part: type[_Part], given: Mapping[str, Any]) -> _Part:
             made[entry.name] = None
         elif isinstance(default, bool):
             made[entry.name] = _checked(entry.name, value, bool)
-        elif isinstance(default, float) or "float" in text:
+        elif isinstance(default, float) or re.search(r"\bfloat\b", text):
             made[entry.name] = float(_checked(entry.name, value, (int, float)))
         elif isinstance(default, int) or "int" in text.split("[", maxsplit=1)[0]:
             made[entry.name] = _checked(entry.name, value, int)

@@ -183,7 +183,9 @@ def test_subject_without_its_module_is_evaluated_slice_by_slice(built: Subject, 
     assert len(evaluation.volume_sets) == 1
     assert volumes.images == slices.images
     for name, value in slices.metrics.items():
-        assert volumes.metrics[name] == pytest.approx(value, abs=0.02), name  # the images are rounded to 8 bits
+        assert volumes.metrics[name] == pytest.approx(value, abs=0.05), (
+            name
+        )  # the images are rounded to 8 bits, which swaps ranks
 
 
 def test_real_volumes_of_one_class(ready: Subject, shared_data: Path, tmp_path: Path) -> None:

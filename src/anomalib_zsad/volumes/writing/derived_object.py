@@ -10,6 +10,8 @@ from anomalib_zsad.volumes.writing.dicom_source import IDENTITY, SourceImages
 
 MANUFACTURER = "anomalib-zsad"
 RESEARCH_ONLY = "Research use only, not for diagnosis"
+MARK = "research use only"
+"""Ends the description of every series of results, by which `pull` knows them again."""
 # Keywords of UIDs that are made for an object. All others refer to something that is there already.
 _MADE = {"SOPInstanceUID", "SeriesInstanceUID", "DimensionOrganizationUID", "TrackingUID", "UID"}
 
@@ -50,7 +52,7 @@ def describe_series(made: Dataset, source: SourceImages, what: str) -> None:
         if keyword in source.headers[0]:
             made[keyword] = source.headers[0][keyword]
     # The number tells results of a series that grew from earlier ones, which a PACS keeps beside them.
-    made.SeriesDescription = f"{what} ({len(source.slots)} images) - research use only"
+    made.SeriesDescription = f"{what} ({len(source.slots)} images) - {MARK}"
 
 
 def settle_uids(made: Dataset, source: SourceImages, algorithm: Algorithm, kind: str, number: int = 1) -> None:
