@@ -17,6 +17,15 @@ def surface(name: str, style: int = 1, instance: int = 2) -> scene.Scene:
     return scene.surface(MATERIALS[name], np.random.default_rng(style), np.random.default_rng(instance), SIZE)
 
 
+def assert_changed_inside_its_mask_only(clean: scene.Scene, damaged: defects.Damage, light: scene.Light) -> None:
+    changed = np.abs(damaged.picture - clean.picture).max(-1)
+    assert changed[~damaged.mask].max() == 0
+    assert changed[damaged.mask].mean() >= 0.05
+    assert not (damaged.mask & ~clean.area).any()
+    photographs = light.photograph(clean.picture), light.photograph(damaged.picture)
+    assert np.array_equal(photographs[0][~damaged.mask], photographs[1][~damaged.mask])
+
+
 @pytest.mark.parametrize("name", MATERIALS)
 def test_a_material_repeats_for_a_seed_and_differs_between_pieces(name: str) -> None:
     first, again, other = surface(name), surface(name), surface(name, instance=3)
@@ -43,14 +52,8 @@ def test_a_defect_changes_the_picture_inside_its_mask_only(kind: str, seed: int)
         OBJECTS["disc"], MATERIALS["fabric"], np.random.default_rng(seed), np.random.default_rng(seed), SIZE
     )
     damaged = scene.damage(clean, kind, np.random.default_rng(seed))
-    changed = np.abs(damaged.picture - clean.picture).max(-1)
     assert damaged.kind == kind
-    assert changed[~damaged.mask].max() == 0
-    assert changed[damaged.mask].mean() >= 0.05
-    assert not (damaged.mask & ~clean.area).any()
-    lamp = scene.light(np.random.default_rng(seed), SIZE)
-    photographs = lamp.photograph(clean.picture), lamp.photograph(damaged.picture)
-    assert np.array_equal(photographs[0][~damaged.mask], photographs[1][~damaged.mask])
+    assert_changed_inside_its_mask_only(clean, damaged, scene.light(np.random.default_rng(seed), SIZE))
 
 
 def test_a_defect_that_cannot_be_seen_is_an_error() -> None:
@@ -106,13 +109,7 @@ def test_a_lesion_lies_in_the_organ_and_changes_nothing_else(kind: str) -> None:
         except defects.InvisibleDefectError:
             continue
         break
-    changed = np.abs(damaged.picture - clean.picture).max(-1)
-    assert changed[~damaged.mask].max() == 0
-    assert changed[damaged.mask].mean() >= 0.05
-    assert not (damaged.mask & ~clean.area).any()
-    light = anatomy.scanner_noise(np.random.default_rng(seed), SIZE)
-    pictures = light.photograph(clean.picture), light.photograph(damaged.picture)
-    assert np.array_equal(pictures[0][~damaged.mask], pictures[1][~damaged.mask])
+    assert_changed_inside_its_mask_only(clean, damaged, anatomy.scanner_noise(np.random.default_rng(seed), SIZE))
 
 
 @pytest.mark.parametrize("kind", surface_faults.SURFACE_FAULTS)

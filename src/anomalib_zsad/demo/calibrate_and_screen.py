@@ -13,10 +13,9 @@ from rich.console import Console
 from anomalib_zsad.cli import main as command_line
 from anomalib_zsad.data.sample_set import sample_data_folder
 from anomalib_zsad.demo.draw_sample_set import draw_piece
-from anomalib_zsad.demo.phantoms import Kind, normal_phantoms, write_phantom
+from anomalib_zsad.demo.phantoms import MODALITIES, Kind, normal_phantoms, write_phantom
 
 CATEGORY = "leather"
-KINDS: tuple[Kind, ...] = ("head_ct", "brain_mr")
 # Normal cases apart from those of the sample set, whose numbers and seeds are lower.
 FIRST_NEW, NORMAL_IMAGES, NORMAL_VOLUMES = 1000, 40, 20
 RATE = "0.05"
@@ -35,7 +34,7 @@ def calibrated(console: Console, checkpoint: Path, output: Path) -> list[Path]:
     """
     model = ("--checkpoint", str(checkpoint))
     images = _images(console, model, output)
-    volumes = [_volumes(console, kind, model, output) for kind in KINDS]
+    volumes = [_volumes(console, kind, model, output) for kind in MODALITIES]
     console.rule("A refusal, as planned: one patient, however many slices, cannot calibrate")
     alone = sample_data_folder() / "medical" / "head_ct" / "images" / "normal"
     refused = output / "calibration" / "alone.json"

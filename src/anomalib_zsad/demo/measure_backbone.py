@@ -17,7 +17,7 @@ from rich.table import Table
 from anomalib_zsad.cli import quieten
 from anomalib_zsad.data.auxiliary import AuxiliaryDataModule
 from anomalib_zsad.data.sample_set import UNSEEN_CATEGORIES, sample_data_folder
-from anomalib_zsad.demo.phantoms import Kind, make_phantom, write_phantom
+from anomalib_zsad.demo.phantoms import MODALITIES, Kind, make_phantom, write_phantom
 from anomalib_zsad.demo.real_pictures import RealSet, write_trees
 from anomalib_zsad.demo.train import METHODS, new_model, train
 from anomalib_zsad.evaluation.evaluate import Evaluation, Subject, evaluate
@@ -27,7 +27,6 @@ from anomalib_zsad.evaluation.volumes.figures import figures
 from anomalib_zsad.scoring.build import build_model
 
 EMBEDDED = "embedded"
-KINDS: tuple[Kind, ...] = ("head_ct", "brain_mr")
 PICTURES = ("image_AUROC", "image_AP", "pixel_AUROC", "pixel_AP")
 # Far from the seeds of the sample set, of calibration, and of `measure_phantom_rates`.
 _FIRST_SEED = 5000
@@ -86,7 +85,7 @@ def measure(subject: Subject, sets: dict[str, RealSet], folder: Path, output: Pa
         rows[real.name] = test_pictures(
             subject, parse_target(f"{name}={folder / name}"), real.class_name, output / name
         )
-    for kind in KINDS:
+    for kind in MODALITIES:
         rows[f"phantoms, {kind}"] = test_volumes(subject, folder / kind, output / kind)
     return rows
 
@@ -129,7 +128,7 @@ def _print(console: Console, title: str, rows: dict[str, Row]) -> None:
 def _measure_all(options: argparse.Namespace, folder: Path, console: Console) -> dict[str, dict[str, dict[str, Row]]]:
     """Every method with all weights; tables are printed as they come."""
     sets = write_trees(options.real, folder) if options.real else {}
-    for kind in KINDS:
+    for kind in MODALITIES:
         write_phantoms(folder / kind, kind, options.cases)
     everything = {}
     for weights in options.weights:

@@ -6,15 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from anomalib_zsad.demo.heatmap_sheet import Shown, draw_sheet
-from anomalib_zsad.demo.phantoms import SAMPLES, Phantom, make_phantom, write_nifti
+from anomalib_zsad.demo.phantoms import MODALITIES, SAMPLES, Phantom, make_phantom, write_nifti
 from anomalib_zsad.models.components.examination import Examination
 from anomalib_zsad.scoring.build import build_scorer
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import VolumeOptions
 from anomalib_zsad.screening.volume_pass import cut_slices
 from anomalib_zsad.volumes.reading.nifti_reader import read_nifti
-
-MODALITIES = {"head_ct": "CT", "brain_mr": "MR"}
 
 
 def draw_medical_sheet(checkpoint: Path, path: Path) -> None:

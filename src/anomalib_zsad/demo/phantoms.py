@@ -20,6 +20,9 @@ from anomalib_zsad.volumes.geometry import Floats
 
 Kind = Literal["head_ct", "brain_mr"]
 
+MODALITIES: dict[Kind, str] = {"head_ct": "CT", "brain_mr": "MR"}
+"""The modality of each kind of phantom."""
+
 SAMPLES: tuple[tuple[Kind, str, int], ...] = (("head_ct", "bleed", 7), ("brain_mr", "lesion", 11))
 """The shipped phantoms: their kind, what the one with a lesion is called, and the seed of both twins."""
 
