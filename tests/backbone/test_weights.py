@@ -4,10 +4,17 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from anomalib_zsad.backbone import WEIGHTS_VARIABLE, WeightsMismatchError, WeightsUnavailableError, load_config
-from anomalib_zsad.backbone.weights import find_weights, load_weights
+from anomalib_zsad.backbone import (
+    WEIGHTS_VARIABLE,
+    FrozenCLIP,
+    WeightsMismatchError,
+    WeightsUnavailableError,
+    load_config,
+)
+from anomalib_zsad.backbone.config import DEMO_FOLDER
+from anomalib_zsad.backbone.weights import find_weights, load_weights, weights_version
 from anomalib_zsad.outputs.file_hash import file_sha256
 
 
@@ -130,3 +137,12 @@ def test_unknown_names_are_errors(tmp_path) -> None:
         load_config("ViT-Z")
     with pytest.raises(FileNotFoundError, match="no backbone configuration at"):
         load_config(str(tmp_path / "absent.json"))
+
+
+def test_the_version_is_that_of_the_weights_in_use(tmp_path) -> None:
+    package = DEMO_FOLDER / "weights.safetensors"
+    own = tmp_path / "own.safetensors"
+    save_file(load_file(package), own, metadata={"version": "7"})
+    assert FrozenCLIP("demo").version == weights_version(package)
+    assert FrozenCLIP("demo", pretrained=str(own)).version == "7"
+    assert FrozenCLIP("demo", pretrained=None).version is None

@@ -57,9 +57,8 @@ def shown(folder: Path) -> list[str]:
 
 
 def test_every_image_is_scored_and_sorted(tmp_path: Path) -> None:
-    records = inspect_images(
-        write_images(tmp_path / "in"), tmp_path / "out", BrightImageScorer(), InspectionOptions(batch_size=5)
-    ).records
+    options = InspectionOptions(DecisionRule("images", threshold=0.5), batch_size=5)
+    records = inspect_images(write_images(tmp_path / "in"), tmp_path / "out", BrightImageScorer(), options).records
     rows = rows_of(tmp_path / "out")
     assert [row["image"] for row in rows] == [record.image for record in records]
     assert len(rows) == 12
@@ -77,6 +76,15 @@ def test_every_image_is_scored_and_sorted(tmp_path: Path) -> None:
     assert report["thresholds"] == {"image": 0.5, "mask": 0.5}
     assert sum(report["counts"].values()) == report["images"] == 12
     assert shown(tmp_path / "out") == ["images.csv", "report.html", "report.json", "run.json"]
+
+
+def test_nothing_is_decided_without_a_threshold_or_a_calibration(tmp_path: Path) -> None:
+    inspect_images(write_images(tmp_path / "in"), tmp_path / "out", BrightImageScorer())
+    assert {(row["decision"], row["flagged"]) for row in rows_of(tmp_path / "out")} == {("", "")}
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["thresholds"] == {"image": None, "mask": 0.5}
+    assert (report["flagged"], report["counts"]) == (None, {"unreadable": 0})
+    assert report["statement"] == "Nothing is decided without a threshold or a calibration: images are ranked."
 
 
 def test_the_peak_is_given_in_the_images_own_pixels(tmp_path: Path) -> None:
@@ -268,7 +276,7 @@ def test_the_command_inspects_with_a_model(tmp_path: Path, capsys: pytest.Captur
     captured = capsys.readouterr()
     assert "untrained" in captured.err
     assert "4 images" in captured.out
-    assert "No false-alarm rate is known" in captured.out
+    assert "Nothing is decided without a threshold or a calibration" in captured.out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["model"]["class_name"] == "washer"
     assert report["model"]["trained"] is False

@@ -80,8 +80,8 @@ def test_what_is_printed_has_no_empty_page(emulated: Browser, pages: dict[str, P
     import io
 
     import numpy as np
+    import pypdf
 
-    pypdf = pytest.importorskip("pypdf", reason="pypdf is not installed")
     emulated.open(pages[name], (1440, 900))
     emulated.pause()
     printed = emulated.driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})

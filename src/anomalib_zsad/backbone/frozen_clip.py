@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .config import DEMO, DEMO_FOLDER, Activation, BackboneConfig, PositionResize, load_config
+from .config import Activation, BackboneConfig, PositionResize, load_config
 from .text import TextTower, start_and_end_tokens, token_ids
 from .transformer import FrozenModule
 from .vision import ImageTokens, VisionTower
-from .weights import load_weights, weights_version
+from .weights import embedded_version, load_weights
 
 
 class FrozenCLIP(FrozenModule):
@@ -27,7 +27,7 @@ class FrozenCLIP(FrozenModule):
         config: Shape of the backbone.
         image_size: Side of the square input in pixels.
         fingerprint: Tells backbones apart by their weights, whatever they are called.
-        version: Version of the embedded backbone; `None` for any other.
+        version: Version of the embedded backbone's weights; `None` where they are another's, or say none.
 
     Raises:
         ValueError: The backbone is unknown or no plain CLIP ViT, or the patches do not tile `image_size`.
@@ -54,8 +54,7 @@ class FrozenCLIP(FrozenModule):
         activation = self.config.activation or activation
         weights = load_weights(self.config, pretrained)
         self.fingerprint = fingerprint(weights)
-        demo = self.config.name == DEMO
-        self.version = weights_version(DEMO_FOLDER / "weights.safetensors") if demo else None
+            self.version = embedded_version(self.config, pretrained)
         self.vision = VisionTower(weights, self.config, self.image_size, activation, position_resize)
         self.text = TextTower(weights, self.config, activation)
 

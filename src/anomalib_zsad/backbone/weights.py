@@ -140,6 +140,14 @@ def _verify(path: Path, expected: str | None) -> None:
         )
 
 
+def embedded_version(config: BackboneConfig, pretrained: str | None) -> str | None:
+    """The version of the weights that `pretrained` means to the embedded backbone; `None` for any other weights."""
+    if config.name != DEMO or pretrained is None:
+        return None
+    path = find_weights(config, pretrained)
+    return weights_version(path) if path.suffix == ".safetensors" else None
+
+
 def weights_version(path: Path) -> str:
     """The version that a safetensors file says it is of; "1" where it says none, as the first embedded backbone."""
     from safetensors import safe_open

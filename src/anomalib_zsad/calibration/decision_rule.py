@@ -16,7 +16,7 @@ Decision = Literal["abnormal", "normal", "uncertain"]
 
 DecidedBy = Literal["calibration", "threshold", "nothing"]
 ARBITRARY_THRESHOLD = 0.5
-"""Where maps are outlined, and images judged, as long as nothing else was said."""
+"""Where maps are outlined as long as nothing else was said."""
 
 RESEARCH_ONLY = "For research use only: not a medical device, not for diagnosis."
 _JOINT_STATEMENT = (
@@ -56,7 +56,7 @@ class DecisionRule:
         calibration: Scores of normal cases of that kind; `None` for the threshold that was chosen.
         false_alarm_rate: With a calibration, the share of normal cases that may be flagged.
         threshold: Of scores and map pixels, chosen where there is no calibration; in [0, 1] like the scores. `None`
-            decides nothing about volumes and their slices, and judges images at 0.5; maps are outlined at 0.5.
+            decides nothing: what was scored is ranked, and maps are outlined at 0.5.
         uncertainty: A score is uncertain where a change by this many of its standard deviations would change the
             decision; 0 for none.
         benjamini_hochberg: Judge the slices of a volume by that procedure on their p-values, instead of each by itself.
@@ -100,8 +100,7 @@ class DecisionRule:
         mean of its highest slices, is not judged by it.
         """
         if self.calibration is None:
-            chosen = self.threshold if self.kind == "volumes" or self.threshold is not None else ARBITRARY_THRESHOLD
-            return {level: None if level == "volume" else chosen for level in LEVELS[self.kind]}
+            return {level: None if level == "volume" else self.threshold for level in LEVELS[self.kind]}
         rate = self.false_alarm_rate
         known = self.calibration.levels
         return {
@@ -118,10 +117,10 @@ class DecisionRule:
 
     @property
     def decided_by(self) -> DecidedBy:
-        """A calibration, a threshold that the user chose, or (of volumes) nothing: then slices are ranked."""
+        """A calibration, a threshold that the user chose, or nothing: then slices and images are ranked."""
         if self.calibration is not None:
             return "calibration"
-        return "nothing" if self.threshold is None and self.kind == "volumes" else "threshold"
+        return "nothing" if self.threshold is None else "threshold"
 
     @property
     def shown_range(self) -> tuple[float, float]:
@@ -191,16 +190,13 @@ class DecisionRule:
         ]
 
     @property
-    def _chosen(self) -> float | None:
-        """The threshold in use where there is no calibration."""
-        return self.thresholds["slice" if self.kind == "volumes" else "image"]
-
-    @property
     def statement(self) -> str:
         """What every output says of the scores."""
         if self.kind == "images":
+            if self.calibration is None and self.threshold is None:
+                return "Nothing is decided without a threshold or a calibration: images are ranked."
             if self.calibration is None:
-                return f"No false-alarm rate is known: the threshold of {self._chosen:g} was chosen, not calibrated."
+                return f"No false-alarm rate is known: the threshold of {self.threshold:g} was chosen, not calibrated."
             return self.calibration.statement("image", self.false_alarm_rate)
         if self.calibration is None:
             if self.threshold is None:
@@ -215,7 +211,7 @@ class DecisionRule:
         """What decides results, in JSON's types."""
         calibration = self.calibration
         return {
-            "threshold": None if calibration is not None else self._chosen,
+            "threshold": None if calibration is not None else self.threshold,
             "calibration": None if calibration is None else calibration.sha256,
             "calibrated_on": None if calibration is None else calibration.units,
             "false_alarm_rate": None if calibration is None else self.false_alarm_rate,

@@ -14,8 +14,8 @@ _DEFAULTS = {field.name: field.default for field in fields(DecisionRule)}
 _THRESHOLD_HELP = {
     "volumes": "decide by this threshold of scores and map pixels, in [0, 1] (default: decide nothing, rank slices, "
     f"outline maps at {ARBITRARY_THRESHOLD}); not with --calibration",
-    "images": f"of scores and map pixels, in [0, 1] (default: {ARBITRARY_THRESHOLD}) but for models with a scale "
-    "of their own; not with --calibration",
+    "images": "decide by this threshold of scores and map pixels, in [0, 1] but for models with a scale of their own "
+    f"(default: decide nothing, rank images, outline maps at {ARBITRARY_THRESHOLD}); not with --calibration",
 }
 DEFAULT_RATE = float(str(_DEFAULTS["false_alarm_rate"]))
 

@@ -117,6 +117,6 @@ def _highest(records: Sequence[ImageRecord], *, calibrated: bool) -> "Table":
     for rank, record in enumerate(records, 1):
         values = [record.score, record.score_std, *([record.p_value] if calibrated else [])]
         cells = [str(rank), *("" if value is None else f"{value:.3f}" for value in values)]
-        cells += [decision_in_words(record.decision)] if calibrated else []
+        cells += [decision_in_words(record.decision or "undecided")] if calibrated else []
         table.add_row(*(Text(visible(cell)) for cell in (*cells, record.image)))
     return table

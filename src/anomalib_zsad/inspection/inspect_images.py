@@ -152,12 +152,6 @@ class _Run:
         self.records: list[ImageRecord] = []
         self.large = threading.Lock()
 
-    @property
-    def image_threshold(self) -> float:
-        """From which score on an image is flagged."""
-        threshold = self.rule.thresholds["image"]
-        return self.rule.mask_threshold if threshold is None else threshold
-
     def score(self, found: FoundImages, advance: Callable[[int], None]) -> list[ImageRecord]:
         """Score all images; those that an earlier run had done are taken from the journal."""
         self.records = [ImageRecord(name, reason=reason) for name, reason in found.unreadable.items()]
@@ -282,8 +276,6 @@ class _Run:
         return self.encoder(picture, answer.anomaly_map[place].numpy(), deviation)
 
     def _record(self, item: _Read, answer: SliceScores, place: int, judged: Judgement) -> ImageRecord:
-        if judged.decision is None:
-            raise ValueError(f"images need a decision rule of images, not one of {self.rule.kind}")
         heat = answer.anomaly_map[place].numpy()
         width, height = item.size
         row, column = (int(number) for number in np.unravel_index(int(heat.argmax()), heat.shape))
@@ -340,12 +332,13 @@ def _write(
 ) -> None:
     """Write all outputs, each whole; the report last."""
     rule, options = run.rule, run.options
-    decisions: Counter[str] = Counter(record.decision for record in records)
+    decisions: Counter[str | None] = Counter(record.decision for record in records)
+    decided = rule.decided_by != "nothing"
     names = ("abnormal", "uncertain", "normal", "unreadable")
     report = InspectionReport(
         statement=rule.statement,
         calibrated=rule.calibration is not None,
-        thresholds=ImageThresholds(run.image_threshold, rule.mask_threshold),
+        thresholds=ImageThresholds(rule.thresholds["image"], rule.mask_threshold),
         model=settings["model"],
         decisions=settings["decisions"],
         uncertainty=rule.uncertainty,
@@ -353,8 +346,8 @@ def _write(
         pictures=options.pictures,
         device=run.scorer.describe().get("device"),
         images=len(records),
-        flagged=sum(bool(record.flagged) for record in records),
-        counts={name: decisions.get(name, 0) for name in names},
+        flagged=sum(bool(record.flagged) for record in records) if decided else None,
+        counts={name: decisions.get(name, 0) for name in (names if decided else names[-1:])},
         turned=sum(bool(record.turned) for record in records),
         skipped=dict(found.skipped),
         reading=settings["reading"],

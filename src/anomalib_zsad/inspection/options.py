@@ -73,3 +73,5 @@ class InspectionOptions:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.pictures < 1:
             raise ValueError("batch size and number of pictures are at least 1")
+        if self.rule.kind != "images":
+            raise ValueError(f"images need a decision rule of images, not one of {self.rule.kind}")

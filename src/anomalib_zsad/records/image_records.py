@@ -22,6 +22,7 @@ class ImageRecord:
         score_std: Standard deviation over the sampled prompts.
         p_value: Conformal p-value; `None` without a calibration.
         flagged: Whether the score reaches the threshold; with a calibration, what its false-alarm rate is about.
+            `None`, like the decision, where neither a threshold was chosen nor a calibration given.
         decision: As `flagged` says, or `uncertain` where the threshold lies within the score's spread over the sampled
             prompts, or `unreadable`.
         map_max: Largest value of the map.
@@ -41,7 +42,7 @@ class ImageRecord:
     score_std: float | None = None
     p_value: float | None = None
     flagged: bool | None = None
-    decision: ImageDecision = "unreadable"
+    decision: ImageDecision | None = "unreadable"
     map_max: float | None = None
     peak_x: float | None = None
     peak_y: float | None = None

@@ -10,9 +10,9 @@ from anomalib_zsad.outputs.versions import versions
 
 @dataclass(frozen=True)
 class ImageThresholds:
-    """Lowest flagged score of an image, and lowest value of a marked map pixel."""
+    """Lowest flagged score of an image (`None` where nothing is decided), and lowest value of a marked map pixel."""
 
-    image: float
+    image: float | None
     mask: float
 
 
@@ -31,7 +31,7 @@ class InspectionReport:
         pictures: How many images have pictures in it at most.
         device: What the model ran on.
         images: Number of images.
-        flagged: How many of them are flagged.
+        flagged: How many of them are flagged; `None` where nothing is decided.
         counts: How many have which decision.
         turned: How many were turned as their EXIF orientation says.
         skipped: How many files of which kind were not looked at.
@@ -49,7 +49,7 @@ class InspectionReport:
     pictures: int
     device: str | None
     images: int
-    flagged: int
+    flagged: int | None
     counts: Mapping[str, int]
     turned: int
     skipped: Mapping[str, int]

@@ -277,10 +277,10 @@ def check_backbone(checkpoint: Checkpoint, backbone: FrozenCLIP) -> None:
     if name == DEMO == trained_on["name"]:
         # Checkpoints over the first embedded backbone name no version.
         version = trained_on.get("version") or "1"
-        if version != backbone.version:
+        if backbone.version is not None and version != backbone.version:
             raise CheckpointError(
-                f"'{checkpoint.path}' was trained over version {version} of the embedded backbone 'demo', and this "
-                f"package holds version {backbone.version}; train it again"
+                f"'{checkpoint.path}' was trained over version {version} of the embedded backbone 'demo', and its "
+                f"weights here are of version {backbone.version}; train it again"
             )
     raise CheckpointError(
         f"'{checkpoint.path}' was trained over backbone '{trained_on['name']}' ({trained_on['fingerprint']}), and "

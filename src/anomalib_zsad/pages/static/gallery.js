@@ -52,12 +52,15 @@ function paintThumbnail(canvas, image, sheet) {
   canvas.getContext("2d").drawImage(sheet.picture, (place % columns) * side, Math.floor(place / columns) * side, across, down, 0, 0, across, down);
 }
 
+// Where nothing is decided, exploring starts at the value at which maps are outlined.
+const START = page.thresholds.image ?? page.thresholds.mask;
+
 const gallery = {
   images: imagesOf(page.images),
   sheets: new Sheets(),
   store: new Store(async (number) => decodeRecord(await storedBlock("image", number), true)),
   marks: new Marks(page.images.name, `anomalib-zsad gallery ${location.pathname}`),
-  threshold: page.thresholds.image,
+  threshold: START,
   outcome: "",
   select(number, chosen) {
     gallery.marks.select(number, chosen);
@@ -261,8 +264,8 @@ function listen() {
   byId("thumbnails").addEventListener("change", () => gallery.list.show(gallery.list.images));
   byId("threshold").addEventListener("input", (event) => setThreshold(Number(event.target.value)));
   byId("threshold-reset").addEventListener("click", () => {
-    byId("threshold").value = page.thresholds.image;
-    setThreshold(page.thresholds.image);
+    byId("threshold").value = START;
+    setThreshold(START);
   });
   for (const button of document.querySelectorAll("[data-outcome]")) button.addEventListener("click", () => setOutcome(button.dataset.outcome));
   byId("select-all").addEventListener("click", () => {
