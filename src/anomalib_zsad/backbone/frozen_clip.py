@@ -54,7 +54,7 @@ class FrozenCLIP(FrozenModule):
         activation = self.config.activation or activation
         weights = load_weights(self.config, pretrained)
         self.fingerprint = fingerprint(weights)
-            self.version = embedded_version(self.config, pretrained)
+        self.version = embedded_version(self.config, pretrained)
         self.vision = VisionTower(weights, self.config, self.image_size, activation, position_resize)
         self.text = TextTower(weights, self.config, activation)
 

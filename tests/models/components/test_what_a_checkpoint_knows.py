@@ -88,7 +88,10 @@ def test_a_checkpoint_over_another_version_of_the_embedded_backbone_is_refused_b
     stamp["backbone"] = {**stamp["backbone"], "fingerprint": "0" * 16, "version": version}
     old = tmp_path / "old.ckpt"
     torch.save({"state_dict": module.state_dict(), "anomalib_zsad": stamp}, old)
-    expected = rf"over version {version or 1} of the embedded backbone 'demo', .* weights here are of version {now}; train it again"
+    expected = (
+        rf"over version {version or 1} of the embedded backbone 'demo', .* weights here are of version {now}; "
+        "train it again"
+    )
     with pytest.raises(CheckpointError, match=expected):
         cls(checkpoint=str(old))
 
