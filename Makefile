@@ -28,15 +28,17 @@ test: $(STAMP)  ## The test suite (offline, two cores)
 test-slow: $(STAMP)  ## The slower tests as well
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) -m slow
 
-lint: $(STAMP)  ## Ruff (lint and format), mypy, and the floor plan (import-linter)
+lint: $(STAMP)  ## Ruff (lint and format), mypy, the floor plan (import-linter), and biome for JavaScript
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	tools/lint_javascript.sh
 
-format: $(STAMP)  ## Apply ruff's fixes and formatting
+format: $(STAMP)  ## Apply the fixes and formatting of ruff and biome
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	tools/lint_javascript.sh --fix
 
 bench: $(STAMP)  ## Benchmarks (ratios within one run)
 	$(BIN)/python tests/benchmarks/run.py

@@ -1,6 +1,6 @@
 """The pages by axe-core, at the widths of a phone to a large screen, dark and light; and how large targets are.
 
-axe-core is taken from node_modules at the root of the checkout (`npm install --no-save axe-core`).
+axe-core is taken from where tools/lint_javascript.sh (`make lint`) installs it, or from the folder that AXE_CORE names.
 """
 
 import os
@@ -14,7 +14,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 from tests.pages.browser import Browser
 
 ROOT = Path(__file__).resolve().parents[2]
-AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules" / "axe-core")) / "axe.min.js"
+AXE = Path(os.environ.get("AXE_CORE", ROOT / "tools" / "javascript" / "node_modules" / "axe-core")) / "axe.min.js"
 SIZES = [(390, 844), (1024, 768), (1440, 900), (2560, 1440)]
 PAGES = ["gallery", "judged_gallery", "run_index", "compare", "evaluation"]
 _RUN = """

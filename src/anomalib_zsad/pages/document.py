@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from anomalib_zsad.calibration.decision_rule import decision_in_words
+from anomalib_zsad.pages.script_bundle import bundle
 
 _STATIC = Path(__file__).with_name("static")
 _STYLES = ("base.css", "viewer.css", "lists.css", "gallery.css", "run.css")
@@ -25,12 +26,12 @@ def render(template: str, scripts: tuple[str, ...], *, frames: bool = False, **c
 
     Args:
         template: Name of a file in `templates/`.
-        scripts: Names of files in `static/`, in the order in which they run.
+        scripts: Names of modules in `scripts/`, in the order in which they run; what they import comes before them.
         frames: Whether the page may show other pages of its folder inside itself.
         context: What the template shows. Every value is escaped where it is shown.
     """
-    script = _joined(scripts)
-    style = _joined(_STYLES)
+    script = bundle(scripts)
+    style = _style()
     page = _environment().get_template(template)
     policy = _policy(script, style) + ("; frame-src 'self' file:" if frames else "")
     return page.render(script=Markup(script), style=Markup(style), policy=policy, **context)  # noqa: S704
@@ -124,8 +125,8 @@ def _environment() -> Environment:
 
 
 @cache
-def _joined(names: tuple[str, ...]) -> str:
-    return "\n".join((_STATIC / name).read_text(encoding="utf-8").strip() for name in names) + "\n"
+def _style() -> str:
+    return "\n".join((_STATIC / name).read_text(encoding="utf-8").strip() for name in _STYLES) + "\n"
 
 
 def _policy(script: str, style: str) -> str:

@@ -20,15 +20,7 @@ from anomalib_zsad.records.inspection_report import InspectionReport
 from anomalib_zsad.scoring.demonstration import demonstration_notice
 
 NAME = "report.html"
-SCRIPTS = (
-    "layers.js",
-    "strip.js",
-    "gallery_model.js",
-    "gallery_marks.js",
-    "gallery_list.js",
-    "gallery_large.js",
-    "gallery.js",
-)
+SCRIPTS = ("gallery.js",)
 _BYTES = 23_000_000
 # Of these, thumbnails take so many for each image, and two fifths at most; names and numbers take so many.
 _THUMBNAIL, _LINE = 6_000, 220

@@ -19,7 +19,7 @@ from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import Units
 
 NAME = "report.html"
-SCRIPTS = ("layers.js", "window.js", "strip.js", "series.js", "link.js")
+SCRIPTS = ("series.js", "link.js")
 _PLACE = "<!--slices-->"
 _LISTED = 100
 

@@ -1,6 +1,5 @@
 // Two series side by side; where one goes, the other follows.
 
-"use strict";
 const series = JSON.parse(document.getElementById("data").textContent);
 const sides = ["left", "right"].map((name) => ({
   choice: document.getElementById(`${name}-series`),
@@ -10,7 +9,9 @@ const PARALLEL = 0.87; // cosine of 30 degrees
 const latest = [null, null];
 
 function asked() {
-  const names = new URLSearchParams(location.hash.slice(1)).getAll("series").filter((name) => series.some((one) => one.name === name));
+  const names = new URLSearchParams(location.hash.slice(1))
+    .getAll("series")
+    .filter((name) => series.some((one) => one.name === name));
   const first = names[0] ?? series[0].name;
   const { study } = series.find((one) => one.name === first);
   const others = series.filter((one) => one.name !== first);
@@ -71,7 +72,7 @@ document.getElementById("swap").addEventListener("click", () => {
 });
 
 function start() {
-  asked().forEach((name, place) => (sides[place].choice.value = name));
+  for (const [place, name] of asked().entries()) sides[place].choice.value = name;
   show();
 }
 

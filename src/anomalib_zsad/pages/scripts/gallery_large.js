@@ -1,8 +1,15 @@
 // One image in large: picture, map and mask side by side, what is known of it, and what the reader says of it.
 
-const MAP_CELLS = 16;
+import { drawBar } from "./bar.js";
+import { byId, listFacts } from "./dom.js";
+import { paintThumbnail } from "./gallery_sheets.js";
+import { page } from "./page_data.js";
+import { drawMarks, paint, paintOverlay, resize } from "./paint.js";
+import { GREYS } from "./pure/colours.js";
+import { pathOf, tagsOf, UNREADABLE } from "./pure/gallery_model.js";
+import { formatScore, inWords } from "./pure/words.js";
 
-class LargeView {
+export class LargeView {
   // `gallery` has images, list, marks, sheets and store.
   constructor(gallery) {
     this.gallery = gallery;
@@ -17,14 +24,17 @@ class LargeView {
     if (!this.dialog.open) this.dialog.showModal();
     const place = this.place();
     byId("large-name").textContent = this.image.name;
-    byId("rank").textContent = place < 0 ? "not in the list as it is filtered" : `${place + 1} of ${this.gallery.list.images.length}`;
+    byId("rank").textContent =
+      place < 0 ? "not in the list as it is filtered" : `${place + 1} of ${this.gallery.list.images.length}`;
     byId("previous").disabled = place <= 0;
     byId("next").disabled = place < 0 || place >= this.gallery.list.images.length - 1;
     byId("chosen").checked = this.gallery.marks.selected.has(number);
     byId("tags").value = (this.gallery.marks.tags.get(number) ?? []).join(" ");
     byId("note").value = this.gallery.marks.notes.get(number) ?? "";
     byId("original").textContent = pathOf(page.root, this.image);
-    byId("original").href = page.root.single ? page.root.link : `${page.root.link}/${this.image.name.split("/").map(encodeURIComponent).join("/")}`;
+    byId("original").href = page.root.single
+      ? page.root.link
+      : `${page.root.link}/${this.image.name.split("/").map(encodeURIComponent).join("/")}`;
     listFacts(byId("image-facts"), this.facts());
     this.draw();
   }
@@ -46,12 +56,21 @@ class LargeView {
     return [
       ...(image.score === null ? [["Status", UNREADABLE]] : known),
       ...(image.score === null ? [] : [["Rank", `${image.number + 1} of ${page.scored}`]]),
-      ...(image.score === null ? [] : [["Score", `${formatScore(image.score)}${image.std === null ? "" : ` ± ${formatScore(image.std)}`}`]]),
+      ...(image.score === null
+        ? []
+        : [["Score", `${formatScore(image.score)}${image.std === null ? "" : ` ± ${formatScore(image.std)}`}`]]),
       ...(image.p === null ? [] : [["p-value", formatScore(image.p)]]),
       ...(image.truth ? [["Ground truth", image.truth]] : []),
       ...(image.peak === null ? [] : [["Peak of the map", formatScore(image.peak)]]),
       ...(image.at ? [["Peak at x, y", `${image.at.join(", ")} px`]] : []),
-      ...(image.area === null ? [] : [[`Map ≥ ${formatScore(page.thresholds.mask)}${page.decided ? "" : " (arbitrary)"}`, `${(100 * image.area).toFixed(1)} %`]]),
+      ...(image.area === null
+        ? []
+        : [
+            [
+              `Map ≥ ${formatScore(page.thresholds.mask)}${page.decided ? "" : " (arbitrary)"}`,
+              `${(100 * image.area).toFixed(1)} %`,
+            ],
+          ]),
       ...(image.size[0] ? [["Size", `${image.size[0]} × ${image.size[1]} px`]] : []),
       ...(image.reason ? [["Reason", image.reason]] : []),
     ];
@@ -121,7 +140,9 @@ class LargeView {
     byId("next").addEventListener("click", () => this.step(1));
     byId("close").addEventListener("click", () => this.dialog.close());
     byId("chosen").addEventListener("change", () => this.gallery.select(this.image.number, byId("chosen").checked));
-    byId("tags").addEventListener("change", () => this.gallery.tag([this.image.number], tagsOf(byId("tags").value), true));
+    byId("tags").addEventListener("change", () =>
+      this.gallery.tag([this.image.number], tagsOf(byId("tags").value), true),
+    );
     byId("note").addEventListener("input", () => this.gallery.marks.note(this.image.number, byId("note").value));
     this.dialog.addEventListener("keydown", (event) => this.onKey(event));
     this.dialog.addEventListener("close", () => this.onClose());
@@ -130,7 +151,8 @@ class LargeView {
 
   onKey(event) {
     const steps = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -Infinity, End: Infinity };
-    if (event.target.matches("input:not([type=checkbox]), textarea") || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.target.matches("input:not([type=checkbox]), textarea") || event.ctrlKey || event.altKey || event.metaKey)
+      return;
     if (event.key in steps) this.step(steps[event.key]);
     else if (event.key === "s") byId("chosen").click();
     else if (event.key === "o") byId("outline").click();
@@ -149,7 +171,7 @@ class LargeView {
 
 // White on black, in the picture's size; black where nothing reaches the threshold.
 function paintMask(canvas, mask, { width, height }) {
-  if (mask) paint(canvas, mask, Uint32Array.from({ length: 256 }, (_, code) => pack(code, code, code, 255)));
+  if (mask) paint(canvas, mask, GREYS);
   else {
     resize(canvas, width, height);
     canvas.getContext("2d").fillRect(0, 0, width, height);

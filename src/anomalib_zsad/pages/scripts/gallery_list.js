@@ -3,7 +3,7 @@
 const GAP = 12;
 const AHEAD = 2; // rows that exist above and below the window
 
-class VirtualList {
+export class VirtualList {
   // `make(image)` makes a tile; `tile` says how large tiles are.
   constructor(box, makeTile, measure) {
     Object.assign(this, { box, makeTile, measure, images: [], tiles: new Map(), current: 0 });
@@ -96,7 +96,14 @@ class VirtualList {
   onKey(event) {
     if (!event.target.matches(".open") || event.ctrlKey || event.altKey || event.metaKey) return;
     const page = this.columns * Math.max(1, Math.floor(window.innerHeight / (this.height + GAP)));
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns, PageUp: -page, PageDown: page };
+    const steps = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -this.columns,
+      ArrowDown: this.columns,
+      PageUp: -page,
+      PageDown: page,
+    };
     const last = this.images.length - 1;
     const target = { Home: 0, End: last }[event.key] ?? (event.key in steps ? this.current + steps[event.key] : null);
     if (target === null) return;

@@ -1,6 +1,8 @@
 // What a reader marks: selection, tags and notes. They stay in this browser, and leave it as files alone.
 
-class Marks {
+import { make } from "./dom.js";
+
+export class Marks {
   constructor(names, key) {
     Object.assign(this, { names, key, selected: new Set(), tags: new Map(), notes: new Map() });
     this.load();
@@ -15,7 +17,8 @@ class Marks {
     }
     if (!stored) return;
     const places = new Map(this.names.map((name, number) => [name, number]));
-    const known = (pairs) => (pairs ?? []).filter(([name]) => places.has(name)).map(([name, value]) => [places.get(name), value]);
+    const known = (pairs) =>
+      (pairs ?? []).filter(([name]) => places.has(name)).map(([name, value]) => [places.get(name), value]);
     this.selected = new Set((stored.selected ?? []).filter((name) => places.has(name)).map((name) => places.get(name)));
     this.tags = new Map(known(stored.tags));
     this.notes = new Map(known(stored.notes));
@@ -23,7 +26,11 @@ class Marks {
 
   save() {
     const named = (pairs) => [...pairs].map(([number, value]) => [this.names[number], value]);
-    const stored = { selected: [...this.selected].map((number) => this.names[number]), tags: named(this.tags), notes: named(this.notes) };
+    const stored = {
+      selected: [...this.selected].map((number) => this.names[number]),
+      tags: named(this.tags),
+      notes: named(this.notes),
+    };
     try {
       window.localStorage.setItem(this.key, JSON.stringify(stored));
     } catch {
@@ -59,7 +66,7 @@ class Marks {
 }
 
 // A file for the reader, made in the page.
-function offerFile(name, text, type) {
+export function offerFile(name, text, type) {
   const link = make("a");
   link.href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
   link.download = name;

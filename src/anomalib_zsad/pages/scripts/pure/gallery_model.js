@@ -1,12 +1,15 @@
 // What a gallery knows of its images: which are shown, how many lie where, and what is exported. Nothing here draws.
 
-const UNREADABLE = "unreadable";
+import { ends } from "./numbers.js";
+
+export const UNREADABLE = "unreadable";
 const FORMULA = /^[=+\-@\t\r]/; // what a spreadsheet would compute
 
 // Images as objects, from the columns of the page's data.
-function imagesOf(columns) {
+export function imagesOf(columns) {
   return columns.name.map((name, number) => ({
-    number, name,
+    number,
+    name,
     folder: name.includes("/") ? name.slice(0, name.lastIndexOf("/")) : "",
     size: columns.size[number],
     score: columns.score[number],
@@ -27,26 +30,26 @@ function reaches(image, threshold) {
   return image.score !== null && Math.fround(image.score) >= Math.fround(threshold);
 }
 
-function sideOf(image, threshold) {
+export function sideOf(image, threshold) {
   if (image.score === null) return UNREADABLE;
   return reaches(image, threshold) ? "above" : "below";
 }
 
 // Where ground truth is known: found, missed, alarm or passed; else the empty string.
-function outcomeOf(image, threshold) {
+export function outcomeOf(image, threshold) {
   if (image.score === null || !image.truth) return "";
   if (image.truth === "abnormal") return reaches(image, threshold) ? "found" : "missed";
   return reaches(image, threshold) ? "alarm" : "passed";
 }
 
-function countBy(images, key) {
+export function countBy(images, key) {
   const counts = {};
   for (const image of images) counts[key(image)] = (counts[key(image)] ?? 0) + 1;
   return counts;
 }
 
 // Range of the scores, with the threshold in it; [0, 1] where there are none.
-function scoreRange(images, threshold) {
+export function scoreRange(images, threshold) {
   const scores = images.map((image) => image.score).filter((score) => score !== null);
   if (!scores.length) return [0, 1];
   const [low, high] = ends([...scores, threshold]);
@@ -54,7 +57,7 @@ function scoreRange(images, threshold) {
 }
 
 // How many images are in each of so many equal steps of the score, apart by what is known of them.
-function histogramOf(images, [low, high], bins) {
+export function histogramOf(images, [low, high], bins) {
   const counts = Array.from({ length: bins }, () => ({ normal: 0, abnormal: 0, unknown: 0 }));
   for (const image of images) {
     if (image.score === null) continue;
@@ -65,7 +68,7 @@ function histogramOf(images, [low, high], bins) {
 }
 
 // Folders with how many images are in each and below it, by name.
-function foldersOf(images) {
+export function foldersOf(images) {
   const counts = new Map();
   for (const image of images) {
     const parts = image.folder ? image.folder.split("/") : [];
@@ -90,7 +93,7 @@ function distance(image, threshold) {
 }
 
 // Which images fit what is asked for, in the order that is asked for.
-function chooseImages(images, asked, marks) {
+export function chooseImages(images, asked, marks) {
   const sought = asked.search.trim().toLowerCase();
   return images
     .filter((image) => fitsSide(image, asked))
@@ -114,21 +117,43 @@ function csvCell(value) {
 }
 
 // Images as CSV, with what was marked and the threshold at which the reader looked at them.
-function csvOf(images, { threshold, root, marks, decided }) {
-  const names = ["image", "path", "score", "score_std", "p_value", "decision", "truth", "threshold_of_the_page", "reaches_it", "selected", "tags", "note"];
+export function csvOf(images, { threshold, root, marks, decided }) {
+  const names = [
+    "image",
+    "path",
+    "score",
+    "score_std",
+    "p_value",
+    "decision",
+    "truth",
+    "threshold_of_the_page",
+    "reaches_it",
+    "selected",
+    "tags",
+    "note",
+  ];
   const rows = images.map((image) => [
-    image.name, pathOf(root, image), image.score, image.std, image.p, decided || image.score === null ? image.decision : "", image.truth,
-    threshold, image.score === null ? "" : reaches(image, threshold), marks.selected.has(image.number),
-    (marks.tags.get(image.number) ?? []).join(" "), marks.notes.get(image.number) ?? "",
+    image.name,
+    pathOf(root, image),
+    image.score,
+    image.std,
+    image.p,
+    decided || image.score === null ? image.decision : "",
+    image.truth,
+    threshold,
+    image.score === null ? "" : reaches(image, threshold),
+    marks.selected.has(image.number),
+    (marks.tags.get(image.number) ?? []).join(" "),
+    marks.notes.get(image.number) ?? "",
   ]);
-  return [names, ...rows].map((row) => row.map(csvCell).join(",")).join("\r\n") + "\r\n";
+  return `${[names, ...rows].map((row) => row.map(csvCell).join(",")).join("\r\n")}\r\n`;
 }
 
-function pathOf(root, image) {
+export function pathOf(root, image) {
   return root.single ? root.path : `${root.path}/${image.name}`;
 }
 
 // Words of a field as tags: parted by commas or spaces, each once.
-function tagsOf(text) {
+export function tagsOf(text) {
   return [...new Set(text.split(/[\s,]+/).filter(Boolean))];
 }

@@ -1,28 +1,13 @@
 // Scores over slices, with threshold and uncertainty; a click or a key chooses a slice.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { svgElement } from "./dom.js";
+import { ends } from "./pure/numbers.js";
+import { SHAPES } from "./pure/shapes.js";
+import { formatScore, inWords } from "./pure/words.js";
+
 const MARGIN = { left: 44, right: 12, top: 12, bottom: 20 };
-const SHAPES = {
-  abnormal: (s) => `M0${-1.2 * s} ${1.2 * s} ${s} ${-1.2 * s} ${s}Z`,
-  uncertain: (s) => `M0${-1.35 * s} ${1.35 * s} 0 0 ${1.35 * s} ${-1.35 * s} 0Z`,
-  blank: (s) => `M${-s}${-s} ${s} ${s}M${s}${-s} ${-s} ${s}`,
-  undecided: (s) => `M${-0.7 * s} 0a${0.7 * s} ${0.7 * s} 0 1 0 ${1.4 * s} 0a${0.7 * s} ${0.7 * s} 0 1 0 ${-1.4 * s} 0Z`,
-  normal: (s) => `M${-0.8 * s} 0a${0.8 * s} ${0.8 * s} 0 1 0 ${1.6 * s} 0a${0.8 * s} ${0.8 * s} 0 1 0 ${-1.6 * s} 0Z`,
-};
 
-function svgElement(name, attributes, text) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  if (text !== undefined) element.textContent = text;
-  return element;
-}
-
-// Lowest and highest of many numbers.
-function ends(numbers) {
-  return [numbers.reduce((a, b) => Math.min(a, b)), numbers.reduce((a, b) => Math.max(a, b))];
-}
-
-class Strip {
+export class Strip {
   // `rows` as in the page's data; `choose` is called with the place of a row; `word` says what a row is.
   constructor(svg, rows, threshold, uncertainty, choose, word = "slice") {
     Object.assign(this, { svg, rows, threshold, uncertainty, word });
@@ -104,7 +89,8 @@ class Strip {
     const upper = points((row) => row.score + this.spread(row));
     const lower = points((row) => row.score - this.spread(row)).reverse();
     const parts = [svgElement("polyline", { class: "scores", points: points((row) => row.score).join(" ") })];
-    if (run.some((row) => row.std)) parts.unshift(svgElement("polygon", { class: "band", points: [...upper, ...lower].join(" ") }));
+    if (run.some((row) => row.std))
+      parts.unshift(svgElement("polygon", { class: "band", points: [...upper, ...lower].join(" ") }));
     return parts;
   }
 
@@ -112,7 +98,8 @@ class Strip {
   axes() {
     const right = this.width - MARGIN.right;
     const line = (name, y) => svgElement("line", { class: name, x1: MARGIN.left, x2: right, y1: y, y2: y });
-    const number = (name, y, value) => svgElement("text", { class: name, x: MARGIN.left - 6, y: y + 4, "text-anchor": "end" }, value.toFixed(2));
+    const number = (name, y, value) =>
+      svgElement("text", { class: name, x: MARGIN.left - 6, y: y + 4, "text-anchor": "end" }, value.toFixed(2));
     const parts = [];
     const inSight = this.threshold !== null && this.threshold <= 1;
     for (const value of [this.low, this.high]) {
@@ -120,7 +107,10 @@ class Strip {
       parts.push(line("grid", y));
       if (!inSight || Math.abs(y - this.y(this.threshold)) > 13) parts.push(number("number", y, value));
     }
-    for (const [slice, anchor] of [[this.first, "start"], [this.last, "end"]]) {
+    for (const [slice, anchor] of [
+      [this.first, "start"],
+      [this.last, "end"],
+    ]) {
       const text = { class: "number", x: this.x(slice), y: this.height - 5, "text-anchor": anchor };
       parts.push(svgElement("text", text, `${anchor === "start" ? `${this.word} ` : ""}${slice}`));
     }
@@ -132,7 +122,9 @@ class Strip {
   // Rows with a mark of their own: where there are very many, one of each kind for each column of pixels.
   marked() {
     if (this.gap >= 1) return this.rows;
-    const columns = new Map(this.rows.map((row) => [`${row.decision}/${row.flagged}/${Math.round(this.x(row.slice))}`, row]));
+    const columns = new Map(
+      this.rows.map((row) => [`${row.decision}/${row.flagged}/${Math.round(this.x(row.slice))}`, row]),
+    );
     return [...columns.values()];
   }
 
@@ -144,7 +136,10 @@ class Strip {
     const shape = SHAPES[row.decision](dense ? 0.01 : size);
     const held = row.flagged && row.decision === "uncertain" ? " flagged" : "";
     return svgElement("path", {
-      class: `mark ${row.decision}${held}`, d: shape, transform: `translate(${this.x(row.slice)} ${y})`, "data-slice": row.slice,
+      class: `mark ${row.decision}${held}`,
+      d: shape,
+      transform: `translate(${this.x(row.slice)} ${y})`,
+      "data-slice": row.slice,
     });
   }
 
@@ -154,6 +149,9 @@ class Strip {
     if (!row || !this.cursor) return;
     for (const end of ["x1", "x2"]) this.cursor.setAttribute(end, this.x(row.slice));
     this.svg.setAttribute("aria-valuenow", place);
-    this.svg.setAttribute("aria-valuetext", `${this.word} ${row.slice}, ${inWords(row.decision)}, score ${formatScore(row.score)}`);
+    this.svg.setAttribute(
+      "aria-valuetext",
+      `${this.word} ${row.slice}, ${inWords(row.decision)}, score ${formatScore(row.score)}`,
+    );
   }
 }

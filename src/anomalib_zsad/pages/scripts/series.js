@@ -1,18 +1,33 @@
 // The page of one series: what is chosen, and everything that follows from it.
 
-const page = JSON.parse(byId("data").textContent);
-const blocks = new Map([...document.querySelectorAll("script.slice")].map((block) => [Number(block.dataset.slice), block]));
+import { drawBar } from "./bar.js";
+import { decodeRecord, Store } from "./decode.js";
+import { byId, listFacts } from "./dom.js";
+import { page } from "./page_data.js";
+import { drawMarks, paint, paintOverlay } from "./paint.js";
+import { windowTable } from "./pure/colours.js";
+import { formatScore, inWords, readable } from "./pure/words.js";
+import { Strip } from "./strip.js";
+import { WindowControl } from "./window.js";
+
+const blocks = new Map(
+  [...document.querySelectorAll("script.slice")].map((block) => [Number(block.dataset.slice), block]),
+);
 const store = new Store((slice) => decodeRecord(JSON.parse(blocks.get(slice).textContent), false));
 const chosen = { place: 0, overlay: "map", last: "map", opacity: 0.65, outline: true, ring: null, table: null };
 const stage = byId("stage");
 const frame = byId("frame");
 
 const strip = new Strip(byId("strip"), page.rows, page.thresholds.slice, page.uncertainty, (place) => go(place));
-const windowing = new WindowControl(page.window, (width, level) => {
-  chosen.table = windowTable(page.values, width, level);
-  byId("corner-window").textContent = `W ${readable(width)} L ${readable(level)} ${page.units}`;
-  draw();
-}, stage);
+new WindowControl(
+  page.window,
+  (width, level) => {
+    chosen.table = windowTable(page.values, width, level);
+    byId("corner-window").textContent = `W ${readable(width)} L ${readable(level)} ${page.units}`;
+    draw();
+  },
+  stage,
+);
 
 // Go to a slice by its place in the list; `ring` marks a pixel of it.
 function go(place, ring = null) {
@@ -54,13 +69,24 @@ async function draw() {
 
 function showFacts(row) {
   const facts = [
-    ...(page.decided === "nothing" ? [] : [["Decision", inWords(row.decision) + (row.flagged && row.decision !== "abnormal" ? " (flagged)" : "")]]),
-    ["Rank by score", row.rank === null ? "blank, not scored" : `${row.rank} of ${page.rows.filter((other) => other.rank !== null).length}`],
+    ...(page.decided === "nothing"
+      ? []
+      : [["Decision", inWords(row.decision) + (row.flagged && row.decision !== "abnormal" ? " (flagged)" : "")]]),
+    [
+      "Rank by score",
+      row.rank === null
+        ? "blank, not scored"
+        : `${row.rank} of ${page.rows.filter((other) => other.rank !== null).length}`,
+    ],
     ["Score", formatScore(row.score) + (row.std === null ? "" : ` ± ${formatScore(row.std)}`)],
     ...(row.p === null ? [] : [["p-value", formatScore(row.p)]]),
     ["Peak of the map", formatScore(row.peak)],
-    ...(row.area === null ? [] : [[`Area at map ≥ ${formatScore(page.thresholds.mask)}`, `${row.area.toFixed(0)} mm²`]]),
-    ...(row.position ? [["Middle (RAS, mm)", row.position.map((value) => (Math.round(10 * value) / 10 + 0).toFixed(1)).join(", ")]] : []),
+    ...(row.area === null
+      ? []
+      : [[`Area at map ≥ ${formatScore(page.thresholds.mask)}`, `${row.area.toFixed(0)} mm²`]]),
+    ...(row.position
+      ? [["Middle (RAS, mm)", row.position.map((value) => (Math.round(10 * value) / 10 + 0).toFixed(1)).join(", ")]]
+      : []),
     ...(row.instance ? [["SOP instance UID", row.instance + (row.frame ? `, frame ${row.frame}` : "")]] : []),
   ];
   listFacts(byId("slice-facts"), facts);
@@ -80,7 +106,25 @@ function fit() {
   draw();
 }
 
-const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
+// The map, its deviation or nothing over the picture.
+function setOverlay(name) {
+  if (name !== "none") chosen.last = name;
+  chosen.overlay = name;
+  document.querySelector(`input[name=overlay][value=${name}]`).checked = true;
+  drawBar(byId("bar"), page.scales[name] ?? null, name === "map" ? page.thresholds.mask : null);
+  draw();
+}
+
+const STEPS = {
+  ArrowLeft: -1,
+  ArrowUp: -1,
+  ArrowRight: 1,
+  ArrowDown: 1,
+  PageUp: -10,
+  PageDown: 10,
+  Home: -Infinity,
+  End: Infinity,
+};
 
 // Keys work on the viewer, and wherever nothing else takes them while the picture is in sight.
 function onKey(event) {
@@ -134,7 +178,8 @@ function listen() {
     const place = page.rows.findIndex((row) => row.slice === event.target.valueAsNumber);
     go(place < 0 ? chosen.place : place);
   });
-  for (const choice of document.querySelectorAll("input[name=overlay]")) choice.addEventListener("change", () => setOverlay(choice.value));
+  for (const choice of document.querySelectorAll("input[name=overlay]"))
+    choice.addEventListener("change", () => setOverlay(choice.value));
   byId("opacity").addEventListener("input", (event) => {
     chosen.opacity = Number(event.target.value) / 100;
     byId("opacity-value").textContent = `${event.target.value} %`;
@@ -144,11 +189,13 @@ function listen() {
     chosen.outline = event.target.checked;
     draw();
   });
-  for (const button of document.querySelectorAll("[data-region]")) button.addEventListener("click", () => goToRegion(page.regions[button.dataset.region]));
-  for (const button of document.querySelectorAll("[data-row]")) button.addEventListener("click", () => {
-    go(Number(button.dataset.row));
-    stage.scrollIntoView({ block: "nearest" });
-  });
+  for (const button of document.querySelectorAll("[data-region]"))
+    button.addEventListener("click", () => goToRegion(page.regions[button.dataset.region]));
+  for (const button of document.querySelectorAll("[data-row]"))
+    button.addEventListener("click", () => {
+      go(Number(button.dataset.row));
+      stage.scrollIntoView({ block: "nearest" });
+    });
   for (const button of document.querySelectorAll("[data-unfold]")) fold(button, byId(button.dataset.unfold));
   document.addEventListener("keydown", onKey);
   stage.addEventListener("wheel", onWheel, { passive: false });
@@ -168,7 +215,10 @@ function fold(button, table) {
 }
 
 function goToRegion(region) {
-  go(page.rows.findIndex((row) => row.slice === region.slice), region.pixel);
+  go(
+    page.rows.findIndex((row) => row.slice === region.slice),
+    region.pixel,
+  );
   if (!inSight()) stage.scrollIntoView({ block: "start" });
 }
 

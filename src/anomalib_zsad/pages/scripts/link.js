@@ -1,5 +1,8 @@
 // A series that is shown beside another one: it tells where it is, and goes where the other one is.
 
+import { byId } from "./dom.js";
+import { page } from "./page_data.js";
+
 const slots = page.rows.map((row) => row.position);
 
 // Tell the page around this one which slice is shown, and where it lies.
@@ -7,12 +10,16 @@ function tellPlace() {
   const place = page.rows.findIndex((row) => String(row.slice) === (byId("stage").dataset.shown ?? "").split("/")[0]);
   if (place < 0) return;
   const normal = slots.length > 1 && slots[0] ? slots[0].map((value, axis) => slots.at(-1)[axis] - value) : null;
-  window.parent.postMessage({ linked: "place", share: page.rows.length > 1 ? place / (page.rows.length - 1) : 0, at: slots[place], normal }, "*");
+  window.parent.postMessage(
+    { linked: "place", share: page.rows.length > 1 ? place / (page.rows.length - 1) : 0, at: slots[place], normal },
+    "*",
+  );
 }
 
 // The slice whose middle lies nearest along this series' normal; without positions the one at the same share.
 function nearest({ at, share }) {
-  const known = Array.isArray(at) && at.length === 3 && at.every(Number.isFinite) && slots.every(Boolean) && slots.length > 1;
+  const known =
+    Array.isArray(at) && at.length === 3 && at.every(Number.isFinite) && slots.every(Boolean) && slots.length > 1;
   if (!known) return Math.round(Math.min(1, Math.max(0, Number(share) || 0)) * (slots.length - 1));
   const normal = slots[0].map((value, axis) => slots.at(-1)[axis] - value);
   const along = (place) => place.reduce((sum, value, axis) => sum + value * normal[axis], 0);

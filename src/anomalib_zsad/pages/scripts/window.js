@@ -1,6 +1,9 @@
 // Window and level: numbers, presets, dragging on the picture.
 
-class WindowControl {
+import { byId } from "./dom.js";
+import { readable } from "./pure/words.js";
+
+export class WindowControl {
   // `change` is called with (width, level). `drag` is the element on which the mouse drags.
   constructor(initial, change, drag) {
     this.initial = initial;
@@ -64,8 +67,4 @@ class WindowControl {
     });
     for (const kind of ["pointerup", "pointercancel"]) element.addEventListener(kind, () => (from = null));
   }
-}
-
-function readable(value) {
-  return Number(value.toPrecision(4)).toString();
 }

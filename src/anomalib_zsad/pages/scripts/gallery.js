@@ -1,56 +1,32 @@
 // The page of an inspected folder: histogram, filters, a list of all images, and one of them in large.
 
-const page = JSON.parse(byId("data").textContent);
+import { decodeRecord, Store } from "./decode.js";
+import { byId, make, svgElement } from "./dom.js";
+import { LargeView } from "./gallery_large.js";
+import { VirtualList } from "./gallery_list.js";
+import { Marks, offerFile } from "./gallery_marks.js";
+import { paintThumbnail, Sheets, storedBlock } from "./gallery_sheets.js";
+import { page } from "./page_data.js";
+import { paintOverlay } from "./paint.js";
+import {
+  chooseImages,
+  countBy,
+  csvOf,
+  foldersOf,
+  histogramOf,
+  imagesOf,
+  outcomeOf,
+  pathOf,
+  scoreRange,
+  sideOf,
+  tagsOf,
+  UNREADABLE,
+} from "./pure/gallery_model.js";
+import { SHAPES } from "./pure/shapes.js";
+import { formatScore, inWords } from "./pure/words.js";
+
 const BINS = 60;
 const PRINTED = 60; // tiles of a printed contact sheet
-
-// Sheets of thumbnails, decoded when one of their images comes into sight.
-class Sheets {
-  constructor() {
-    this.store = new Store((number) => this.read(number));
-  }
-
-  // The sheet of an image; nothing where it is beyond those that the page has room for.
-  get(image) {
-    return this.store.get(Math.floor(image.number / page.sheets.per));
-  }
-
-  async read(number) {
-    const stored = await storedBlock("sheet", number);
-    if (!stored) return null;
-    const picture = await decode(stored.picture);
-    const maps = Uint8Array.from(atob(stored.maps), (character) => character.charCodeAt(0));
-    return { picture, mapOf: (image, side) => mapCells(maps, image.number % page.sheets.per, side) };
-  }
-}
-
-// What the page holds of an image or a sheet. It comes behind this script, so it may not be there yet.
-async function storedBlock(kind, number) {
-  const find = () => document.querySelector(`script.${kind}[data-${kind}="${number}"]`);
-  if (document.readyState === "loading" && !find()?.nextElementSibling) {
-    await new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve, { once: true }));
-  }
-  const block = find();
-  return block && JSON.parse(block.textContent);
-}
-
-// The coarse map of an image, smoothly enlarged, as a map of the page.
-function mapCells(maps, place, side) {
-  const cells = maps.subarray(place * MAP_CELLS ** 2, (place + 1) * MAP_CELLS ** 2);
-  const small = new OffscreenCanvas(MAP_CELLS, MAP_CELLS);
-  paint(small, { grey: cells, width: MAP_CELLS, height: MAP_CELLS }, Uint32Array.from({ length: 256 }, (_, code) => pack(code, code, code, 255)));
-  return { ...greyOf(small, side, side), low: page.sheets.range[0], high: page.sheets.range[1] };
-}
-
-function paintThumbnail(canvas, image, sheet) {
-  const { side, per, columns } = page.sheets;
-  const [width, height] = image.size;
-  const factor = Math.min(1, side / Math.max(width, height));
-  const [across, down] = [Math.max(1, Math.round(width * factor)), Math.max(1, Math.round(height * factor))];
-  const place = image.number % per;
-  resize(canvas, across, down);
-  canvas.getContext("2d").drawImage(sheet.picture, (place % columns) * side, Math.floor(place / columns) * side, across, down, 0, 0, across, down);
-}
 
 // Where nothing is decided, exploring starts at the value at which maps are outlined.
 const START = page.thresholds.image ?? page.thresholds.mask;
@@ -67,7 +43,7 @@ const gallery = {
     showMarked();
   },
   tag(numbers, tags, replace = false) {
-    if (replace) numbers.forEach((number) => gallery.marks.setTags(number, tags));
+    if (replace) for (const number of numbers) gallery.marks.setTags(number, tags);
     else gallery.marks.addTags(numbers, tags);
     showMarked();
     listTags();
@@ -119,7 +95,13 @@ function makeTile(image) {
   if (page.decided || image.score === null) line.append(shapeOf(image.decision));
   line.append(make("b", "", image.score === null ? "–" : formatScore(image.score)));
   if (image.std !== null) line.append(make("small", "", ` ± ${formatScore(image.std)}`));
-  line.append(make("small", "p", image.p !== null ? `p ${formatScore(image.p)}` : image.score === null ? "" : `rank ${image.number + 1}`));
+  line.append(
+    make(
+      "small",
+      "p",
+      image.p !== null ? `p ${formatScore(image.p)}` : image.score === null ? "" : `rank ${image.number + 1}`,
+    ),
+  );
   button.append(line, make("span", "name", image.name));
   if (page.decided && image.score !== null) button.append(make("span", "hidden", inWords(image.decision)));
   tile.append(button, makeTick(image));
@@ -163,12 +145,20 @@ function drawHistogram() {
   const step = width / BINS;
   const bars = bins.flatMap((bin, place) => {
     let y = height;
-    return ["normal", "unknown", "abnormal"].filter((kind) => bin[kind]).map((kind) => {
-      // The square root keeps single images in sight beside thousands.
-      const tall = ((height - 4) * Math.sqrt(total(bin) / most) * bin[kind]) / total(bin);
-      y -= tall;
-      return svgElement("rect", { class: kind, x: place * step + 0.5, y, width: Math.max(1, step - 1), height: tall });
-    });
+    return ["normal", "unknown", "abnormal"]
+      .filter((kind) => bin[kind])
+      .map((kind) => {
+        // The square root keeps single images in sight beside thousands.
+        const tall = ((height - 4) * Math.sqrt(total(bin) / most) * bin[kind]) / total(bin);
+        y -= tall;
+        return svgElement("rect", {
+          class: kind,
+          x: place * step + 0.5,
+          y,
+          width: Math.max(1, step - 1),
+          height: tall,
+        });
+      });
   });
   gallery.line = svgElement("line", { class: "threshold", y1: 0, y2: height });
   svg.replaceChildren(...bars, gallery.line);
@@ -188,7 +178,8 @@ function showThreshold() {
   byId("threshold").setAttribute("aria-valuetext", formatScore(threshold));
   const sides = countBy(images, (image) => sideOf(image, threshold));
   for (const name of ["above", "below"]) {
-    for (const place of document.querySelectorAll(`[data-count=${name}]`)) place.textContent = (sides[name] ?? 0).toLocaleString("en");
+    for (const place of document.querySelectorAll(`[data-count=${name}]`))
+      place.textContent = (sides[name] ?? 0).toLocaleString("en");
   }
   const outcomes = countBy(images, (image) => outcomeOf(image, threshold));
   for (const place of document.querySelectorAll("[data-outcome]")) {
@@ -250,11 +241,21 @@ function exported() {
 
 function exportTable() {
   const { threshold, marks } = gallery;
-  offerFile("images_of_interest.csv", csvOf(exported(), { threshold, root: page.root, marks, decided: page.decided }), "text/csv");
+  offerFile(
+    "images_of_interest.csv",
+    csvOf(exported(), { threshold, root: page.root, marks, decided: page.decided }),
+    "text/csv",
+  );
 }
 
 function exportPaths() {
-  offerFile("paths.txt", exported().map((image) => `${pathOf(page.root, image)}\n`).join(""), "text/plain");
+  offerFile(
+    "paths.txt",
+    exported()
+      .map((image) => `${pathOf(page.root, image)}\n`)
+      .join(""),
+    "text/plain",
+  );
 }
 
 function listen() {
@@ -267,7 +268,8 @@ function listen() {
     byId("threshold").value = START;
     setThreshold(START);
   });
-  for (const button of document.querySelectorAll("[data-outcome]")) button.addEventListener("click", () => setOutcome(button.dataset.outcome));
+  for (const button of document.querySelectorAll("[data-outcome]"))
+    button.addEventListener("click", () => setOutcome(button.dataset.outcome));
   byId("select-all").addEventListener("click", () => {
     for (const image of gallery.list.images) gallery.marks.selected.add(image.number);
     gallery.marks.save();
@@ -279,7 +281,9 @@ function listen() {
     showMarked();
     if (byId("only-selected").checked) choose();
   });
-  byId("add-tag").addEventListener("click", () => gallery.tag([...gallery.marks.selected], tagsOf(byId("new-tag").value)));
+  byId("add-tag").addEventListener("click", () =>
+    gallery.tag([...gallery.marks.selected], tagsOf(byId("new-tag").value)),
+  );
   byId("export-table").addEventListener("click", exportTable);
   byId("export-paths").addEventListener("click", exportPaths);
   new ResizeObserver(drawHistogram).observe(byId("histogram"));
@@ -290,16 +294,21 @@ function listen() {
 function printSheet() {
   const sheet = byId("printed");
   const first = gallery.list.images.slice(0, PRINTED);
-  sheet.replaceChildren(...first.map((image) => {
-    const tile = makeTile(image);
-    tile.querySelector(".tick").remove();
-    return tile;
-  }));
-  byId("printed-note").textContent = `The first ${first.length} of ${gallery.list.images.length.toLocaleString("en")} images of the list as it is filtered.`;
+  sheet.replaceChildren(
+    ...first.map((image) => {
+      const tile = makeTile(image);
+      tile.querySelector(".tick").remove();
+      return tile;
+    }),
+  );
+  byId("printed-note").textContent =
+    `The first ${first.length} of ${gallery.list.images.length.toLocaleString("en")} images of the list as it is filtered.`;
 }
 
 function start() {
-  gallery.list = new VirtualList(byId("grid"), makeTile, () => (window.innerWidth < 700 ? { width: 150, height: 208 } : { width: 190, height: 246 }));
+  gallery.list = new VirtualList(byId("grid"), makeTile, () =>
+    window.innerWidth < 700 ? { width: 150, height: 208 } : { width: 190, height: 246 },
+  );
   gallery.large = new LargeView(gallery);
   Object.assign(byId("threshold"), { min: range[0], max: range[1], step: (range[1] - range[0]) / 1000 });
   byId("threshold").value = gallery.threshold;
