@@ -26,10 +26,10 @@ from tests.volumes.volume_builders import (
 )
 
 
-def insert(path: Path, elements: bytes) -> None:
-    """Put encoded elements behind the file meta group of an explicit little endian file, before all others."""
+def insert(path: Path, elements: bytes, before: bytes = b"\x08\x00\x08\x00CS") -> None:
+    """Put encoded elements into an explicit little endian file: behind the file meta group, before all others."""
     content = path.read_bytes()
-    start = content.index(b"\x08\x00\x08\x00CS")
+    start = content.rindex(before)
     path.write_bytes(content[:start] + elements + content[start:])
 
 
@@ -84,10 +84,12 @@ def test_43_nested_sequences_refuse_their_file_alone(tmp_path: Path, depth: int)
     assert "nested too deeply" in message(findings, 43)
 
 
-def test_43_millions_of_empty_items_are_refused_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [b"\x08\x00\x08\x00CS", b"\xe0\x7f\x10\x00OW"])
+def test_43_millions_of_empty_items_are_refused_at_once(tmp_path: Path, before: bytes) -> None:
     path = write_series(tmp_path / "s", edit=lambda _, index: index == 0) / "f000.dcm"
     items = b"\xfe\xff\x00\xe0\x00\x00\x00\x00" * 2_000_000
-    insert(path, b"\x07\x00\x10\x00SQ\x00\x00\xff\xff\xff\xff" + items + b"\xfe\xff\xdd\xe0\x00\x00\x00\x00")
+    opened, closed = b"\x07\x00\x10\x00SQ\x00\x00\xff\xff\xff\xff", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+    insert(path, opened + items + closed, before)
     started = time.perf_counter()
     _, findings = read_all(path)
     assert time.perf_counter() - started < 5

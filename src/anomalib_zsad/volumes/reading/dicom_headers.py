@@ -13,6 +13,7 @@ from anomalib_zsad.volumes.faults import Fault, Finding, SeriesRefusedError, ref
 from anomalib_zsad.volumes.input_files import FileSource
 from anomalib_zsad.volumes.options import SizeBudget
 from anomalib_zsad.volumes.reading.dicom_files import (
+    check_items,
     open_dicom,
     pixel_bytes,
     quiet_pydicom,
@@ -137,6 +138,7 @@ def _instance_of(file: FileSource) -> str:
 def _read_file(file: FileSource, index: int, budget: SizeBudget) -> list[Frame]:
     try:
         with open_dicom(file, budget) as stream:
+            check_items(stream, file)
             dataset = read_dataset(stream, pixels=False)
             if dataset is None:
                 refuse(Fault.OTHER_FILE, "a file of the series is no DICOM file")

@@ -1,5 +1,6 @@
 """Which series a DICOM file belongs to, and whether it is an image at all; read from a few tags."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,19 @@ from anomalib_zsad.volumes.reading.dicom_files import (
     open_dicom,
     quiet_pydicom,
     refuse_header,
+)
+from anomalib_zsad.volumes.reading.header_scan import (
+    COLUMNS,
+    FIRST_BYTES,
+    FRAME_OF_REFERENCE,
+    MEDIA_STORAGE_SOP_CLASS,
+    MODALITY,
+    ROWS,
+    SERIES,
+    SOP_CLASS,
+    SOP_INSTANCE,
+    STUDY,
+    scan_header,
 )
 from anomalib_zsad.volumes.reading.tag_values import code, uid
 
@@ -39,16 +53,14 @@ _NOT_IMAGES = {
 _PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _DIRECTORY = "1.2.840.10008.1.3.10"
-_TAG_NAMES = [
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "FrameOfReferenceUID",
-    "Modality",
-    "Rows",
-    "Columns",
-]
+_UIDS = {
+    SOP_CLASS: "SOPClassUID",
+    SOP_INSTANCE: "SOPInstanceUID",
+    STUDY: "StudyInstanceUID",
+    SERIES: "SeriesInstanceUID",
+    FRAME_OF_REFERENCE: "FrameOfReferenceUID",
+}
+_TAG_NAMES = [*_UIDS.values(), "Modality", "Rows", "Columns"]
 
 
 @dataclass(frozen=True)
@@ -76,16 +88,29 @@ def read_series_tag(file: FileSource, budget: SizeBudget | None = None) -> Serie
     Raises:
         SeriesRefusedError: If it is a DICOM file whose header cannot be read, or is larger than any true one.
     """
-    head = file.head(132)
+    head = file.head(FIRST_BYTES)
     if head[128:132] != b"DICM" and not is_bare(head):
         return None
+    found = scan_header(file, head)
+    return _series_tag(_parsed(file, budget) if found is None else found, file)
+
+
+def _parsed(file: FileSource, budget: SizeBudget | None) -> Mapping[int, Any]:
+    """What `scan_header` tells, of any header that pydicom can read."""
     with open_dicom(file, budget) as stream:
         check_items(stream, file)
         try:
             with quiet_pydicom():
                 source: Any = BoundedHeader(stream)
                 dataset = pydicom.dcmread(source, stop_before_pixels=True, force=True, specific_tags=_TAG_NAMES)
-                return _series_tag(dataset, file)
+                meta = getattr(dataset, "file_meta", Dataset())
+                return {
+                    **{tag: uid(dataset, name) for tag, name in _UIDS.items()},
+                    MEDIA_STORAGE_SOP_CLASS: uid(meta, "MediaStorageSOPClassUID"),
+                    MODALITY: code(dataset.get("Modality")),
+                    ROWS: dataset.get("Rows"),
+                    COLUMNS: dataset.get("Columns"),
+                }
         except MemoryError:
             raise
         # A parser of untrusted bytes fails in many ways; each of them means that this header cannot be read.
@@ -93,15 +118,18 @@ def read_series_tag(file: FileSource, budget: SizeBudget | None = None) -> Serie
             refuse_header(error, file)
 
 
-def _series_tag(dataset: Dataset, file: FileSource) -> SeriesTag:
-    meta = getattr(dataset, "file_meta", Dataset())
-    sop_class = uid(dataset, "SOPClassUID") or uid(meta, "MediaStorageSOPClassUID")
-    modality = code(dataset.get("Modality"))
-    series = uid(dataset, "SeriesInstanceUID")
+def _series_tag(found: Mapping[int, Any], file: FileSource) -> SeriesTag:
+    sop_class = found.get(SOP_CLASS) or found.get(MEDIA_STORAGE_SOP_CLASS)
+    modality, series, rows, columns = (
+        found.get(MODALITY, ""),
+        found.get(SERIES, ""),
+        found.get(ROWS),
+        found.get(COLUMNS),
+    )
     identity: dict[str, Any] = {
-        "sop_instance_uid": uid(dataset, "SOPInstanceUID"),
+        "sop_instance_uid": found.get(SOP_INSTANCE, ""),
         "series_instance_uid": series,
-        "study_instance_uid": uid(dataset, "StudyInstanceUID"),
+        "study_instance_uid": found.get(STUDY, ""),
         "modality": modality,
     }
     if sop_class == _DIRECTORY:
@@ -111,11 +139,8 @@ def _series_tag(dataset: Dataset, file: FileSource) -> SeriesTag:
         reason = _NOT_IMAGES["SEG"]
     elif sop_class == _PARAMETRIC_MAP:
         reason = "a parametric map (derived values), not an image to screen"
-    elif not reason and not (dataset.get("Rows") and dataset.get("Columns")):
+    elif not reason and not (rows and columns):
         reason = "a DICOM object without pixels, not an image"
-    if series:
-        group: tuple[str, ...] = (series,)
-    else:
-        size = f"{dataset.get('Rows')}x{dataset.get('Columns')}"
-        group = (file.folder, modality, uid(dataset, "FrameOfReferenceUID"), size)
-    return SeriesTag(group, **identity, skip_reason=reason)
+    # Files without the UID of a series: those of a folder that look alike.
+    alike = (file.folder, modality, found.get(FRAME_OF_REFERENCE, ""), f"{rows}x{columns}")
+    return SeriesTag((series,) if series else alike, **identity, skip_reason=reason)
