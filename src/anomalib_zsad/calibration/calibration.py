@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -42,6 +43,8 @@ class Calibration:
             how many members have which value.
         left_out: Why how many series or images were not used.
         cases: Pseudonyms of the volumes (hashes of their instances), so that they are known when they are screened.
+        figures: How the images looked: mean and standard deviation of `brightness` and `sharpness`
+            (`anomalib_zsad.data.appearance`); empty of volumes, and of calibrations that earlier versions made.
 
     Raises:
         TooFewNormalsError: If there are fewer than `MINIMUM_UNITS` units.
@@ -54,6 +57,7 @@ class Calibration:
     population: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     cases: tuple[str, ...] = ()
+    figures: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in LEVELS:
@@ -71,6 +75,8 @@ class Calibration:
             )
         for level in self.scores:
             self._normal(level)
+        if not all(math.isfinite(number) for pair in self.figures.values() for number in pair):
+            raise ValueError(f"the figures of a calibration are finite numbers, not {dict(self.figures)}")
         object.__setattr__(self, "fingerprint", flatten(self.fingerprint))
 
     @property
@@ -226,6 +232,7 @@ class Calibration:
             record["population"],
             record["left_out"],
             tuple(record["cases"]),
+            {str(name): (float(mean), float(deviation)) for name, (mean, deviation) in record.get("figures", {}).items()},
         )
 
     def _content(self) -> dict[str, Any]:
@@ -239,6 +246,8 @@ class Calibration:
             "population": {name: dict(values) for name, values in self.population.items()},
             "left_out": dict(self.left_out),
             "cases": sorted(self.cases),
+            # Only where there are any: the checksum of older files was made without.
+            **({"figures": {name: list(pair) for name, pair in self.figures.items()}} if self.figures else {}),
             "scores": {level: [_shortest(self.scores[level][unit]) for unit in order] for level in self.levels},
         }
 

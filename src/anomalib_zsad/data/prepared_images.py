@@ -1,6 +1,6 @@
 """From the items of any dataset to what a model takes, one image at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +25,7 @@ class PreparedBatch(NamedTuple):
         abnormal: Boolean labels (n,).
         class_names: Name of each image's class.
         turned: Whether an image was turned as its EXIF orientation says, (n,).
+        figures: What was measured of each image, (n, k); k is 0 where nothing was.
     """
 
     images: Tensor
@@ -33,6 +34,7 @@ class PreparedBatch(NamedTuple):
     abnormal: Tensor
     class_names: list[str]
     turned: Tensor
+    figures: Tensor = torch.empty(0, 0)
 
 
 class PreparedImages(Dataset):
@@ -46,6 +48,7 @@ class PreparedImages(Dataset):
         transform: The model's transform of an image (3, h, w) in [0, 1].
         resize_mask: Brings a boolean mask (h, w) to a side length.
         class_name: Class name of items that bring none.
+        measure: What is measured of an image as it was read, (3, h, w) in [0, 1]; `None` for nothing.
     """
 
     def __init__(
@@ -54,8 +57,10 @@ class PreparedImages(Dataset):
         transform: Callable[[Tensor], Tensor],
         resize_mask: Callable[[Tensor, int], Tensor],
         class_name: str,
+        measure: Callable[[Tensor], Sequence[float]] | None = None,
     ) -> None:
         self.dataset, self.transform, self.resize_mask, self.class_name = dataset, transform, resize_mask, class_name
+        self.measure = measure
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -70,7 +75,9 @@ class PreparedImages(Dataset):
         item = self._read(index)
         if item.gt_label is None:
             raise ValueError(f"{item.image_path} has no label; evaluation needs to know which images are normal")
-        image = self.transform(torch.as_tensor(item.image))
+        picture = torch.as_tensor(item.image)
+        figures = () if self.measure is None else self.measure(picture)
+        image = self.transform(picture)
         side = image.shape[-1]
         known = item.gt_mask is not None
         mask = (
@@ -85,6 +92,7 @@ class PreparedImages(Dataset):
             abnormal=torch.as_tensor(item.gt_label).reshape(1).bool(),
             class_names=[getattr(item, "class_name", None) or self.class_name],
             turned=torch.tensor([getattr(item, "turned", False)]),
+            figures=torch.tensor([figures], dtype=torch.float64),
         )
 
     def _read(self, index: int) -> Any:
@@ -101,7 +109,7 @@ class PreparedImages(Dataset):
 
 def join(parts: list[PreparedBatch]) -> PreparedBatch:
     """One batch of several."""
-    images, masks, known, abnormal, names, turned = zip(*parts, strict=True)
+    images, masks, known, abnormal, names, turned, figures = zip(*parts, strict=True)
     return PreparedBatch(
         torch.cat(images),
         torch.cat(masks),
@@ -109,6 +117,7 @@ def join(parts: list[PreparedBatch]) -> PreparedBatch:
         torch.cat(abnormal),
         [name for part in names for name in part],
         torch.cat(turned),
+        torch.cat(figures),
     )
 
 

@@ -12,7 +12,9 @@ from anomalib.data.utils import LabelName
 
 from anomalib_zsad.calibration.calibration import MINIMUM_UNITS, Calibration
 from anomalib_zsad.calibration.conformal import TooFewNormalsError
+from anomalib_zsad.calibration.figures import Spread
 from anomalib_zsad.calibration.fingerprint import image_fingerprint
+from anomalib_zsad.data.appearance import Appearance, appearance
 from anomalib_zsad.data.category_set import CategorySet
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
 from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find_labelled_images
@@ -180,21 +182,29 @@ def calibrate_images(
     groups = _groups(dataset)
     if len(set(groups)) < MINIMUM_UNITS:
         raise TooFewNormalsError(_too_few(len(dataset), len(set(groups)), images.left_out))
-    prepared = PreparedImages(dataset, module.pre_processor.transform, _no_mask, images.class_name)
+    prepared = PreparedImages(dataset, module.pre_processor.transform, _no_mask, images.class_name, appearance)
     scores: list[float] = []
     highest: list[float] = []
+    looks: list[list[float]] = []
     model, device = module.model.eval(), device_of(module.model)
     for batch in make_loader(prepared, batch_size, num_workers):
         answer = model(batch.images.to(device), [images.class_name] * len(batch.images))
         scores += answer.pred_score.float().cpu().tolist()
         if answer.anomaly_map is not None:
             highest += answer.anomaly_map.float().flatten(1).amax(1).cpu().tolist()
+        looks += batch.figures.tolist()
         images.turned += int(batch.turned.sum())
         advance(len(batch.images))
     levels = {"image": _by_group(scores, groups), **({"mask": _by_group(highest, groups)} if highest else {})}
     population = {"class_name": {images.class_name: len(scores)}}
     fingerprint = image_fingerprint(module, images.class_name)
-    return Calibration("images", levels, fingerprint, population, dict(images.left_out))
+    figures = {name: _spread(values) for name, values in zip(Appearance._fields, zip(*looks, strict=True), strict=True)}
+    return Calibration("images", levels, fingerprint, population, dict(images.left_out), figures=figures)
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float]:
+    spread = Spread.of(values)
+    return round(spread.mean, 9), round(spread.deviation, 9)
 
 
 def _too_few(images: int, units: int, left_out: Mapping[str, int]) -> str:

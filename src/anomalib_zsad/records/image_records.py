@@ -33,6 +33,8 @@ class ImageRecord:
         turned: Whether the picture was turned or mirrored as its EXIF orientation says; sizes and the peak's place are
             those of the picture as it is shown.
         truth: What folder names or masks say of it; `None` where they do not.
+        brightness: Mean grey value, in [0, 1].
+        sharpness: Standard deviation of the Laplacian of the grey values.
     """
 
     image: str
@@ -50,6 +52,8 @@ class ImageRecord:
     reason: str = ""
     turned: bool | None = None
     truth: Literal["normal", "abnormal"] | None = None
+    brightness: float | None = None
+    sharpness: float | None = None
 
 
 def by_score(records: Iterable[ImageRecord]) -> list[ImageRecord]:

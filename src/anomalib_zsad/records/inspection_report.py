@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from anomalib_zsad.outputs.versions import versions
+from anomalib_zsad.records.drift_report import DriftReport
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class InspectionReport:
         skipped: How many files of which kind were not looked at.
         reading: Which images were asked for, and how large they may be.
         files: Names of the outputs.
+        drift: Whether images are still like those calibrated on.
     """
 
     statement: str
@@ -55,10 +57,12 @@ class InspectionReport:
     skipped: Mapping[str, int]
     reading: Mapping[str, Any]
     files: tuple[str, ...]
+    drift: DriftReport = DriftReport(tested=False)
     versions: Mapping[str, str] = field(default_factory=versions)
 
     def text(self) -> str:
         """The content of report.json."""
         record = asdict(self)
         del record["uncertainty"]  # one of the decisions' settings
+        record["drift"] = self.drift.as_dict()
         return json.dumps({"format": 1, **record}, indent=2, allow_nan=False) + "\n"
