@@ -12,7 +12,9 @@ from torch.utils.data import DataLoader
 
 from anomalib_zsad import BayesPFL, CoPS
 from anomalib_zsad.calibration import Calibration, CalibrationMismatchError, TooFewNormalsError, image_fingerprint
+from anomalib_zsad.data.appearance import appearance
 from anomalib_zsad.data.folder_tree import FolderTree
+from anomalib_zsad.data.image_files import read_image
 from anomalib_zsad.data.items import ClassNamedBatch, ClassNamedItem
 from anomalib_zsad.data.prepared_images import UnreadableImageError
 from anomalib_zsad.inspection.calibrate_images import calibrate_images, find_images, images_of_datamodule
@@ -119,8 +121,12 @@ def test_large_and_turned_images(model: Any, tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.fromarray(picture(20)).save(folder / "020.png", exif=exif)
     images = find_images(folder, "bolt", ImageReading(max_pixels=3600))
-    calibrate_images(model, images)
+    calibration = calibrate_images(model, images)
     assert images.turned == 1
+    looks = [appearance(read_image(path)) for path in sorted(folder.glob("*.png"))]
+    expected = np.mean([one.brightness for one in looks]), np.std([one.brightness for one in looks])
+    assert calibration.figures["brightness"] == pytest.approx(expected, abs=1e-6)
+    assert calibration.figures["sharpness"][0] == pytest.approx(np.mean([one.sharpness for one in looks]), abs=1e-6)
     with pytest.raises(UnreadableImageError, match="has 60 x 60 pixels, 3,600 in all, and no more than 3,599 are read"):
         calibrate_images(model, find_images(folder, "bolt", ImageReading(max_pixels=3599)))
 

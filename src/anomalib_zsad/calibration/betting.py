@@ -4,9 +4,9 @@ A bet multiplies the capital by a factor whose expectation under the hypothesis 
 chance that the capital ever reaches 1 / alpha is then at most alpha, however long one plays. A weighted mean of such
 capitals is one itself: here over several kinds of bets, and over all times at which one may begin to bet.
 
-Shafer & Vovk, "Game-Theoretic Foundations for Probability and Finance", 2019, chapters 2 and 14 (Ville's inequality,
-averaging of strategies); Vovk, Petej, Nouretdinov, Ahlberg, Carlsson & Gammerman, "Retrain or not retrain: conformal test
-martingales for change-point detection", 2021 (bets on p-values, and when a change began).
+Ville, "Etude critique de la notion de collectif", 1939; Shafer & Vovk, "Game-Theoretic Foundations for Probability and
+Finance", 2019 (averages of strategies); Vovk, Petej, Nouretdinov, Ahlberg, Carlsson & Gammerman, "Retrain or not
+retrain: conformal test martingales for change-point detection", 2021 (bets on p-values; CUSUM for when a change began).
 """
 
 import math
@@ -88,7 +88,7 @@ def _held_back(steps: int) -> float:
 
 
 _LEANINGS = (-0.9, -0.4, 0.4, 0.9)
-_SPREADS = (-0.8, 1.6)
+_SPREADS = (-0.8, 0.6, 1.2)
 
 
 def p_value_factors(p_value: float) -> NDArray[np.float64]:

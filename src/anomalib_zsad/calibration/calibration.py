@@ -232,7 +232,10 @@ class Calibration:
             record["population"],
             record["left_out"],
             tuple(record["cases"]),
-            {str(name): (float(mean), float(deviation)) for name, (mean, deviation) in record.get("figures", {}).items()},
+            {
+                str(name): (float(mean), float(deviation))
+                for name, (mean, deviation) in record.get("figures", {}).items()
+            },
         )
 
     def _content(self) -> dict[str, Any]:

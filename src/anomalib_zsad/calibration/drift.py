@@ -3,10 +3,10 @@
 Two tests run side by side, each a capital that bets against "nothing changed" (`anomalib_zsad.calibration.betting`):
 
 - *Scores.* Images that are not flagged are ranked among those of the calibration and all earlier ones
-  (`anomalib_zsad.calibration.ranks`): a conformal test martingale. Flagged images are left out on both sides, so defects
-  that are found do not pass for drift.
-- *Flags.* The share of flagged images is bet against being more than what is expected: a rising number of defects, or of
-  false alarms, is a change too, and one after which hardly an image is left for the other test.
+  (`anomalib_zsad.calibration.ranks`): a conformal test martingale. Flagged images are left out on both sides, so
+  defects that are found do not pass for drift.
+- *Flags.* A bet that the share of flagged images is more than what is expected: a rising number of defects, or of false
+  alarms, is a change too, and one after which hardly an image is left for the other test.
 
 The alarm is raised where the mean of both capitals reaches 1 / alpha.
 """
@@ -83,11 +83,12 @@ class DriftAlarm:
 class DriftTest:
     """The test itself, in bounded memory, however many images there are.
 
-    The bound is exact where normal scores are independent and of one distribution, those of the calibration included,
-    each unit of it has one member, and every image is flagged with a chance of at most the expected share: then P(ever an
-    alarm) <= alpha. For the threshold is the calibration's score h of one rank; given h, the calibration's scores below
-    h and the new ones below h are independent and of one distribution. What defects score below the threshold
-    weakens this: they count as normal. Of a unit with several members the middle one counts, which is an approximation.
+    The bound is exact where scores below the threshold are independent and of one distribution, the calibration's
+    included, each of its units has one member, and every image is flagged with a chance of at most the expected share:
+    then P(ever an alarm) <= alpha. The threshold is made of one of the calibration's scores, h; given h, the
+    calibration's scores below h and the new ones below h are independent and of one distribution, so that the new ones'
+    ranks are independent and uniform. Defects that score below h count as normal. Of a unit with several members the
+    middle one counts, which is an approximation.
 
     Args:
         calibration: Scores of normal images.
@@ -116,8 +117,8 @@ class DriftTest:
         below = members[members < self._limit]
         if len(below) < FEWEST_REFERENCES:
             raise ValueError(
-                f"{len(below)} scores of the calibration lie below its highest one that is not flagged, and drift needs "
-                f"{FEWEST_REFERENCES}: calibrate on images whose scores differ"
+                f"{len(below)} scores of the calibration lie below its highest one that is not flagged, and drift "
+                f"needs {FEWEST_REFERENCES}: calibrate on images whose scores differ"
             )
         self._ranks = Ranks(below)
         self._scores, self._flags = Bets(P_VALUE_KINDS), Bets(SHARE_KINDS)

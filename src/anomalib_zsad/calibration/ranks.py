@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
-# Bits of a float32 that are put aside: 12 are left of the 23 of its fraction, so that scores of one power of two have 4,096
-# values, and all scores that ever come take a few hundred kilobytes.
+# Bits of a float32 that are put aside: 12 of the 23 of its fraction are left, so that between two powers of two are
+# 4,096 values, and all scores that ever come take a few hundred kilobytes.
 _ASIDE = 11
 
 

@@ -9,6 +9,7 @@ from anomalib_zsad.calibration.decision_rule import decision_in_words
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import add_decision_options, decision_rule
+from anomalib_zsad.cli.drift_options import add_drift_options, drift_options
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.image_options import add_image_options, image_reading
 from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from anomalib_zsad.inspection.inspect_images import Inspection
+    from anomalib_zsad.records.drift_report import DriftReport
 
 _EPILOG = """\
 Written: images.csv (score, deviation, p-value, decision and peak of each
 image), report.html to look at (sorted by score; one file, opens from disk
-without network), report.json (model, hashes, thresholds, versions).
+without network), report.json (model, hashes, thresholds, drift, versions).
 
   anomalib-zsad inspect -i line3/today -o inspected \\
       --checkpoint model.ckpt --class-name washer
@@ -47,6 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_options(parser.add_argument_group("inspection"), InspectionOptions, helps)
     add_image_options(parser)
     add_decision_options(parser, "images")
+    order = "the order in which images were taken: that of their names, or of their files' times"
+    add_options(add_drift_options(parser), InspectionOptions, {"drift_order": order})
     run_options.add_run_options(parser)
 
 
@@ -54,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     """Inspect, print a summary, and tell by the exit code how it went."""
     run_options.check_input(args.input)
     check_trained(args)
-    options = fill(InspectionOptions, args, rule=decision_rule(args, "images"), reading=image_reading(args))
+    rule, drift = decision_rule(args, "images"), drift_options(args)
+    options = fill(InspectionOptions, args, rule=rule, reading=image_reading(args), drift=drift)
     say_loading(args)
     from anomalib_zsad.inspection.find_images import in_words
     from anomalib_zsad.inspection.inspect_images import inspect_images
@@ -101,10 +106,16 @@ def _print_summary(output: Path, inspection: "Inspection", options: InspectionOp
         f"{len(records)} images, {judged}{len(records) - len(readable)} unreadable. {options.rule.statement}",
         *([f"skipped: {in_words(inspection.found.skipped)}"] if inspection.found.skipped else []),
         *([f"turned upright, as their EXIF orientation says: {turned}"] if turned else []),
+        *(drift_lines(inspection.drift) if calibrated else []),
         *(["nothing left to do: an earlier run had scored all of them"] if inspection.found_done else []),
         f"written to {output} (exit code {code.value}: {code.meaning}){look}",
     ]
     out.print(visible("\n".join(lines)), markup=False, highlight=False, soft_wrap=True)
+
+
+def drift_lines(drift: "DriftReport") -> list[str]:
+    """Whether images drifted, and where they did, what changed."""
+    return [drift.statement, *(f"  {told}" for told in drift.what_changed if drift.alarm is not None)]
 
 
 def _highest(records: Sequence[ImageRecord], *, calibrated: bool) -> "Table":

@@ -1,69 +1,39 @@
 """Inspect images: read ahead, score in batches, encode pictures beside, and write everything once all is done."""
 
 import json
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from anomalib_zsad.calibration.decision_rule import Judgement
-from anomalib_zsad.data.image_files import pixel_count, read_image, was_turned
 from anomalib_zsad.inspection import journal as journals
+from anomalib_zsad.inspection.drift_over_images import drift_over
 from anomalib_zsad.inspection.find_images import FoundImages, find_images
 from anomalib_zsad.inspection.ground_truth import ground_truth
+from anomalib_zsad.inspection.image_answers import answer_batch, heat_of, image_record, judge_images
 from anomalib_zsad.inspection.journal import Journal, Known, file_state
 from anomalib_zsad.inspection.options import InspectionOptions
+from anomalib_zsad.inspection.read_images import ImageReader, ReadImage
 from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.disk_errors import disk_errors
-from anomalib_zsad.outputs.memory_errors import is_out_of_memory
 from anomalib_zsad.outputs.output_folder import RunFolder
 from anomalib_zsad.outputs.progress import Progress
 from anomalib_zsad.pages import gallery
-from anomalib_zsad.pages.encoding import reduce_picture
 from anomalib_zsad.pages.gallery_selection import Shown
 from anomalib_zsad.pages.thumbnails import make_thumbnail
+from anomalib_zsad.records.drift_report import DriftReport
 from anomalib_zsad.records.image_records import ImageRecord, by_score, records_csv
 from anomalib_zsad.records.inspection_report import ImageThresholds, InspectionReport
 from anomalib_zsad.scoring.image_scorer import ImageScorer
 from anomalib_zsad.scoring.scores import SliceScores
 
 _READERS = 2
-# Pixels from which on an image is read alone, without another large one beside it.
-_LARGE = 25_000_000
 _TABLES = ("images.csv", "report.json")
-# Rows of an image that are brought to 8 bits at a time.
-_STRIP = 256
-
-
-class _Read(NamedTuple):
-    """An image that was read.
-
-    Attributes:
-        name: Its name.
-        state: Of its file.
-        size: Width and height in pixels.
-        turned: Whether its EXIF orientation turned it.
-        picture: What pages show of it, (h, w, 3) with a longest side of at most that of the gallery's largest pictures;
-            `None` without pages.
-        prepared: What the model takes; `None` if the image cannot be read.
-        reason: Why it cannot be read.
-    """
-
-    name: str
-    state: str = ""
-    size: tuple[int, int] = (0, 0)
-    turned: bool = False
-    picture: NDArray[np.uint8] | None = None
-    prepared: torch.Tensor | None = None
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,11 +43,13 @@ class Inspection:
     Attributes:
         records: One for each image, highest score first, and for each folder that could not be read.
         found: What lies at the location.
+        drift: Whether images are still like those calibrated on.
         found_done: Whether an earlier run had done all of it, so that nothing was left to do.
     """
 
     records: list[ImageRecord]
     found: FoundImages
+    drift: DriftReport
     found_done: bool = False
 
 
@@ -110,22 +82,24 @@ def inspect_images(
     location, output = Path(location), Path(output)
     found, settings = find_images(location, options.reading), _settings(scorer, options)
     if not found.images and not found.unreadable:
-        return Inspection([], found)
+        return Inspection([], found, drift_over([], options, lambda _: None))
     with RunFolder(output, "inspect", settings, source=location, resume=options.resume):
         with disk_errors():
             journal = Journal(output / journals.NAME)
         try:
             if _nothing_left(output, found, journal, options):
-                return Inspection(by_score(known.record for known in journal.done.values()), found, found_done=True)
+                records = by_score(known.record for known in journal.done.values())
+                return Inspection(records, found, drift_over(records, options, journal.changed), found_done=True)
             with disk_errors():
                 run = _Run(scorer, options, journal, found)
                 with Progress(enabled=options.progress) as progress:
                     records = run.score(found, progress.bar("images", len(found.images)).advance)
-                _write(output, records, run, found, settings, location)
+                drift = drift_over(records, options, journal.changed)
+                _write(output, records, run, found, settings, location, drift)
                 journal.finish(records)
         finally:
             journal.close()
-    return Inspection(records, found)
+    return Inspection(records, found, drift)
 
 
 def _nothing_left(output: Path, found: FoundImages, journal: Journal, options: InspectionOptions) -> bool:
@@ -150,7 +124,7 @@ class _Run:
         self.encoder = gallery.Encoder.for_images(len(found.images), options.pictures, self.rule.mask_threshold)
         self.truth = ground_truth(found.images)
         self.records: list[ImageRecord] = []
-        self.large = threading.Lock()
+        self.reader = ImageReader(scorer, options.reading, gallery.LADDER[0].side if options.pages else None)
 
     def score(self, found: FoundImages, advance: Callable[[int], None]) -> list[ImageRecord]:
         """Score all images; those that an earlier run had done are taken from the journal."""
@@ -160,7 +134,7 @@ class _Run:
         with ThreadPoolExecutor(1, thread_name_prefix="pages") as thread:
             pending: deque[Future[None]] = deque()
             for batch in self._batches(left):
-                pending.append(thread.submit(self._keep, batch, self._answer(batch)))
+                pending.append(thread.submit(self._keep, batch, answer_batch(self.scorer, batch)))
                 while len(pending) > 2 or (pending and pending[0].done()):
                     pending.popleft().result()
                 advance(len(batch))
@@ -195,14 +169,14 @@ class _Run:
             return False
         return not found.has_thumbnail or (not found.has_pictures and self.shown.wants(found.record.image, score))
 
-    def _batches(self, images: Sequence[tuple[str, Path]]) -> Iterator[list[_Read]]:
+    def _batches(self, images: Sequence[tuple[str, Path]]) -> Iterator[list[ReadImage]]:
         """Images in batches, read ahead by threads; at most three batches are in memory."""
         size = self.options.batch_size
         with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as threads:
-            ahead: deque[Future[_Read]] = deque()
-            batch: list[_Read] = []
+            ahead: deque[Future[ReadImage]] = deque()
+            batch: list[ReadImage] = []
             for pair in images:
-                ahead.append(threads.submit(self._read, *pair))
+                ahead.append(threads.submit(self.reader.read, *pair))
                 if len(ahead) >= 2 * size:
                     batch.append(ahead.popleft().result())
                 if len(batch) == size:
@@ -212,53 +186,18 @@ class _Run:
         for start in range(0, len(batch), size):
             yield batch[start : start + size]
 
-    def _read(self, name: str, path: Path) -> _Read:
-        """Read and prepare an image; whatever is wrong with the file becomes a reason."""
-        try:
-            large = pixel_count(path, self.options.reading.max_pixels) > _LARGE
-            with self.large if large else nullcontext():
-                return self._decode(name, path)
-        except (OSError, ValueError, MemoryError, RuntimeError) as error:
-            if is_out_of_memory(error):
-                return _Read(name, reason="there is not enough memory to read the file")
-            if isinstance(error, RuntimeError):
-                raise
-            reason = str(error).replace(str(path), "the file") if not isinstance(error, OSError) else error.strerror
-            return _Read(name, reason=reason or type(error).__name__)
-
-    def _decode(self, name: str, path: Path) -> _Read:
-        """Read and prepare an image that can be read."""
-        state = file_state(path)
-        image = read_image(path, self.options.reading.max_pixels)
-        prepared = torch.as_tensor(self.scorer.prepare(image))
-        size, turned = (image.shape[-1], image.shape[-2]), was_turned(image)
-        levels = _levels(image) if self.options.pages else None
-        del image  # of a large image there are few copies at a time
-        picture = None if levels is None else reduce_picture(levels, gallery.LADDER[0].side)
-        return _Read(name, state, size, turned, picture, prepared)
-
-    def _answer(self, batch: Sequence[_Read]) -> SliceScores | None:
-        prepared = [item.prepared for item in batch if item.prepared is not None]
-        if not prepared:
-            return None
-        images = torch.stack(prepared)
-        answer = self.scorer(images)
-        side = (int(answer.anomaly_map.shape[-2]), int(answer.anomaly_map.shape[-1]))
-        answer.check(len(prepared), side)
-        return answer
-
-    def _keep(self, batch: Sequence[_Read], answer: SliceScores | None) -> None:
+    def _keep(self, batch: Sequence[ReadImage], answer: SliceScores | None) -> None:
         """Note the images of a batch, with pictures where they will be shown."""
-        judged = iter([] if answer is None else self.rule.judge("image", answer.score.numpy(), _deviations(answer)))
+        judged = iter(judge_images(self.rule, answer))
         place = 0
         for item in batch:
             if item.prepared is None or answer is None:
                 record = ImageRecord(item.name, reason=item.reason)
                 self.journal.add(record, item.state)
             else:
-                record = self._record(item, answer, place, next(judged))
+                record = image_record(item, answer, place, next(judged), self.rule.mask_threshold)
                 pictures = self._pictures(record, item.picture, answer, place)
-                heat = answer.anomaly_map[place].numpy()
+                heat = heat_of(answer, place)
                 shown = self.rule.shown_range
                 thumbnail = None if item.picture is None else make_thumbnail(item.picture, heat, shown)
                 entry = self.journal.add(record, item.state, pictures, thumbnail)
@@ -273,45 +212,7 @@ class _Run:
         if picture is None or record.score is None or not self.shown.wants(record.image, record.score):
             return None
         deviation = None if answer.map_std is None else answer.map_std[place].numpy()
-        return self.encoder(picture, answer.anomaly_map[place].numpy(), deviation)
-
-    def _record(self, item: _Read, answer: SliceScores, place: int, judged: Judgement) -> ImageRecord:
-        heat = answer.anomaly_map[place].numpy()
-        width, height = item.size
-        row, column = (int(number) for number in np.unravel_index(int(heat.argmax()), heat.shape))
-        record = ImageRecord(
-            image=item.name,
-            width=width,
-            height=height,
-            score=float(answer.score[place]),
-            score_std=None if answer.score_std is None else float(answer.score_std[place]),
-            p_value=judged.p_value,
-            flagged=judged.flagged,
-            decision=judged.decision,
-            turned=item.turned,
-        )
-        if not answer.has_map:
-            return record
-        return replace(
-            record,
-            map_max=float(heat.max()),
-            peak_x=(column + 0.5) / heat.shape[1] * width,
-            peak_y=(row + 0.5) / heat.shape[0] * height,
-            area_share=float(np.mean(heat >= self.rule.mask_threshold)),
-        )
-
-
-def _levels(image: torch.Tensor) -> NDArray[np.uint8]:
-    """An image (3, h, w) in [0, 1] in 8 bits, (h, w, 3), made strip by strip: with no further copy in between."""
-    levels = np.empty((*image.shape[-2:], 3), np.uint8)
-    for start in range(0, len(levels), _STRIP):
-        strip = slice(start, start + _STRIP)
-        levels[strip] = (image[:, strip] * 255).round().byte().permute(1, 2, 0).numpy()
-    return levels
-
-
-def _deviations(answer: SliceScores) -> NDArray[np.float32] | None:
-    return None if answer.score_std is None else answer.score_std.numpy()
+        return self.encoder(picture, heat_of(answer, place), deviation)
 
 
 def _settings(scorer: ImageScorer, options: InspectionOptions) -> dict[str, Any]:
@@ -319,7 +220,9 @@ def _settings(scorer: ImageScorer, options: InspectionOptions) -> dict[str, Any]
     model = {name: value for name, value in scorer.describe().items() if name != "device"}
     pages = {"pages": options.pages, "pictures": options.pictures}
     reading = options.reading.settings()
-    return json.loads(json.dumps({"model": model, "decisions": options.rule.settings(), "reading": reading, **pages}))
+    drift = {"drift": {**asdict(options.drift), "order": options.drift_order}}
+    decisions = options.rule.settings()
+    return json.loads(json.dumps({"model": model, "decisions": decisions, "reading": reading, **pages, **drift}))
 
 
 def _write(
@@ -329,6 +232,7 @@ def _write(
     found: FoundImages,
     settings: Mapping[str, Any],
     location: Path,
+    drift: DriftReport,
 ) -> None:
     """Write all outputs, each whole; the report last."""
     rule, options = run.rule, run.options
@@ -352,6 +256,7 @@ def _write(
         skipped=dict(found.skipped),
         reading=settings["reading"],
         files=("images.csv", *([gallery.NAME] if options.pages else [])),
+        drift=drift,
     )
     write_text(output / "images.csv", records_csv(records))
     if options.pages:

@@ -108,6 +108,11 @@ class Journal:
         """An image that an earlier run had done, if it had."""
         return self.done.get((image, state))
 
+    def changed(self, image: str) -> int | None:
+        """When the file of an image was last modified, in nanoseconds; `None` if it could not be looked at."""
+        state = self._states.get(image, "")
+        return int(state.rpartition(" ")[2]) if state else None
+
     def flush(self) -> None:
         """Make everything readable for `pictures`."""
         self._stream.flush()

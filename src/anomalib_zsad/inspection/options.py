@@ -2,9 +2,10 @@
 
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.calibration.drift import DriftOptions
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class InspectionOptions:
         resume: Go on with an earlier run in the same output folder.
         progress: Show a progress bar where standard error is a terminal.
         reading: Which images are read.
+        drift: When drift is told, where there is a calibration.
+        drift_order: In which order images were taken: that of their names, numbers in them by their value, or of their
+            files' times of modification.
     """
 
     rule: DecisionRule = field(default_factory=lambda: DecisionRule("images"))
@@ -69,9 +73,13 @@ class InspectionOptions:
     resume: bool = False
     progress: bool = True
     reading: ImageReading = field(default_factory=ImageReading)
+    drift: DriftOptions = field(default_factory=DriftOptions)
+    drift_order: Literal["name", "time"] = "name"
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.pictures < 1:
             raise ValueError("batch size and number of pictures are at least 1")
+        if self.rule.calibration is not None:
+            self.drift.share(self.rule.false_alarm_rate)
         if self.rule.kind != "images":
             raise ValueError(f"images need a decision rule of images, not one of {self.rule.kind}")

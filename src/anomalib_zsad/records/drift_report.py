@@ -79,7 +79,8 @@ class DriftReport:
         where = f"{self.images:,} images {_ORDERS[self.order]}"
         worth = f"the chance of ever raising it while nothing changes is at most {100 * (self.chance or 0):g} %"
         if self.alarm is None:
-            return f"No drift was found in {where} (evidence {_short(self.evidence)}, alarm at {_short(self.needed)}; {worth})."
+            evidence = f"evidence {_short(self.evidence)}, alarm at {_short(self.needed)}"
+            return f"No drift was found in {where} ({evidence}; {worth})."
         what = (
             f"more than {100 * (self.expected_flagged or 0):g} % of images are flagged"
             if self.alarm.by == "flags"

@@ -57,7 +57,7 @@ class InspectionReport:
     skipped: Mapping[str, int]
     reading: Mapping[str, Any]
     files: tuple[str, ...]
-    drift: DriftReport = DriftReport(tested=False)
+    drift: DriftReport = field(default_factory=lambda: DriftReport(tested=False, reason="it was not asked for"))
     versions: Mapping[str, str] = field(default_factory=versions)
 
     def text(self) -> str:

@@ -1,0 +1,141 @@
+"""`python -m anomalib_zsad.demo.measure_drift`: how often the drift test is wrong, and how soon it notices a change.
+
+Scores are drawn: of normal images, logistic functions of normally distributed numbers; of defects, higher ones. Every run
+draws a calibration of its own.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from anomalib_zsad.calibration import Calibration
+from anomalib_zsad.calibration.betting import P_VALUE_KINDS, Bets, p_value_factors
+from anomalib_zsad.calibration.drift import DriftOptions, DriftTest
+
+RATE = 0.05
+
+
+@dataclass(frozen=True)
+class Production:
+    """Scores as a line gives them.
+
+    Attributes:
+        shift: By how many standard deviations normal images score higher.
+        spread: How many times as far their scores lie apart.
+        defects: Share of defects.
+    """
+
+    shift: float = 0.0
+    spread: float = 1.0
+    defects: float = 0.0
+
+    def draw(self, random: np.random.Generator, count: int) -> NDArray[np.float64]:
+        """So many scores."""
+        levels = self.shift + self.spread * random.normal(size=count)
+        defect = random.random(count) < self.defects
+        return 1 / (1 + np.exp(3 - np.where(defect, 4 + random.normal(size=count), levels)))
+
+
+def _calibration(random: np.random.Generator, units: int) -> Calibration:
+    return Calibration("images", {"image": tuple((float(score),) for score in Production().draw(random, units))}, {})
+
+
+def alarm(seed: int, units: int, parts: Sequence[tuple[Production, int]], chance: float) -> int | None:
+    """At which image a run raises the alarm; `None` if it never does.
+
+    Args:
+        seed: Of the run.
+        units: Images calibrated on.
+        parts: What is produced, one after the other, and how many images of it.
+        chance: See `DriftOptions.drift_chance`.
+    """
+    random = np.random.default_rng(seed)
+    test = DriftTest(_calibration(random, units), RATE, DriftOptions(chance))
+    for production, count in parts:
+        for score in production.draw(random, count):
+            if test.add(float(score)):
+                return test.images
+    return None
+
+
+def alarm_without_ranks(seed: int, units: int, images: int, chance: float) -> int | None:
+    """The same bets on p-values against the calibration alone, which all later images are compared with."""
+    random = np.random.default_rng(seed)
+    known = np.sort(Production().draw(random, units))
+    bets = Bets(P_VALUE_KINDS)
+    for number, score in enumerate(Production().draw(random, images), 1):
+        above = units - int(np.searchsorted(known, score))
+        bets.play(p_value_factors((above + random.random()) / (units + 1)))
+        if bets.total >= 1 / chance:
+            return number
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=1000, help="of each run without a change")
+    options = parser.parse_args(arguments)
+    console = Console()
+    console.print(_false_alarms(options.runs, options.images))
+    console.print(_delays(max(1, options.runs // 20)))
+    return 0
+
+
+def _false_alarms(runs: int, images: int) -> Table:
+    table = Table(title=f"runs of {images} unchanged images that ever raise an alarm, of {runs}")
+    for heading in ("calibrated on", "defects", "alpha", "alarms", "share", "against the calibration alone"):
+        table.add_column(heading, justify="right")
+    for units in (20, 40, 100, 400):
+        for defects in (0.0, 0.05):
+            parts = [(Production(defects=defects), images)]
+            for chance in (0.01, 0.05) if units == 100 else (0.01,):
+                found = sum(alarm(seed, units, parts, chance) is not None for seed in range(runs))
+                fixed = "-"
+                if not defects:
+                    few = max(1, runs // 10)
+                    wrong = sum(alarm_without_ranks(seed, units, images, chance) is not None for seed in range(few))
+                    fixed = f"{100 * wrong / few:.1f} %"
+                cells = (units, f"{100 * defects:g} %", f"{100 * chance:g} %", found, f"{100 * found / runs:.2f} %")
+                table.add_row(*map(str, cells), fixed)
+    return table
+
+
+CHANGES = {
+    "scores higher by 1 deviation": Production(1.0),
+    "scores higher by 0.5": Production(0.5),
+    "scores lower by 1": Production(-1.0),
+    "spread twice as wide": Production(spread=2.0),
+    "spread half as wide": Production(spread=0.5),
+    "defects 30 %": Production(defects=0.3),
+}
+
+
+def _delays(runs: int) -> Table:
+    after = 3000
+    table = Table(title=f"images from a change to the alarm, alpha 1 %, of {runs} runs: median (nine tenths), not told")
+    for heading in ("change", "calibrated on", "from the first image", "after 500", "after 5,000"):
+        table.add_column(heading, justify="left" if heading == "change" else "right")
+    for name, change in CHANGES.items():
+        for units in (40, 100, 400):
+            cells = []
+            for before in (0, 500, 5000):
+                found = [alarm(seed, units, [(Production(), before), (change, after)], 0.01) for seed in range(runs)]
+                delays = [after + 1 if one is None else one - before for one in found if one is None or one > before]
+                missed = sum(one is None for one in found)
+                middle, most = (np.quantile(delays, share) for share in (0.5, 0.9))
+                shown = [f"{value:.0f}" if value <= after else f"> {after}" for value in (middle, most)]
+                cells.append(f"{shown[0]} ({shown[1]}), {missed}")
+            table.add_row(name, str(units), *cells)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
