@@ -182,7 +182,7 @@ def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(ValueError, match="a score of nan says nothing"):
         DriftTest(made, 0.05).add(float("nan"))
     same = Calibration("images", {"image": ((0.5,),) * 40}, {})
-    with pytest.raises(ValueError, match="0 scores of the calibration lie below .* whose scores differ"):
+    with pytest.raises(ValueError, match=r"0 scores of the calibration lie below .* whose scores differ"):
         DriftTest(same, 0.05)
     assert DriftOptions().share(0.05) == pytest.approx(0.2)
     assert 0.6 < DriftOptions().share(0.6) < 1

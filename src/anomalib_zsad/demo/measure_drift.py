@@ -1,7 +1,7 @@
 """`python -m anomalib_zsad.demo.measure_drift`: how often the drift test is wrong, and how soon it notices a change.
 
-Scores are drawn: of normal images, logistic functions of normally distributed numbers; of defects, higher ones. Every run
-draws a calibration of its own.
+Scores are drawn: of normal images, logistic functions of normally distributed numbers; of defects, higher ones. Every
+run draws a calibration of its own.
 """
 
 import argparse
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.calibration.betting import P_VALUE_KINDS, Bets, p_value_factors
 from anomalib_zsad.calibration.drift import DriftOptions, DriftTest
+from anomalib_zsad.outputs.terminal import console
 
 RATE = 0.05
 
@@ -83,9 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--images", type=int, default=1000, help="of each run without a change")
     options = parser.parse_args(arguments)
-    console = Console()
-    console.print(_false_alarms(options.runs, options.images))
-    console.print(_delays(max(1, options.runs // 20)))
+    out = console()
+    out.print(_false_alarms(options.runs, options.images))
+    out.print(_delays(max(1, options.runs // 20)))
     return 0
 
 
