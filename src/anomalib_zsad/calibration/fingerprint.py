@@ -17,8 +17,11 @@ _REMEDY = (
 
 
 # Facts of a scorer that do not change scores, or that say again what hashes of weights say: a checkpoint's file may be
-# written anew, a backbone's configuration moved, and weights be loaded in other ways.
-_NOT_COMPARED = ("device", "arguments", "checkpoint_sha256", "backbone", "trained")
+# written anew, a backbone's configuration moved, and weights be loaded in other ways. Engines answer alike at float32
+# (within 1e-6, where 1e-4 is promised); in another precision the field `precision` names the engine.
+_NOT_COMPARED = ("device", "arguments", "checkpoint_sha256", "backbone", "trained", "engine", "int8")
+# What fields are where they are not said: calibrations were made before there was anything else.
+_ELSE = {"model.precision": "float32", "model.tiles": "none"}
 
 
 class CalibrationMismatchError(ValueError):
@@ -46,6 +49,7 @@ def check_fingerprint(calibrated: Mapping[str, Any], present: Mapping[str, Any])
     Raises:
         CalibrationMismatchError: If they differ; names each field with both values.
     """
+    calibrated, present = ({**_ELSE, **fields} for fields in (calibrated, present))
     differing = [
         f"{name} was {_show(calibrated, name)} and is {_show(present, name)} now"
         for name in dict.fromkeys((*calibrated, *present))

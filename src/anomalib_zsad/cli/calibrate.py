@@ -10,7 +10,15 @@ from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.image_options import add_image_options, image_reading
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
+from anomalib_zsad.cli.model_options import (
+    add_engine_options,
+    add_model_options,
+    check_trained,
+    engine_options,
+    method_of,
+    say_loading,
+    say_model,
+)
 from anomalib_zsad.cli.reading_options import SLICING, add_reading_options, reading_options
 from anomalib_zsad.evaluation.target_names import split_datamodule
 from anomalib_zsad.inspection.options import ImageReading
@@ -70,6 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="of volumes, only those with this modality, window (brain, percentile, ...) or plane; may be repeated",
     )
     add_model_options(parser)
+    add_engine_options(parser)
     add_options(parser.add_argument_group("screening", "as the volumes will be screened"), VolumeOptions, SLICING)
     add_reading_options(parser, source_names=False)
     add_image_options(parser)
@@ -83,14 +92,15 @@ def run(args: argparse.Namespace) -> int:
     check_trained(args)
     if datamodule is None:
         run_options.check_input(Path(args.input))
+    engine = engine_options(args)
     _ = fill(VolumeOptions, args), reading_options(args), _only(args)  # what makes no sense is told at once
     say_loading(args)
     from anomalib_zsad.scoring.build import build_scorer
 
     kind = _kind(args, datamodule)
     _check_image_options(args, folder_of_images=kind == "images" and datamodule is None)
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
-    say_demonstration(scorer.describe().get("backbone"))
+    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, engine)
+    say_model(scorer.describe())
     calibrate = _volumes if kind == "volumes" else _images
     calibration = calibrate(args, scorer, datamodule)
     calibration.save(args.output, overwrite=args.overwrite)
@@ -244,10 +254,11 @@ def _check_training(args: argparse.Namespace, scorer: "ModelScorer", datamodule:
     """
     from anomalib_zsad.evaluation.subject import find_auxiliary
     from anomalib_zsad.evaluation.targets import datamodule_target
+    from anomalib_zsad.scoring.hosted_module import class_of
 
     name, root, arguments = datamodule
     target = datamodule_target(name, root, None, arguments)
-    auxiliary = find_auxiliary(type(scorer.module), args.checkpoint)
+    auxiliary = find_auxiliary(class_of(scorer.module), args.checkpoint)
     names = [category.name for category in target.categories]
     asked = [args.category] if args.category in names else names
     if auxiliary is not None and auxiliary.overlap(target.name, asked):

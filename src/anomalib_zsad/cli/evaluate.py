@@ -10,7 +10,14 @@ from anomalib_zsad.cli.compare_models import checked_models, compare
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import add_calibration_options, load_calibration
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_loading
+from anomalib_zsad.cli.model_options import (
+    add_engine_options,
+    add_model_options,
+    check_trained,
+    engine_options,
+    method_of,
+    say_loading,
+)
 from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.outputs.exit_codes import ExitCode
 
@@ -48,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-i", "--input", nargs="+", required=True, metavar="SET", help="what to evaluate on, see below")
     run_options.add_output_folder(parser)
     add_model_options(parser, several=True)
+    add_engine_options(parser)
     parser.add_argument(
         "--models",
         nargs="+",
@@ -115,6 +123,10 @@ def _settings(args: argparse.Namespace) -> Settings:
         raise ValueError(
             "--calibration goes with one checkpoint and --seed 0: it was made with one model and its own noise"
         )
+    if not engine_options(args).is_plain and ("paper" in settings.protocols or set(settings.seeds) != {0}):
+        raise ValueError(
+            "--protocol paper and --seed need --engine torch at float32: another engine gives one answer only"
+        )
     if calibration is not None and "deployable" not in settings.protocols:
         raise ValueError("--calibration goes with --protocol deployable: the published protocol has other scores")
     names = [path.name for path in args.checkpoint]
@@ -141,7 +153,9 @@ def _subjects(args: argparse.Namespace) -> "Iterator[Subject]":
 
     checkpoints: list[Path | None] = [*args.checkpoint] or [None]
     for checkpoint in checkpoints:
-        subject = build_subject(checkpoint, method_of(args), args.model_arguments, args.auxiliary, args.device)
+        subject = build_subject(
+            checkpoint, method_of(args), args.model_arguments, args.auxiliary, args.device, engine_options(args)
+        )
         if checkpoint is not None and subject.auxiliary is None:
             say(
                 "warning: it is not known what the model was trained on, so an overlap with an input cannot be seen; "

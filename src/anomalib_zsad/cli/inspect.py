@@ -12,7 +12,15 @@ from anomalib_zsad.cli.decision_options import add_decision_options, decision_ru
 from anomalib_zsad.cli.drift_options import add_drift_options, drift_options
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.image_options import add_image_options, image_reading
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
+from anomalib_zsad.cli.model_options import (
+    add_engine_options,
+    add_model_options,
+    check_trained,
+    engine_options,
+    method_of,
+    say_loading,
+    say_model,
+)
 from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console, plain_table, visible
@@ -41,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run_options.add_input(parser, "a folder, searched to any depth, or an image")
     run_options.add_output_folder(parser)
     add_model_options(parser)
+    add_engine_options(parser)
     helps = {
         "batch_size": "images scored at a time",
         "pictures": "images with large pictures in report.html; all have thumbnails",
@@ -58,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """Inspect, print a summary, and tell by the exit code how it went."""
     run_options.check_input(args.input)
     check_trained(args)
+    engine = engine_options(args)
     rule, drift = decision_rule(args, "images"), drift_options(args)
     options = fill(InspectionOptions, args, rule=rule, reading=image_reading(args), drift=drift)
     say_loading(args)
@@ -66,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
-    say_demonstration(scorer.describe().get("backbone"))
+    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, engine)
+    say_model(scorer.describe())
     inspection = inspect_images(args.input, args.output, ModelImageScorer(scorer), options)
     code = exit_code(inspection.records)
     if code is ExitCode.NOTHING_FOUND:

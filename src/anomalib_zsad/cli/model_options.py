@@ -2,12 +2,14 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.scoring.engine_options import EngineOptions
 
 _PREFIX = "--model."
 # Arguments of the models that are options of the commands.
@@ -58,6 +60,26 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
         dest="shown_only",
         help="a further argument of the model, as in anomalib's own commands, such as --model.num_samples 5",
     )
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Add those that say how answers are computed, in a group of their own."""
+    helps = {
+        "engine": "what runs the model: torch, or on the CPU an export of it that is made once and kept",
+        "precision": "in what is computed; int8 with openvino, bfloat16 with torch and openvino",
+        "int8_images": "folder of normal pictures that the scales of int8 are chosen by",
+        "engine_cache": "where models made for engines are kept (default: in the user's cache folder)",
+    }
+    add_options(parser.add_argument_group("engine"), EngineOptions, helps)
+
+
+def engine_options(args: argparse.Namespace) -> EngineOptions:
+    """Which engine computes, and how.
+
+    Raises:
+        ValueError: If engine and precision do not go together.
+    """
+    return fill(EngineOptions, args)
 
 
 def take_model_arguments(given: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
@@ -137,12 +159,29 @@ def say_loading(args: argparse.Namespace) -> None:
     """Tell at once that the model is being loaded, before anything heavy is imported."""
     given = args.checkpoint if isinstance(args.checkpoint, list) else [args.checkpoint]
     names = [path.name for path in given if path is not None]
-    say(f"loading model {', '.join(names) or args.model or DEFAULT_METHOD} ...")
+    engine = getattr(args, "engine", "torch")
+    wait = "" if engine == "torch" else f" for {engine} (the first time it is made, which takes a minute or so)"
+    say(f"loading model {', '.join(names) or args.model or DEFAULT_METHOD}{wait} ...")
 
 
 def method_of(args: argparse.Namespace) -> str | None:
     """The method that was named; that of an untrained model, which no checkpoint tells."""
     return args.model or (None if args.checkpoint else DEFAULT_METHOD)
+
+
+def say_model(described: Mapping[str, Any]) -> None:
+    """Say what must be known of a model: a demonstration's backbone, how far int8 is from float32."""
+    say_demonstration(described.get("backbone"))
+    told = described.get("int8")
+    if told is None:
+        return
+    say(
+        f"int8: on the {told['pictures']} pictures given, scores are within {told['score_largest_difference']:.4f} of "
+        f"float32 (mean {told['score_mean_difference']:.4f}) and maps within {told['map_largest_difference']:.3f} "
+        f"(mean {told['map_mean_difference']:.4f})"
+    )
+    if not told["within_what_is_allowed"]:
+        say(f"warning: that is more than accuracy control allows ({told['largest_mean_difference_allowed']:g})")
 
 
 def say_demonstration(backbone: Any) -> None:

@@ -9,7 +9,15 @@ from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import add_decision_options
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
+from anomalib_zsad.cli.model_options import (
+    add_engine_options,
+    add_model_options,
+    check_trained,
+    engine_options,
+    method_of,
+    say_loading,
+    say_model,
+)
 from anomalib_zsad.cli.network_options import Connections, add_network_options
 from anomalib_zsad.cli.reading_options import add_reading_options
 from anomalib_zsad.cli.screening_options import add_volume_options, print_summary, screening_options
@@ -107,6 +115,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run_options.add_output_folder(parser, required=False)
     add_network_options(parser)
     add_model_options(parser)
+    add_engine_options(parser)
     add_volume_options(parser)
     add_decision_options(parser, "volumes")
     group = run_options.add_run_options(parser)
@@ -137,6 +146,7 @@ def run(args: argparse.Namespace) -> int:
         if targets and set(options.volume.output_types) == {"nifti"}:
             raise ValueError("--send-to sends DICOM results, and --output-type asks for none; add dicom_seg")
         check_trained(args)
+    engine = engine_options(args)
     found = _query(source, query)
     if found is None:
         return ExitCode.USAGE
@@ -150,8 +160,8 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.cli.pull_run import PullRun
     from anomalib_zsad.scoring.build import build_scorer
 
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
-    say_demonstration(scorer.describe().get("backbone"))
+    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, engine)
+    say_model(scorer.describe())
     budget = int(args.max_series_gib * 2**30)
     pulling = PullRun(args.output, source, list(targets.values()), scorer, options, budget, args.keep_images)
     code, entries = pulling.run(found)

@@ -7,7 +7,15 @@ from anomalib_zsad.cli.dataclass_options import add_options
 from anomalib_zsad.cli.decision_options import add_decision_options
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.image_options import count_pictures
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
+from anomalib_zsad.cli.model_options import (
+    add_engine_options,
+    add_model_options,
+    check_trained,
+    engine_options,
+    method_of,
+    say_loading,
+    say_model,
+)
 from anomalib_zsad.cli.reading_options import add_reading_options
 from anomalib_zsad.cli.screening_options import PARTS, add_volume_options, print_summary, screening_options
 from anomalib_zsad.cli.worker_options import add_worker_options, has_workers, screen_by_workers
@@ -38,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run_options.add_input(parser, "a file, a folder or a zip archive")
     run_options.add_output_folder(parser)
     add_model_options(parser)
+    add_engine_options(parser)
     add_volume_options(parser)
     add_decision_options(parser, "volumes")
     group = run_options.add_run_options(parser)
@@ -57,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     run_options.check_input(args.input)
     check_trained(args)
     options = screening_options(args)
+    engine_options(args)  # what makes no sense is told at once
     pictures = count_pictures(args.input)
     if pictures.alone:
         say(f"error: there is nothing to screen at the input path{pictures.hint}")
@@ -73,12 +83,13 @@ def _alone(args: argparse.Namespace, options: ScreeningOptions) -> tuple[ExitCod
     from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.screening.screen import screen
 
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
-    say_demonstration(scorer.describe().get("backbone"))
+    engine = engine_options(args)
+    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, engine)
+    say_model(scorer.describe())
     return screen(args.input, args.output, scorer, options)
 
 
 def _by_workers(args: argparse.Namespace, options: ScreeningOptions) -> tuple[ExitCode, list[RunEntry]]:
     code, entries, model = screen_by_workers(args, options)
-    say_demonstration(model.get("backbone"))
+    say_model(model)
     return code, entries

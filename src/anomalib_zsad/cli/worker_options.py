@@ -3,12 +3,13 @@
 import argparse
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.cli.model_options import method_of
+from anomalib_zsad.cli.model_options import engine_options, method_of
+from anomalib_zsad.scoring.engine_options import PLAIN, EngineOptions
 from anomalib_zsad.units.worker_count import Machine, Share, share
 
 if TYPE_CHECKING:
@@ -66,18 +67,25 @@ class Build:
         method: Name of the method.
         arguments: Of the model.
         class_name: What is shown.
+        engine: What runs it.
     """
 
     checkpoint: Path | None
     method: str | None
     arguments: Mapping[str, Any] = field(hash=False)
     class_name: str | None = None
+    engine: EngineOptions = PLAIN
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Build":
         """From options."""
         checkpoint = None if args.checkpoint is None else args.checkpoint.absolute()
-        return cls(checkpoint, method_of(args), args.model_arguments, args.class_name)
+        engine = engine_options(args)
+        images, cache = (
+            None if place is None else place.absolute() for place in (engine.int8_images, engine.engine_cache)
+        )
+        engine = replace(engine, int8_images=images, engine_cache=cache)
+        return cls(checkpoint, method_of(args), args.model_arguments, args.class_name, engine)
 
     def __call__(self, device: str) -> "SliceScorer":
         """The model on a device."""
@@ -85,7 +93,7 @@ class Build:
         from anomalib_zsad.scoring.build import build_scorer
 
         quieten()
-        return build_scorer(self.checkpoint, self.method, dict(self.arguments), device, self.class_name)
+        return build_scorer(self.checkpoint, self.method, dict(self.arguments), device, self.class_name, self.engine)
 
 
 def screen_by_workers(

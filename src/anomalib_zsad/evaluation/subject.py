@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anomalib_zsad.calibration.fingerprint import describe_model
 from anomalib_zsad.data.set_names import AuxiliarySet, canonical_name
 from anomalib_zsad.evaluation.evaluate import Subject
 from anomalib_zsad.models.components.checkpoint import read_checkpoint
 from anomalib_zsad.models.known_weights import recognise
 from anomalib_zsad.models.methods import published_key
-from anomalib_zsad.scoring.anomalib_adapter import AnomalibAdapter
 from anomalib_zsad.scoring.build import build_model
+from anomalib_zsad.scoring.engine_options import PLAIN, EngineOptions
+from anomalib_zsad.scoring.hosted_module import class_of
 
 # Sets whose categories anomalib lists, for checkpoints that name categories and no set.
 _LISTED_SETS = {"MVTecAD": "mvtecad", "VisA": "visa", "BTAD": "btech", "MPDD": "mpdd"}
@@ -23,6 +25,7 @@ def build_subject(
     arguments: Mapping[str, Any] | None = None,
     auxiliary_set: str | None = None,
     device: str = "auto",
+    engine: EngineOptions = PLAIN,
 ) -> Subject:
     """Build a model for evaluation.
 
@@ -32,26 +35,26 @@ def build_subject(
         arguments: See there.
         auxiliary_set: Name of the set it was trained on; `None` to find out.
         device: See there.
+        engine: See there.
 
     Raises:
         ValueError: As `build_model`.
         FileNotFoundError: As `build_model`.
     """
-    built = build_model(checkpoint, method, arguments, device)
+    built = build_model(checkpoint, method, arguments, device, engine)
     named = AuxiliarySet(canonical_name(auxiliary_set)) if auxiliary_set else None
     name = "" if checkpoint is None else checkpoint.name
-    if isinstance(built.module, AnomalibAdapter):
-        adapter = built.module
-        transform = adapter.pre_processor.transform
-        return Subject(adapter.model, transform, built.method, name, named, adapter, remarks=adapter.remarks)
+    module = built.module
+    known = None if getattr(module, "own_scale", False) else find_auxiliary(class_of(module), checkpoint)
     return Subject(
-        model=built.module.model,
-        transform=built.module.pre_processor.transform,
+        model=module.model,
+        transform=module.pre_processor.transform,
         method=built.method,
         checkpoint=name,
-        auxiliary=named or find_auxiliary(type(built.module), checkpoint),
-        module=built.module,
-        backbone=built.module.model.backbone.config.name,
+        auxiliary=named or known,
+        module=module,
+        backbone=describe_model(module).get("backbone", ""),
+        remarks=getattr(module, "remarks", ()),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 from anomalib_zsad.calibration.calibration import Calibration
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.node.series_facts import SeriesFacts
+from anomalib_zsad.scoring.engine_options import Engine, EngineOptions, Precision
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.volumes.options import ReadingOptions
 
@@ -70,6 +71,9 @@ class ModelSettings:
         device: auto, cpu, cuda, cuda:1, ...
         arguments: Further arguments of the model, such as `num_samples`.
         allow_untrained: Run without a checkpoint, to try the node: scores mean nothing.
+        engine: What runs it: torch, openvino or onnxruntime.
+        precision: In what is computed: float32, bfloat16, or int8.
+        int8_images: Folder of normal pictures that the scales of int8 are chosen by.
     """
 
     checkpoint: Path | None = None
@@ -78,12 +82,21 @@ class ModelSettings:
     device: str = "auto"
     arguments: Mapping[str, Any] = field(default_factory=dict)
     allow_untrained: bool = False
+    engine: Engine = "torch"
+    precision: Precision = "float32"
+    int8_images: Path | None = None
 
     def __post_init__(self) -> None:
         if self.checkpoint is None and not self.allow_untrained:
             raise ValueError("no checkpoint is given; an untrained model's scores mean nothing (allow_untrained: true)")
         if self.checkpoint is not None and not self.checkpoint.is_file():
             raise ValueError(f"there is no checkpoint {self.checkpoint}")
+        _ = self.engine_options  # what makes no sense is told at once
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """Which engine computes, and how."""
+        return EngineOptions(self.engine, self.precision, self.int8_images)
 
     @cached_property
     def key(self) -> str:
@@ -221,7 +234,7 @@ def screening_rule(name: str, given: Any, folder: Path, place: str = "the settin
     """
     known = _names(ModelSettings) | _names(VolumeOptions) | _DECISIONS | _READING
     settings = _mapping(given, known, place)
-    for key in ("checkpoint", "calibration"):
+    for key in ("checkpoint", "calibration", "int8_images"):
         if settings.get(key) is not None:
             settings[key] = folder / Path(_checked(key, settings[key], str)).expanduser()
     model = _part(ModelSettings, {key: settings[key] for key in settings if key in _names(ModelSettings)})

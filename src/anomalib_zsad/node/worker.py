@@ -49,7 +49,8 @@ def build_model(settings: ModelSettings) -> SliceScorer:
         raise ValueError(
             f"a node screens with zero-shot methods such as BayesPFL, whose scores DICOM objects hold; {method} is none"
         )
-    return build_scorer(settings.checkpoint, method, settings.arguments, settings.device, settings.class_name)
+    engine = settings.engine_options
+    return build_scorer(settings.checkpoint, method, settings.arguments, settings.device, settings.class_name, engine)
 
 
 @dataclass

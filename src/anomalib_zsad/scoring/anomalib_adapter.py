@@ -111,6 +111,8 @@ class AnomalibAdapter:
         name: Name of the model's class.
         model: The torch model, `model(images, class_names)`.
         pre_processor: Whose `transform` brings an image (3, h, w) in [0, 1] to the model's size.
+        method_class: That class.
+        own_scale: Always true: scores are not clamped to [0, 1].
         class_name: What the model was told of its images, or `None`.
         description: What decides the answers, for reports and calibrations.
 
@@ -120,6 +122,8 @@ class AnomalibAdapter:
 
     def __init__(self, module: AnomalibModule, *, trained: bool, remarks: tuple[str, ...] = ()) -> None:
         self.name = type(module).__name__
+        self.method_class = type(module)
+        self.own_scale = True
         self.trained, self.remarks = trained, remarks
         self.class_name: str | None = getattr(module, "class_name", None)
         transform = getattr(module.pre_processor, "transform", None)
@@ -179,8 +183,8 @@ class AdaptedScorer(ModelScorer):
 
 
 def scorer_of(module: Any, device: str, class_name: str | None = None, facts: Any = None) -> ModelScorer:
-    """The scorer that fits a module of this package or an adapter of one of anomalib's; see `ModelScorer`."""
-    made = AdaptedScorer if isinstance(module, AnomalibAdapter) else ModelScorer
+    """The scorer that fits a module of this package, or what stands for one; see `ModelScorer`."""
+    made = AdaptedScorer if getattr(module, "own_scale", False) else ModelScorer
     return made(module, device, class_name, facts)
 
 

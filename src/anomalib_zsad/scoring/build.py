@@ -10,9 +10,13 @@ import torch
 from anomalib_zsad.data.class_arguments import checked_arguments
 from anomalib_zsad.models.methods import find_method, method_of
 from anomalib_zsad.outputs.file_hash import file_sha256
-from anomalib_zsad.scoring.anomalib_adapter import AnomalibAdapter, scorer_of
+from anomalib_zsad.scoring.anomalib_adapter import scorer_of
 from anomalib_zsad.scoring.anomalib_classes import anomalib_class, build_adapter
 from anomalib_zsad.scoring.device import resolve_device
+from anomalib_zsad.scoring.engine_options import PLAIN, EngineOptions
+from anomalib_zsad.scoring.engines.build_engine import check_engine, on_engine
+from anomalib_zsad.scoring.engines.engine_model import EngineModel
+from anomalib_zsad.scoring.hosted_module import is_stand_in
 from anomalib_zsad.scoring.model_scorer import ModelScorer, device_name
 
 
@@ -21,7 +25,8 @@ class BuiltModel:
     """A model, ready to score.
 
     Attributes:
-        module: The Lightning module, or an adapter of one of anomalib's, in evaluation mode on its device.
+        module: The Lightning module, or what stands for one (an adapter of one of anomalib's, a model on an engine), in
+            evaluation mode on its device.
         device: Where it is.
         checkpoint: Its checkpoint; `None` for an untrained model, whose scores mean nothing.
         facts: What a report says of how it was built: hash of the checkpoint, further arguments.
@@ -35,11 +40,15 @@ class BuiltModel:
     @property
     def method(self) -> str:
         """Name of the method."""
-        return self.module.name if isinstance(self.module, AnomalibAdapter) else type(self.module).__name__
+        return self.module.name if is_stand_in(self.module) else type(self.module).__name__
 
 
 def build_model(
-    checkpoint: Path | None, method: str | None = None, arguments: Mapping[str, Any] | None = None, device: str = "auto"
+    checkpoint: Path | None,
+    method: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    engine: EngineOptions = PLAIN,
 ) -> BuiltModel:
     """Build a model.
 
@@ -50,20 +59,22 @@ def build_model(
             methods says it, so it is needed only for those of others, and without a checkpoint.
         arguments: Further arguments of the method's class, such as `num_samples`.
         device: See `resolve_device`.
+        engine: Which engine computes, and in which precision.
 
     Raises:
-        ValueError: If there is no such method, device, or argument, an argument contradicts the checkpoint, or neither
-            checkpoint nor method is given.
+        ValueError: If there is no such method, device, or argument, an argument contradicts the checkpoint, neither
+            checkpoint nor method is given, or the engine cannot run such a model there.
+        MissingExtraError: If the engine is not installed.
         FileNotFoundError: If checkpoint or backbone weights are missing.
     """
-    place = resolve_device(device)
+    place = check_engine(engine, resolve_device(device) if engine.engine == "torch" or device != "auto" else "cpu")
     if checkpoint is not None and not checkpoint.is_file():
         raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
     if method is None and checkpoint is None:
         raise ValueError("neither a checkpoint nor a method is given; a checkpoint says which method it is of")
     anomalib_cls = None if method is None else anomalib_class(method)
     if anomalib_cls is not None:
-        module = build_adapter(anomalib_cls, checkpoint, arguments)
+        module: Any = build_adapter(anomalib_cls, checkpoint, arguments)
     else:
         cls = find_method(method) if method is not None else method_of(checkpoint)  # type: ignore[arg-type]
         module = _build_method(cls, checkpoint, arguments or {})
@@ -71,7 +82,8 @@ def build_model(
         "checkpoint_sha256": None if checkpoint is None else file_sha256(checkpoint),
         "arguments": _without_folders(arguments or {}),
     }
-    return BuiltModel(module.eval().to(place), place, checkpoint, facts)
+    module = module.eval() if engine.is_plain else on_engine(module.eval(), engine)
+    return BuiltModel(module.to(place), place, checkpoint, facts)
 
 
 def _build_method(cls: type, checkpoint: Path | None, arguments: Mapping[str, Any]) -> Any:
@@ -94,6 +106,7 @@ def build_scorer(
     arguments: Mapping[str, Any] | None = None,
     device: str = "auto",
     class_name: str | None = None,
+    engine: EngineOptions = PLAIN,
 ) -> ModelScorer:
     """Build a model and make it a scorer of images and slices of one class.
 
@@ -103,13 +116,18 @@ def build_scorer(
         arguments: See `build_model`.
         device: See `build_model`.
         class_name: What is to be scored, for the prompts; `None` for the model's own.
+        engine: See `build_model`.
 
     Raises:
         ValueError: As `build_model`, or if the model cannot score at all.
+        MissingExtraError: As `build_model`.
         FileNotFoundError: As `build_model`.
     """
-    built = build_model(checkpoint, method, arguments, device)
+    built = build_model(checkpoint, method, arguments, device, engine)
     scorer = scorer_of(built.module, str(built.device), class_name, built.facts)
+    if isinstance(scorer.module.model, EngineModel):
+        scorer.module.model.settle(scorer.class_name)
+        scorer.facts |= scorer.module.model.notes
     _try_out(scorer)
     return scorer
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from anomalib_zsad.outputs.extras import require
+from anomalib_zsad.outputs.telemetry import without_telemetry
 
 from .export_graph import ExportGraph
 from .export_metadata import KEY, checked_names, export_metadata
@@ -120,7 +121,8 @@ class Exports:
         chosen = {"class_name": class_name, "class_names": class_names}
         chosen = {name: value for name, value in chosen.items() if value is not None}
         kwargs["onnx_kwargs"] = {**(kwargs.pop("onnx_kwargs", None) or {}), **chosen}
-        return super().to_openvino(export_root, model_file_name, input_size, *args, **kwargs)  # type: ignore[misc]
+        with without_telemetry():
+            return super().to_openvino(export_root, model_file_name, input_size, *args, **kwargs)  # type: ignore[misc]
 
     def _prepare_export(self, class_name: str | None, class_names: Sequence[str] | None) -> list[str]:
         """Take a calibration's thresholds along, and settle the names."""

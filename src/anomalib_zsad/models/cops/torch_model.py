@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +88,7 @@ class CoPSModel(nn.Module):
     """
 
     noise: Tensor
+    speaks_class_names: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -1,0 +1,101 @@
+"""A model, brought to an engine and a precision."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anomalib_zsad.calibration.fingerprint import describe_model
+from anomalib_zsad.models.components.exports import Exports
+from anomalib_zsad.scoring.engine_options import EngineOptions
+from anomalib_zsad.scoring.engines import int8
+from anomalib_zsad.scoring.engines.cache import default_cache
+from anomalib_zsad.scoring.engines.engine_model import EngineModel
+from anomalib_zsad.scoring.engines.graphs import check_installed, graph_of
+from anomalib_zsad.scoring.engines.identity import versions_of
+from anomalib_zsad.scoring.engines.pictures import Pictures, find_pictures
+from anomalib_zsad.scoring.engines.runtimes import Runtime, load
+from anomalib_zsad.scoring.hosted_module import HostedModule
+
+
+def check_engine(options: EngineOptions, device: torch.device | str) -> torch.device:
+    """Make sure that an engine is there, and runs on a device, before a model is built.
+
+    Returns:
+        The device.
+
+    Raises:
+        MissingExtraError: If a package is missing.
+        ValueError: If it does not run there.
+    """
+    device = torch.device(device)
+    if options.engine == "torch":
+        return device
+    check_installed(options.engine)
+    if options.precision == "int8":
+        int8.check_installed()
+    if device.type != "cpu":
+        raise ValueError(f"the engine {options.engine} runs on the CPU here, and not on {device}; give --device cpu")
+    return device
+
+
+def on_engine(module: Any, options: EngineOptions) -> HostedModule:
+    """A model on an engine, or in another precision, or both.
+
+    Args:
+        module: A Lightning module of this package on the CPU, in evaluation mode, in float32.
+        options: Which.
+
+    Raises:
+        ValueError: If it is another model than one of this package's methods.
+    """
+    if not isinstance(module, Exports):
+        name = getattr(module, "name", type(module).__name__)
+        raise ValueError(f"{name} runs by torch in float32 here; engines and precisions are for this package's methods")
+    own = describe_model(module)
+    pictures = None if options.int8_images is None else find_pictures(options.int8_images)
+    description = described(own, options, pictures)
+    if options.engine == "torch":
+        return HostedModule(module, module.model.bfloat16(), description)
+    return HostedModule(module, _engine_model(module, own, options, pictures, description), description)
+
+
+def described(own: Mapping[str, Any], options: EngineOptions, pictures: Pictures | None = None) -> dict[str, Any]:
+    """A model's description of itself, with engine and precision.
+
+    At float32 the engine is no part of what a calibration is tied to: answers are equal within 1e-4. In another
+    precision each engine rounds in its own way.
+    """
+    version = versions_of(options.engine)[options.engine]
+    found = {**own, "engine": f"{options.engine} {version}"}
+    if options.precision != "float32":
+        found["precision"] = f"{options.precision} by {options.engine}"
+    if pictures is not None:
+        by = versions_of("nncf")["nncf"]
+        found["precision"] += f", nncf {by}, pictures {pictures.sha256[:12]}"
+    return found
+
+
+def _engine_model(
+    module: Any,
+    own: Mapping[str, Any],
+    options: EngineOptions,
+    pictures: Pictures | None,
+    description: Mapping[str, Any],
+) -> EngineModel:
+    cache = options.engine_cache or default_cache()
+    notes: dict[str, Any] = {}
+
+    def made(class_name: str) -> Runtime:
+        path: Path = graph_of(module, own, class_name, options.engine, cache)
+        if pictures is not None:
+            path = int8.int8_graph(path, pictures, module.pre_processor.transform, cache)
+            notes["int8"] = int8.read_report(path)
+        return load(path, options.engine, options.precision)
+
+    identity = json.dumps(description, sort_keys=True, default=str)
+    speaks = getattr(module.model, "speaks_class_names", True)
+    name, patches = module.class_name or "object", module.model.backbone.grid**2
+    return EngineModel(made, name, patches, identity, speaks=speaks, notes=notes)

@@ -1,0 +1,64 @@
+"""What decides a model that is made for an engine."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import anomalib_zsad
+from anomalib_zsad.outputs.versions import versions
+
+_ROOT = Path(anomalib_zsad.__file__).parent
+# Parts whose code decides an export.
+_PARTS = ("backbone", "models", "scoring/engines")
+# About as many values of each tensor enter the hash of a backbone.
+_SAMPLED = 4096
+
+
+def export_identity(module: Any, description: Mapping[str, Any], class_name: str | None) -> dict[str, Any]:
+    """What decides the export of a model, by name, in JSON's types.
+
+    Args:
+        module: A Lightning module of this package.
+        description: What it says of itself (`describe_model`): weights, image size, constants, preparation.
+        class_name: What images show; `None` where the prompts hold no name.
+    """
+    return {
+        "model": dict(description),
+        "backbone_sample": sample_hash(module.model.backbone),
+        "class_name": class_name,
+        "code": code_hash(),
+        "versions": {"anomalib-zsad": versions()["anomalib-zsad"], **versions_of("torch", "onnx", "onnxscript")},
+    }
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """Versions of installed packages."""
+    return {name: metadata.version(name) for name in packages}
+
+
+@cache
+def code_hash() -> str:
+    """Hash of this package's code that decides an export: a version number alone does not tell a changed checkout."""
+    digest = hashlib.sha256()
+    for part in _PARTS:
+        for path in sorted((_ROOT / part).rglob("*.py")):
+            digest.update(f"{path.relative_to(_ROOT).as_posix()}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def sample_hash(model: Any) -> str:
+    """Hash of all tensors' names and shapes, and of some thousand values of each, evenly spread.
+
+    A backbone's fingerprint knows its two projections only; all its bytes would take seconds.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()], key=lambda pair: pair[0]):
+        values = tensor.detach().flatten()
+        values = values[:: max(1, len(values) // _SAMPLED)].float().cpu()
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()[:24]
