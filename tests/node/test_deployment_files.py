@@ -15,7 +15,51 @@ import pytest
 from anomalib_zsad.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "deployment.md"
+VIEWER = "node/test_ohif.py::test_ohif_shows_the_segmentation_and_the_map_over_the_series_and_captures_and_pdf"
+ARCHIVE = "network/test_dicomweb_only.py::test_the_commands_of_the_recipe_find_fetch_screen_and_bring_back"
+CLIENTS = "node/test_command.py::test_the_documented_commands_receive_screen_and_send_and_end_when_told"
+MODULE = "node/test_mercure.py::test_the_documented_module_leaves_objects_and_says_what_it_found"
+RUN_BY = {
+    "anomalib-zsad pull": "network/test_pull.py::test_the_commands_of_the_page_run_as_they_are_written",
+    "anomalib-zsad pull --from http://localhost:8042/dicom-web --token-variable": ARCHIVE,
+    "export ARCHIVE_TOKEN": ARCHIVE,
+    "curl ": ARCHIVE,
+    "anomalib-zsad node": CLIENTS,
+    "echoscu ": CLIENTS,
+    "storescu ": CLIENTS,
+    "npm pack ": VIEWER,
+    "tar -xzf ohif": VIEWER,
+    "cp configs/ohif": VIEWER,
+    "nginx ": VIEWER,
+    "export MERCURE_IN_DIR": MODULE,
+    "anomalib-zsad mercure": MODULE,
+    # The package with this extra, from what the container copies.
+    "pip install": "node/test_deployment_files.py::test_what_the_container_copies_is_enough_to_install_the_package",
+    # systemd and a registry of images are not to be had in a test: what the commands name is checked.
+    "cp configs/anomalib-zsad-node.service": "node/test_deployment_files.py::"
+    "test_the_unit_is_valid_and_its_command_one_of_ours",
+    "systemctl ": "node/test_deployment_files.py::test_the_unit_is_valid_and_its_command_one_of_ours",
+    "podman build": "node/test_deployment_files.py::test_the_container_file_has_what_it_copies_and_a_command_of_ours",
+    "podman run": "node/test_deployment_files.py::test_the_documented_container_runs_a_command_of_ours",
+}
 UNIT, CONTAINER = ROOT / "configs" / "anomalib-zsad-node.service", ROOT / "configs" / "Containerfile"
+
+
+def test_every_command_of_the_page_has_a_test() -> None:
+    text = PAGE.read_text().replace("\\\n", " ")
+    blocks = [block.partition("\n") for block in text.split("```")[1::2]]
+    lines = [line for language, _, block in blocks if not language for line in block.strip().splitlines()]
+    assert lines
+    used = set()
+    for line in lines:
+        beginnings = [beginning for beginning in RUN_BY if line.startswith(beginning)]
+        assert beginnings, f"no test is known to run: {line}"
+        used.update(beginnings)
+    assert used == set(RUN_BY)
+    for where in RUN_BY.values():
+        file, _, name = where.partition("::")
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(), where
 
 
 def parsed(words: list[str]) -> None:
@@ -70,9 +114,23 @@ def test_the_container_file_has_what_it_copies_and_a_command_of_ours() -> None:
 
 
 def test_the_documented_container_runs_a_command_of_ours() -> None:
-    text = (ROOT / "docs" / "deployment.md").read_text()
+    text = PAGE.read_text()
     command = re.search(r"^podman run .*?anomalib-zsad \\\n +(node .*?)$", text, re.MULTILINE)[1]
     parsed(shlex.split(command))
+
+
+def test_the_viewer_is_served_on_this_machine_alone_and_asks_no_other(tmp_path: Path) -> None:
+    nginx, viewer = ((ROOT / "configs" / "ohif" / name).read_text() for name in ("nginx.conf", "app-config.js"))
+    assert re.findall(r"listen (.*?):\d+;", nginx) == ["127.0.0.1"]
+    assert re.findall(r"proxy_pass http://(.*?):\d+;", nginx) == ["127.0.0.1"]
+    assert "://" not in viewer
+    if shutil.which("nginx") is None:
+        pytest.skip("nginx is not installed")
+    (tmp_path / "nginx.conf").write_text(nginx)
+    command = ["nginx", "-t", "-e", "stderr", "-p", tmp_path, "-c", "nginx.conf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
 
 
 @pytest.mark.slow
