@@ -31,7 +31,9 @@ def fake_build(
     """Build the fake model whatever is asked for, and note what was."""
     asked = []
 
-    def build(checkpoint: Path | None, method: str, arguments: dict, auxiliary_set: str | None, device: str) -> Subject:
+    def build(
+        checkpoint: Path | None, method: str, arguments: dict, auxiliary_set: str | None, device: str, *_how: object
+    ) -> Subject:
         asked.append({"method": method, "checkpoint": checkpoint, "device": device, **arguments})
         auxiliary = AuxiliarySet(auxiliary_set) if auxiliary_set else None
         return Subject(fake_model, identity, method, checkpoint.name if checkpoint else "", auxiliary)

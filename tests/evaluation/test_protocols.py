@@ -100,9 +100,9 @@ def test_masks_are_resized_nearest_or_as_published() -> None:
     three_of_four = torch.tensor([[0, 1], [1, 1]], dtype=torch.bool).repeat(2, 2)
     one_of_four = ~three_of_four
     nearest, published = Deployable().resize_mask, BayesPFLPublished().resize_mask
-    assert nearest(one_of_four, 2).all() != nearest(three_of_four, 2).all()
-    assert published(three_of_four, 2).all()
-    assert not published(one_of_four, 2).any()
+    assert nearest(one_of_four, (2, 2)).all() != nearest(three_of_four, (2, 2)).all()
+    assert published(three_of_four, (2, 2)).all()
+    assert not published(one_of_four, (2, 2)).any()
 
 
 def test_unknown_protocol_is_refused() -> None:

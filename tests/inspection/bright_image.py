@@ -18,6 +18,8 @@ class BrightImageScorer:
         self.fail_after = fail_after
         self.error = error or RuntimeError("broken")
 
+    one_by_one = False
+
     def prepare(self, image: torch.Tensor) -> torch.Tensor:
         return functional.interpolate(image[None], (SIDE, SIDE), mode="bilinear", antialias=True)[0]
 

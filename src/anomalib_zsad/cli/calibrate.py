@@ -13,17 +13,20 @@ from anomalib_zsad.cli.image_options import add_image_options, image_reading
 from anomalib_zsad.cli.model_options import (
     add_engine_options,
     add_model_options,
+    add_tile_options,
     check_trained,
     engine_options,
     method_of,
     say_loading,
     say_model,
+    tile_options,
 )
 from anomalib_zsad.cli.reading_options import SLICING, add_reading_options, reading_options
 from anomalib_zsad.evaluation.target_names import split_datamodule
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console, plain_table
+from anomalib_zsad.scoring.tile_options import VOLUMES_WHOLE
 from anomalib_zsad.screening.options import VolumeOptions
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_model_options(parser)
     add_engine_options(parser)
+    add_tile_options(parser)
     add_options(parser.add_argument_group("screening", "as the volumes will be screened"), VolumeOptions, SLICING)
     add_reading_options(parser, source_names=False)
     add_image_options(parser)
@@ -92,14 +96,16 @@ def run(args: argparse.Namespace) -> int:
     check_trained(args)
     if datamodule is None:
         run_options.check_input(Path(args.input))
-    engine = engine_options(args)
+    how = engine_options(args), tile_options(args)
     _ = fill(VolumeOptions, args), reading_options(args), _only(args)  # what makes no sense is told at once
     say_loading(args)
     from anomalib_zsad.scoring.build import build_scorer
 
     kind = _kind(args, datamodule)
     _check_image_options(args, folder_of_images=kind == "images" and datamodule is None)
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, engine)
+    if kind == "volumes" and args.tiles is not None:
+        raise ValueError(VOLUMES_WHOLE)
+    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, *how)
     say_model(scorer.describe())
     calibrate = _volumes if kind == "volumes" else _images
     calibration = calibrate(args, scorer, datamodule)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.cli.model_options import anomalib_model, engine_options
+from anomalib_zsad.cli.model_options import anomalib_model, engine_options, tile_options
 from anomalib_zsad.evaluation.model_names import NamedModel, parse_models
 from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.outputs.exit_codes import ExitCode
@@ -83,8 +83,8 @@ def _subject(args: argparse.Namespace, model: NamedModel) -> "Subject":
     """A model that is evaluated, with what must be said of it."""
     from anomalib_zsad.evaluation.subject import build_subject
 
-    engine = engine_options(args)
-    subject = build_subject(model.checkpoint, model.method, model.arguments, args.auxiliary, args.device, engine)
+    how = engine_options(args), tile_options(args)
+    subject = build_subject(model.checkpoint, model.method, model.arguments, args.auxiliary, args.device, *how)
     if subject.remarks or getattr(subject.module, "trained", True) or anomalib_model(model.method) is not None:
         return subject
     return replace(subject, remarks=(_UNTRAINED,))

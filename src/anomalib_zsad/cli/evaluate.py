@@ -13,13 +13,16 @@ from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.model_options import (
     add_engine_options,
     add_model_options,
+    add_tile_options,
     check_trained,
     engine_options,
     method_of,
     say_loading,
+    tile_options,
 )
 from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.scoring.tile_options import VOLUMES_WHOLE
 
 if TYPE_CHECKING:
     from anomalib_zsad.evaluation.evaluate import Subject
@@ -56,6 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run_options.add_output_folder(parser)
     add_model_options(parser, several=True)
     add_engine_options(parser)
+    add_tile_options(parser)
     parser.add_argument(
         "--models",
         nargs="+",
@@ -69,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     helps = {
         "protocols": "how scores are made: from one image alone, or as published, with the whole test set in view",
         "seeds": "seeds of the model's noise; 0 is its own",
-        "batch_size": "images at a time",
+        "batch_size": "images, or tiles, at a time",
         "num_workers": "processes that read images",
         "allow_overlap": "evaluate on what was trained on, and say so",
         "overwrite": "compute again what another run left in the folder",
@@ -127,6 +131,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         raise ValueError(
             "--protocol paper and --seed need --engine torch at float32: another engine gives one answer only"
         )
+    if tile_options(args).tiles is not None and "paper" in settings.protocols:
+        raise ValueError("--tiles goes with --protocol deployable: the published one sees whole images")
     if calibration is not None and "deployable" not in settings.protocols:
         raise ValueError("--calibration goes with --protocol deployable: the published protocol has other scores")
     names = [path.name for path in args.checkpoint]
@@ -144,6 +150,8 @@ def _targets(args: argparse.Namespace) -> "list[Target]":
     names = [target.name for target in targets]
     if len(set(names)) < len(names):
         raise ValueError(f"two inputs have the same name ({', '.join(names)}); put NAME= in front of one")
+    if args.tiles is not None and any(part.volumes for target in targets for part in target.categories):
+        raise ValueError(VOLUMES_WHOLE)
     return [target.restricted_to(args.categories) for target in targets] if args.categories else targets
 
 
@@ -151,11 +159,10 @@ def _subjects(args: argparse.Namespace) -> "Iterator[Subject]":
     """The models one after the other, so that only one is in memory at a time."""
     from anomalib_zsad.evaluation.subject import build_subject
 
+    how = engine_options(args), tile_options(args)
     checkpoints: list[Path | None] = [*args.checkpoint] or [None]
     for checkpoint in checkpoints:
-        subject = build_subject(
-            checkpoint, method_of(args), args.model_arguments, args.auxiliary, args.device, engine_options(args)
-        )
+        subject = build_subject(checkpoint, method_of(args), args.model_arguments, args.auxiliary, args.device, *how)
         if checkpoint is not None and subject.auxiliary is None:
             say(
                 "warning: it is not known what the model was trained on, so an overlap with an input cannot be seen; "

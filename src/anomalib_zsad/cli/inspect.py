@@ -15,11 +15,13 @@ from anomalib_zsad.cli.image_options import add_image_options, image_reading
 from anomalib_zsad.cli.model_options import (
     add_engine_options,
     add_model_options,
+    add_tile_options,
     check_trained,
     engine_options,
     method_of,
     say_loading,
     say_model,
+    tile_options,
 )
 from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
@@ -50,8 +52,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run_options.add_output_folder(parser)
     add_model_options(parser)
     add_engine_options(parser)
+    add_tile_options(parser)
     helps = {
-        "batch_size": "images scored at a time",
+        "batch_size": "images, or tiles, scored at a time",
         "pictures": "images with large pictures in report.html; all have thumbnails",
         "pages": "no report.html",
     }
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     """Inspect, print a summary, and tell by the exit code how it went."""
     run_options.check_input(args.input)
     check_trained(args)
-    engine = engine_options(args)
+    how = engine_options(args), tile_options(args)
     rule, drift = decision_rule(args, "images"), drift_options(args)
     options = fill(InspectionOptions, args, rule=rule, reading=image_reading(args), drift=drift)
     say_loading(args)
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, engine)
+    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, *how)
     say_model(scorer.describe())
     inspection = inspect_images(args.input, args.output, ModelImageScorer(scorer), options)
     code = exit_code(inspection.records)

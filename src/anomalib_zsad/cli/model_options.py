@@ -10,6 +10,7 @@ from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.scoring.engine_options import EngineOptions
+from anomalib_zsad.scoring.tile_options import TileOptions
 
 _PREFIX = "--model."
 # Arguments of the models that are options of the commands.
@@ -80,6 +81,27 @@ def engine_options(args: argparse.Namespace) -> EngineOptions:
         ValueError: If engine and precision do not go together.
     """
     return fill(EngineOptions, args)
+
+
+def add_tile_options(parser: argparse.ArgumentParser) -> None:
+    """Add those that say how large pictures are taken apart, in a group of their own."""
+    helps = {
+        "tiles": "score pictures by overlapping square windows of so many pixels; a picture has the score of its most "
+        "abnormal window (default: the whole picture at once)",
+        "tile_overlap": "share of a window that it has in common with the next",
+    }
+    add_options(parser.add_argument_group("large pictures"), TileOptions, helps)
+
+
+def tile_options(args: argparse.Namespace) -> TileOptions:
+    """How pictures are taken apart; as many windows are scored at a time as the command scores of images.
+
+    Raises:
+        ValueError: If something makes no sense, or would do nothing.
+    """
+    if args.tiles is None and args.tile_overlap != TileOptions().tile_overlap:
+        raise ValueError("--tile-overlap needs --tiles, the side of a window in pixels")
+    return fill(TileOptions, args, tile_batch=args.batch_size)
 
 
 def take_model_arguments(given: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

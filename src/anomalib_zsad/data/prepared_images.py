@@ -19,8 +19,8 @@ class PreparedBatch(NamedTuple):
     """A batch of n images, ready for a torch model.
 
     Attributes:
-        images: Transformed images (n, 3, side, side).
-        masks: Boolean masks (n, side, side); meaningless where `mask_known` is false.
+        images: Transformed images (n, 3, h, w).
+        masks: Boolean masks (n, h, w); meaningless where `mask_known` is false.
         mask_known: Whether an image has a mask, (n,).
         abnormal: Boolean labels (n,).
         class_names: Name of each image's class.
@@ -46,7 +46,7 @@ class PreparedImages(Dataset):
     Args:
         dataset: Any dataset of anomalib items.
         transform: The model's transform of an image (3, h, w) in [0, 1].
-        resize_mask: Brings a boolean mask (h, w) to a side length.
+        resize_mask: Brings a boolean mask (h, w) to the height and width of the transformed image.
         class_name: Class name of items that bring none.
         measure: What is measured of an image as it was read, (3, h, w) in [0, 1]; `None` for nothing.
     """
@@ -55,7 +55,7 @@ class PreparedImages(Dataset):
         self,
         dataset: AnomalibDataset,
         transform: Callable[[Tensor], Tensor],
-        resize_mask: Callable[[Tensor, int], Tensor],
+        resize_mask: Callable[[Tensor, tuple[int, int]], Tensor],
         class_name: str,
         measure: Callable[[Tensor], Sequence[float]] | None = None,
     ) -> None:
@@ -78,16 +78,16 @@ class PreparedImages(Dataset):
         picture = torch.as_tensor(item.image)
         figures = () if self.measure is None else self.measure(picture)
         image = self.transform(picture)
-        side = image.shape[-1]
+        shape = (image.shape[-2], image.shape[-1])
         known = item.gt_mask is not None
         mask = (
-            self.resize_mask(torch.as_tensor(item.gt_mask).reshape(item.gt_mask.shape[-2:]).bool(), side)
+            self.resize_mask(torch.as_tensor(item.gt_mask).reshape(item.gt_mask.shape[-2:]).bool(), shape)
             if known
             else None
         )
         return PreparedBatch(
             images=image[None],
-            masks=torch.zeros(1, side, side, dtype=torch.bool) if mask is None else mask[None],
+            masks=torch.zeros(1, *shape, dtype=torch.bool) if mask is None else mask[None],
             mask_known=torch.tensor([known]),
             abnormal=torch.as_tensor(item.gt_label).reshape(1).bool(),
             class_names=[getattr(item, "class_name", None) or self.class_name],
@@ -122,5 +122,11 @@ def join(parts: list[PreparedBatch]) -> PreparedBatch:
 
 
 def make_loader(images: PreparedImages, batch_size: int, num_workers: int) -> DataLoader:
-    """Batches of prepared images, in the order of the dataset."""
+    """Batches of prepared images, in the order of the dataset.
+
+    Args:
+        images: The images.
+        batch_size: Images at a time; 1 where they differ in size.
+        num_workers: Processes that read images.
+    """
     return DataLoader(images, batch_size=batch_size, num_workers=num_workers, collate_fn=join, shuffle=False)

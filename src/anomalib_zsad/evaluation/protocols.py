@@ -31,7 +31,7 @@ class Answer(NamedTuple):
     """What a protocol keeps of a batch of n images.
 
     Attributes:
-        maps: Maps (n, side, side) for the pixel metrics; `None` of a model without maps.
+        maps: Maps (n, h, w) for the pixel metrics; `None` of a model without maps.
         parts: Named numbers of each image, (n,) each, of which the scores are made once the category is complete.
     """
 
@@ -76,9 +76,9 @@ class Protocol(ABC):
         del transform
         return dataset
 
-    def resize_mask(self, mask: Tensor, side: int) -> Tensor:
-        """Bring a boolean mask (h, w) to the maps' size, (side, side)."""
-        return resize(mask[None].byte(), [side, side], InterpolationMode.NEAREST)[0].bool()
+    def resize_mask(self, mask: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Bring a boolean mask (h, w) to the maps' height and width."""
+        return resize(mask[None].byte(), list(shape), InterpolationMode.NEAREST)[0].bool()
 
     def describe(self) -> dict[str, Any]:
         """What decides the numbers, for the record."""
@@ -121,9 +121,9 @@ class Published(Protocol):
         prepared.augmentations = pillow if given is None else Compose([given, pillow])
         return prepared
 
-    def resize_mask(self, mask: Tensor, side: int) -> Tensor:
+    def resize_mask(self, mask: Tensor, shape: tuple[int, int]) -> Tensor:
         """Resize masks bilinearly with Pillow and cut at one half, as both published implementations do."""
-        return PillowResize((side, side))(Mask(mask)).bool()
+        return PillowResize(shape)(Mask(mask)).bool()
 
 
 @dataclass(frozen=True)

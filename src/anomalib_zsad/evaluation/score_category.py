@@ -83,7 +83,7 @@ def evaluate_category(
         class_name: What is said of images that bring no name.
         protocol: How scores are made.
         run: The run, for the record.
-        batch_size: Images at a time; it does not change the answers.
+        batch_size: Images at a time; it does not change the answers. A model of tiles takes one.
         num_workers: Processes that read images.
         progress: Called with the number of images done since the last call.
         calibration: Of images, to measure false alarms with; the scores must be the model's own.
@@ -97,6 +97,7 @@ def evaluate_category(
     tally = _Tally()
     prepared = protocol.prepare(dataset, transform)
     images = PreparedImages(prepared, transform, protocol.resize_mask, class_name)
+    batch_size = 1 if getattr(model, "one_by_one", False) else batch_size
     for batch in make_loader(images, batch_size, num_workers):
         answer = protocol.answer(model, batch.images.to(device), batch.class_names)
         tally.add(batch, None if answer.maps is None else answer.maps.float(), answer.parts)

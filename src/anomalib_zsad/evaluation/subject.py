@@ -14,6 +14,7 @@ from anomalib_zsad.models.methods import published_key
 from anomalib_zsad.scoring.build import build_model
 from anomalib_zsad.scoring.engine_options import PLAIN, EngineOptions
 from anomalib_zsad.scoring.hosted_module import class_of
+from anomalib_zsad.scoring.tile_options import WHOLE, TileOptions
 
 # Sets whose categories anomalib lists, for checkpoints that name categories and no set.
 _LISTED_SETS = {"MVTecAD": "mvtecad", "VisA": "visa", "BTAD": "btech", "MPDD": "mpdd"}
@@ -26,6 +27,7 @@ def build_subject(
     auxiliary_set: str | None = None,
     device: str = "auto",
     engine: EngineOptions = PLAIN,
+    tiles: TileOptions = WHOLE,
 ) -> Subject:
     """Build a model for evaluation.
 
@@ -36,12 +38,13 @@ def build_subject(
         auxiliary_set: Name of the set it was trained on; `None` to find out.
         device: See there.
         engine: See there.
+        tiles: See there.
 
     Raises:
         ValueError: As `build_model`.
         FileNotFoundError: As `build_model`.
     """
-    built = build_model(checkpoint, method, arguments, device, engine)
+    built = build_model(checkpoint, method, arguments, device, engine, tiles)
     named = AuxiliarySet(canonical_name(auxiliary_set)) if auxiliary_set else None
     name = "" if checkpoint is None else checkpoint.name
     module = built.module

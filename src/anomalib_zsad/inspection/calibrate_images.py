@@ -170,7 +170,7 @@ def calibrate_images(
     Args:
         module: The model, a Lightning module of this package or an adapter of another of anomalib's, on its device.
         images: The images; `left_out` grows by what cannot be used, `turned` is counted.
-        batch_size: Images scored at a time.
+        batch_size: Images scored at a time; a model of tiles takes one.
         num_workers: Processes that read images.
         advance: Called with the number of images done since the last call.
 
@@ -187,6 +187,7 @@ def calibrate_images(
     highest: list[float] = []
     looks: list[list[float]] = []
     model, device = module.model.eval(), device_of(module.model)
+    batch_size = 1 if getattr(model, "one_by_one", False) else batch_size
     for batch in make_loader(prepared, batch_size, num_workers):
         answer = model(batch.images.to(device), [images.class_name] * len(batch.images))
         scores += answer.pred_score.float().cpu().tolist()
@@ -243,6 +244,6 @@ def _by_group(scores: Sequence[float], groups: Sequence[str]) -> tuple[tuple[flo
     return tuple(tuple(own) for own in members.values())
 
 
-def _no_mask(mask: torch.Tensor, side: int) -> torch.Tensor:
+def _no_mask(mask: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     """Normal images have nothing to mark."""
-    return mask.new_zeros((side, side), dtype=torch.bool)
+    return mask.new_zeros(shape, dtype=torch.bool)

@@ -13,6 +13,9 @@ from anomalib_zsad.records.image_records import ImageRecord
 from anomalib_zsad.scoring.image_scorer import ImageScorer
 from anomalib_zsad.scoring.scores import SliceScores
 
+# Longest side of the maps of pages. Those of models that see whole images are smaller.
+_SHOWN_SIDE = 640
+
 
 def answer_batch(scorer: ImageScorer, batch: Sequence[ReadImage]) -> SliceScores | None:
     """The model's answer for those images of a batch that could be read, in their order; `None` if there is none.
@@ -73,6 +76,14 @@ def image_record(
         peak_y=(row + 0.5) / heat.shape[0] * height,
         area_share=float(np.mean(heat >= mask_threshold)),
     )
+
+
+def shown_map(values: torch.Tensor) -> NDArray[np.float32]:
+    """A map (h, w) as pages show it: of one with a side above 640, the highest value of each block of pixels."""
+    block = -(-max(values.shape) // _SHOWN_SIDE)
+    if block == 1:
+        return values.numpy()
+    return torch.nn.functional.max_pool2d(values[None], block, ceil_mode=True)[0].numpy()
 
 
 def heat_of(answer: SliceScores, place: int) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from anomalib_zsad.inspection import journal as journals
 from anomalib_zsad.inspection.drift_over_images import drift_over
 from anomalib_zsad.inspection.find_images import FoundImages, find_images
 from anomalib_zsad.inspection.ground_truth import ground_truth
-from anomalib_zsad.inspection.image_answers import answer_batch, heat_of, image_record, judge_images
+from anomalib_zsad.inspection.image_answers import answer_batch, image_record, judge_images, shown_map
 from anomalib_zsad.inspection.journal import Journal, Known, file_state
 from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.inspection.read_images import ImageReader, ReadImage
@@ -123,6 +123,8 @@ class _Run:
         self.shown = Shown(options.pictures if options.pages else 0, decided)
         self.encoder = gallery.Encoder.for_images(len(found.images), options.pictures, self.rule.mask_threshold)
         self.truth = ground_truth(found.images)
+        # Maps of tiles are as large as pictures: there is one at a time.
+        self.waiting = 0 if scorer.one_by_one else 2
         self.records: list[ImageRecord] = []
         self.reader = ImageReader(scorer, options.reading, gallery.LADDER[0].side if options.pages else None)
 
@@ -135,7 +137,7 @@ class _Run:
             pending: deque[Future[None]] = deque()
             for batch in self._batches(left):
                 pending.append(thread.submit(self._keep, batch, answer_batch(self.scorer, batch)))
-                while len(pending) > 2 or (pending and pending[0].done()):
+                while len(pending) > self.waiting or (pending and pending[0].done()):
                     pending.popleft().result()
                 advance(len(batch))
             for future in pending:
@@ -171,7 +173,7 @@ class _Run:
 
     def _batches(self, images: Sequence[tuple[str, Path]]) -> Iterator[list[ReadImage]]:
         """Images in batches, read ahead by threads; at most three batches are in memory."""
-        size = self.options.batch_size
+        size = 1 if self.scorer.one_by_one else self.options.batch_size
         with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as threads:
             ahead: deque[Future[ReadImage]] = deque()
             batch: list[ReadImage] = []
@@ -197,7 +199,7 @@ class _Run:
             else:
                 record = image_record(item, answer, place, next(judged), self.rule.mask_threshold)
                 pictures = self._pictures(record, item.picture, answer, place)
-                heat = heat_of(answer, place)
+                heat = shown_map(answer.anomaly_map[place])
                 shown = self.rule.shown_range
                 thumbnail = None if item.picture is None else make_thumbnail(item.picture, heat, shown)
                 entry = self.journal.add(record, item.state, pictures, thumbnail)
@@ -211,8 +213,8 @@ class _Run:
     ) -> dict[str, Any] | None:
         if picture is None or record.score is None or not self.shown.wants(record.image, record.score):
             return None
-        deviation = None if answer.map_std is None else answer.map_std[place].numpy()
-        return self.encoder(picture, heat_of(answer, place), deviation)
+        deviation = None if answer.map_std is None else shown_map(answer.map_std[place])
+        return self.encoder(picture, shown_map(answer.anomaly_map[place]), deviation)
 
 
 def _settings(scorer: ImageScorer, options: InspectionOptions) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Encoder:
 
         Args:
             picture: The image, (h, w, 3).
-            heat: Its map in [0, 1], (side, side), which covers the whole image.
+            heat: Its map in [0, 1], (rows, columns), which covers the whole image.
             deviation: The map's standard deviation likewise.
         """
         stored = store_map(heat)

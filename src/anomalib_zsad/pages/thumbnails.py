@@ -32,7 +32,7 @@ def make_thumbnail(
 
     Args:
         picture: The image, (h, w, 3).
-        heat: Its map, which covers the whole image, (side, side).
+        heat: Its map, which covers the whole image, (rows, columns).
         shown: Values of the map that are the lowest and the highest level.
     """
     small = Image.fromarray(np.ascontiguousarray(heat, np.float32)).resize((MAP_CELLS,) * 2, Image.Resampling.BOX)

@@ -18,6 +18,8 @@ from anomalib_zsad.scoring.engines.build_engine import check_engine, on_engine
 from anomalib_zsad.scoring.engines.engine_model import EngineModel
 from anomalib_zsad.scoring.hosted_module import is_stand_in
 from anomalib_zsad.scoring.model_scorer import ModelScorer, device_name
+from anomalib_zsad.scoring.tile_options import WHOLE, TileOptions
+from anomalib_zsad.scoring.tiles.tiled_model import TiledModel, tiled
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def build_model(
     arguments: Mapping[str, Any] | None = None,
     device: str = "auto",
     engine: EngineOptions = PLAIN,
+    tiles: TileOptions = WHOLE,
 ) -> BuiltModel:
     """Build a model.
 
@@ -60,6 +63,7 @@ def build_model(
         arguments: Further arguments of the method's class, such as `num_samples`.
         device: See `resolve_device`.
         engine: Which engine computes, and in which precision.
+        tiles: How large pictures are taken apart. A model of tiles takes one picture at a time, of any size.
 
     Raises:
         ValueError: If there is no such method, device, or argument, an argument contradicts the checkpoint, neither
@@ -82,8 +86,8 @@ def build_model(
         "checkpoint_sha256": None if checkpoint is None else file_sha256(checkpoint),
         "arguments": _without_folders(arguments or {}),
     }
-    module = module.eval() if engine.is_plain else on_engine(module.eval(), engine)
-    return BuiltModel(module.to(place), place, checkpoint, facts)
+    module = (module.eval() if engine.is_plain else on_engine(module.eval(), engine)).to(place)
+    return BuiltModel(module if tiles.tiles is None else tiled(module, tiles), place, checkpoint, facts)
 
 
 def _build_method(cls: type, checkpoint: Path | None, arguments: Mapping[str, Any]) -> Any:
@@ -107,6 +111,7 @@ def build_scorer(
     device: str = "auto",
     class_name: str | None = None,
     engine: EngineOptions = PLAIN,
+    tiles: TileOptions = WHOLE,
 ) -> ModelScorer:
     """Build a model and make it a scorer of images and slices of one class.
 
@@ -117,17 +122,20 @@ def build_scorer(
         device: See `build_model`.
         class_name: What is to be scored, for the prompts; `None` for the model's own.
         engine: See `build_model`.
+        tiles: See `build_model`; such a scorer is for images.
 
     Raises:
         ValueError: As `build_model`, or if the model cannot score at all.
         MissingExtraError: As `build_model`.
         FileNotFoundError: As `build_model`.
     """
-    built = build_model(checkpoint, method, arguments, device, engine)
+    built = build_model(checkpoint, method, arguments, device, engine, tiles)
     scorer = scorer_of(built.module, str(built.device), class_name, built.facts)
-    if isinstance(scorer.module.model, EngineModel):
-        scorer.module.model.settle(scorer.class_name)
-        scorer.facts |= scorer.module.model.notes
+    model = scorer.module.model
+    model = model.tile_model if isinstance(model, TiledModel) else model
+    if isinstance(model, EngineModel):
+        model.settle(scorer.class_name)
+        scorer.facts |= model.notes
     _try_out(scorer)
     return scorer
 

@@ -13,12 +13,20 @@ from anomalib_zsad.scoring.scores import SliceScores
 class ImageScorer(Protocol):
     """A model that scores images of any size."""
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether prepared images differ in size, so that they are given one at a time (tiles)."""
+        ...
+
     def prepare(self, image: Tensor) -> Tensor:
-        """Bring an image, (3, h, w) in [0, 1], to the model's size, (3, side, side); called from other threads."""
+        """Bring an image, (3, h, w) in [0, 1], to what the model takes; called from other threads.
+
+        That is (3, side, side), or an image of a size of its own where they are given one by one.
+        """
         ...
 
     def __call__(self, batch: Tensor) -> SliceScores:
-        """Score prepared images, (n, 3, side, side); answers are on the CPU, maps on side x side pixels."""
+        """Score prepared images, (n, 3, h, w); answers are on the CPU, maps on h x w pixels."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -31,7 +39,7 @@ class ImageScorer(Protocol):
 
 
 class ModelImageScorer:
-    """A zero-shot model of this package, on each image by itself, at the model's own size, as it is calibrated.
+    """A zero-shot model of this package, on each image by itself, at the model's size or in tiles, as it is calibrated.
 
     Args:
         scorer: The model.
@@ -39,6 +47,11 @@ class ModelImageScorer:
 
     def __init__(self, scorer: ModelScorer) -> None:
         self._scorer = scorer
+
+    @property
+    def one_by_one(self) -> bool:
+        """See `ImageScorer`."""
+        return getattr(self._scorer.module.model, "one_by_one", False)
 
     def prepare(self, image: Tensor) -> Tensor:
         """See `ImageScorer`."""
@@ -49,7 +62,7 @@ class ModelImageScorer:
         """See `ImageScorer`."""
         scorer = self._scorer
         answer = scorer.module.model(batch.to(scorer.device), [scorer.class_name] * len(batch))
-        return scorer.on_slices(answer, torch.Size((batch.shape[-1], batch.shape[-1])))
+        return scorer.on_slices(answer, batch.shape[-2:])
 
     def describe(self) -> dict[str, Any]:
         """See `ImageScorer`."""

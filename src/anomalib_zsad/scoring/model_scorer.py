@@ -69,5 +69,7 @@ def device_name(device: torch.device) -> str:
 
 def _on_pixels(maps: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """Maps (n, 1, side, side) on images of another size, (n, H, W), on the CPU."""
-    resized = functional.interpolate(maps.float(), shape, mode="bilinear", align_corners=False)
+    resized = maps.float()
+    if maps.shape[-2:] != shape:
+        resized = functional.interpolate(resized, shape, mode="bilinear", align_corners=False)
     return resized.squeeze(1).clamp(0, 1).cpu()

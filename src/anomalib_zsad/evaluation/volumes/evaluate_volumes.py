@@ -69,7 +69,7 @@ def make_setup(
     module: Any,
     batch_size: int,
     rule: DecisionRule,
-    resize_mask: Callable[[torch.Tensor, int], torch.Tensor],
+    resize_mask: Callable[[torch.Tensor, tuple[int, int]], torch.Tensor],
     class_name: str | None = None,
 ) -> Setup:
     """How the volumes of a source are scored by a Lightning module, as it is now (its noise included)."""

@@ -38,14 +38,14 @@ class Setup:
         slices: How volumes are read.
         options: How they are screened.
         rule: With the calibration, if there is one.
-        resize_mask: Brings a boolean mask (h, w) to the side of the model's maps, for the table.
+        resize_mask: Brings a boolean mask (h, w) to the height and width of the model's maps, for the table.
     """
 
     scorer: SliceScorer
     slices: SliceOptions
     options: VolumeOptions
     rule: DecisionRule
-    resize_mask: Callable[[torch.Tensor, int], torch.Tensor]
+    resize_mask: Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]
 
     def decided_by(self) -> dict[str, Any]:
         """What of it decides scores, in JSON's types, beside the model's weights and the calibration."""
@@ -113,7 +113,7 @@ class _Keeper:
     Args:
         stack: The slices.
         mask: Lesions on the volume's grid.
-        resize: Brings a boolean mask (h, w) to the side of the model's maps.
+        resize: Brings a boolean mask (h, w) to the height and width of the model's maps.
     """
 
     def __init__(self, stack: SliceStack, mask: NDArray[np.bool_], resize: Callable[..., torch.Tensor]) -> None:
@@ -162,7 +162,7 @@ class _PixelSummary:
 
     def _resized(self, index: int) -> torch.Tensor:
         lesion = np.ascontiguousarray(self.stack.grid_image(self.mask, index))
-        return self.resize(torch.from_numpy(lesion), self._shape[-1])
+        return self.resize(torch.from_numpy(lesion), (self._shape[-2], self._shape[-1]))
 
     def condensed(self) -> NDArray[np.float64]:
         """The summary of all, bounded, shape (rows, 4)."""
