@@ -33,6 +33,14 @@ def checked_models(args: argparse.Namespace, settings: Settings) -> list[NamedMo
         raise ValueError(f"{', '.join(given)} and --models exclude each other: say it as NAME=CHECKPOINT?KEY=VALUE")
     if settings.calibration is not None:
         raise ValueError("--calibration is of one model: evaluate the models one by one, each with its own")
+    lone = {
+        "--lesion-figures": settings.lesions.lesion_figures,
+        "--screened": args.screened,
+        "--source-names": args.source_names,
+    }
+    given = [option for option, value in lone.items() if value]
+    if given:
+        raise ValueError(f"{', '.join(given)} and --models exclude each other: evaluate that model by itself")
     if len(settings.seeds) > 1:
         raise ValueError("--models takes one --seed: differences are those of one run of each model")
     models = parse_models(args.models)

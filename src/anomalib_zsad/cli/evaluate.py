@@ -1,7 +1,7 @@
 """`anomalib-zsad evaluate`: a model over one or many sets, all categories, resumable."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from anomalib_zsad.cli.model_options import (
     tile_options,
 )
 from anomalib_zsad.evaluation.settings import Settings
+from anomalib_zsad.evaluation.volumes.lesion_rules import LesionRules
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.scoring.tile_options import VOLUMES_WHOLE
 
@@ -90,8 +91,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="output folder of a screening of the same volumes: report.html links into its pages",
     )
+    _add_lesion_options(parser)
     add_calibration_options(parser)
     run_options.add_run_options(parser)
+
+
+def _add_lesion_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("lesions of volumes (docs/protocol.md)")
+    helps = {
+        "lesion_figures": "further figures of lesions, of regions that overlap them, beside those of places",
+        "min_overlap": "overlap from which a region finds a lesion, for iou and dice",
+        "lesion_regions": "what a region is: made of each map as PI-CAI does, or what the calibrated threshold shows",
+    }
+    add_options(group, LesionRules, helps)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.outputs.progress import Progress
 
     targets = _targets(args)
+    _check_volumes(settings, targets)
     with Progress(enabled=args.progress, reports=True) as progress:
         evaluation = evaluate(_subjects(args), targets, args.output, settings, progress)
     report(args, settings, evaluation, targets)
@@ -122,7 +135,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         ValueError: If something in the command does not fit.
     """
     calibration, rate = load_calibration(args)
-    settings = fill(Settings, args, calibration=calibration, false_alarm_rate=rate)
+    lesions = fill(LesionRules, args)
+    settings = fill(Settings, args, calibration=calibration, false_alarm_rate=rate, lesions=lesions)
     if calibration is not None and (len(args.checkpoint) > 1 or set(settings.seeds) != {0}):
         raise ValueError(
             "--calibration goes with one checkpoint and --seed 0: it was made with one model and its own noise"
@@ -141,6 +155,20 @@ def _settings(args: argparse.Namespace) -> Settings:
             f"checkpoints of the same file name cannot be told apart in the results: {', '.join(names)}; rename them"
         )
     return settings
+
+
+def _check_volumes(settings: Settings, targets: "Sequence[Target]") -> None:
+    """Refuse what only volumes have where there are none.
+
+    Raises:
+        ValueError: If figures of lesions are asked for, and no volumes are scored as users screen them.
+    """
+    volumes = any(category.volumes is not None for target in targets for category in target.categories)
+    if settings.lesions.lesion_figures and not (volumes and "deployable" in settings.protocols):
+        raise ValueError(
+            "--lesion-figures is for volumes under --protocol deployable, and there are none: an input of volumes is "
+            "written as VolumeDataModule:FOLDER?class_name=NAME"
+        )
 
 
 def _targets(args: argparse.Namespace) -> "list[Target]":

@@ -260,6 +260,7 @@ class _Work:
                 target=self.target.name,
                 category=self.category.name,
                 run=self.run,
+                lesion_rules=settings.lesions,
                 progress=bar.advance,
             )
         except NoVolumeError as error:

@@ -1,9 +1,10 @@
 """How a model is evaluated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from anomalib_zsad.calibration import Calibration
+from anomalib_zsad.evaluation.volumes.lesion_rules import LesionRules
 
 ProtocolName = Literal["deployable", "paper"]
 
@@ -23,6 +24,7 @@ class Settings:
         calibration: Scores of normal cases that scores are judged by, under the protocol `deployable`.
         false_alarm_rate: Share of normal cases that may be flagged with a calibration.
         class_name: What images show that bring no name of their own; `None` for the model's.
+        lesions: Of volumes, which further figures of lesions are made.
 
     Raises:
         ValueError: If a number makes no sense.
@@ -38,6 +40,7 @@ class Settings:
     calibration: Calibration | None = None
     false_alarm_rate: float = 0.05
     class_name: str | None = None
+    lesions: LesionRules = field(default_factory=LesionRules)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.num_workers < 0:
@@ -45,3 +48,5 @@ class Settings:
                 f"the batch size is at least 1 and the number of workers at least 0, not {self.batch_size} and "
                 f"{self.num_workers}"
             )
+        if self.lesions.lesion_regions == "calibrated" and self.calibration is None:
+            raise ValueError("calibrated regions of lesions need a --calibration; without one they are dynamic")

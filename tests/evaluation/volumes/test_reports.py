@@ -20,6 +20,7 @@ from anomalib_zsad.evaluation.volumes.cases import Failure
 from anomalib_zsad.evaluation.volumes.curve_pictures import pictures
 from anomalib_zsad.evaluation.volumes.definitions import DEFINITIONS, definition
 from anomalib_zsad.evaluation.volumes.figures import figures
+from anomalib_zsad.evaluation.volumes.lesion_rules import LesionRules
 from anomalib_zsad.evaluation.volumes.readers_report import curve_folder, write_readers
 from anomalib_zsad.evaluation.volumes.terminal import reader_tables
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
@@ -79,7 +80,7 @@ def test_all_files_are_written_and_agree(tmp_path: Path) -> None:
 
 
 def test_every_figure_has_its_definition_in_plain_words(tmp_path: Path) -> None:
-    volumes = sample()
+    volumes = replace(sample(), lesion_rules=LesionRules(("iou", "dice", "panoptic")))
     write_readers(tmp_path, [volumes], {})
     text = (tmp_path / "readers.md").read_text()
     for group in figures(volumes).values():

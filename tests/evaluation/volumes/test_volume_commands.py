@@ -91,6 +91,25 @@ def test_phantoms_from_files_to_reports(
     )  # a failure is tried again
     again = json.loads((tmp_path / "out" / "readers.json").read_text())
     assert again == content
+    # Further figures are made of what is kept: nothing is scored again.
+    further = ("--lesion-figures", "iou", "panoptic", "--lesion-regions", "calibrated", "--min-overlap", 0.2)
+    stored = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.npz")}
+    capsys.readouterr()
+    assert call(*options, *further, "--resume") == 0
+    printed = capsys.readouterr().out
+    assert "Lesions overlapped (intersection over union)" in printed
+    assert "Panoptic quality" in printed
+    (asked,) = json.loads((tmp_path / "out" / "readers.json").read_text())["sets"]
+    assert asked["lesion_rules"] == {
+        "lesion_figures": ["iou", "panoptic"],
+        "min_overlap": 0.2,
+        "lesion_regions": "calibrated",
+    }
+    assert set(asked["figures"]) - set(figures) == {"lesions by iou", "panoptic"}
+    assert set(asked["froc_by_overlap"]) == {"iou"}
+    with (tmp_path / "out" / "lesions.csv").open() as stream:
+        assert {"overlap_iou", "score_iou"} <= set(next(csv.DictReader(stream)))
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.npz")} == stored
     assert call(*options[:-4], "--resume") == 2
     assert "was made by another model, of other images or with other settings" in capsys.readouterr().err
 
@@ -129,6 +148,16 @@ def test_calibration_that_does_not_fit_is_refused_before_anything_is_scored(
         (("-i", target, "--calibration", tmp_path / "brain.json", "--false-alarm-rate", 0.01), "at least 99"),
         (("-i", target, "--calibration", tmp_path / "brain.json", "--seed", 0, 1), "goes with one checkpoint"),
         (("-i", target, "--calibration", tmp_path / "brain.json", "--protocol", "paper"), "goes with --protocol"),
+    ]
+    lesions = ("--lesion-figures", "iou")
+    cases += [
+        (("-i", tree, *lesions), "--lesion-figures is for volumes under --protocol deployable, and there are none"),
+        (
+            ("-i", target, *lesions, "--protocol", "paper"),
+            "--lesion-figures is for volumes under --protocol deployable",
+        ),
+        (("-i", target, *lesions, "--lesion-regions", "calibrated"), "calibrated regions of lesions need a --calib"),
+        (("-i", target, *lesions, "--min-overlap", 1.5), "the least overlap is above 0 and at most 1, not 1.5"),
     ]
     cases.append((("-i", f"{target}&window=foggy"), "unknown window 'foggy'"))
     cases.append((("-i", f"{target}&train_share=2"), "shares of patients"))

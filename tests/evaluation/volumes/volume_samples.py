@@ -13,7 +13,8 @@ from anomalib_zsad.demo.phantoms import make_phantom, write_nifti, write_phantom
 from anomalib_zsad.evaluation.results import Run
 from anomalib_zsad.evaluation.volumes.candidates import find_candidates
 from anomalib_zsad.evaluation.volumes.dice import dice_curve
-from anomalib_zsad.evaluation.volumes.lesions import match_lesions
+from anomalib_zsad.evaluation.volumes.lesions import match_lesions, number_lesions
+from anomalib_zsad.evaluation.volumes.regions import dynamic_regions, floor_of, regions_from
 from anomalib_zsad.evaluation.volumes.score_case import Setup
 from anomalib_zsad.evaluation.volumes.volume_record import Marks, Slices, VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
@@ -104,6 +105,10 @@ def record(
     scores = VolumeScores(slices.index, slices.score, slices.std, slices.blank, float(heat.max()), top)
     shown = heat >= np.float32(2.0 if threshold is None else threshold)
     marks = None if threshold is None else Marks(threshold, int(shown.sum()), int((shown & mask).sum()), 0, 0)
+    numbers, _ = number_lesions(mask)
+    regions = {"dynamic": dynamic_regions(heat, floor_of(heat, 2, np.ones(heat.shape[2], bool)), numbers)}
+    if threshold is not None:
+        regions["calibrated"] = regions_from(heat, threshold, numbers)
     return VolumeRecord(
         name=name,
         patient=patient or name,
@@ -122,6 +127,7 @@ def record(
         pixels=np.zeros((0, 4)),
         marks=marks,
         seconds=0.0,
+        regions=regions,
     )
 
 

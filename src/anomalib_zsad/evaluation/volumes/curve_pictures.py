@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from anomalib_zsad.evaluation.volumes.bootstrap import Clusters, roc_band
 from anomalib_zsad.evaluation.volumes.calibrated_figures import calibrated_figures
 from anomalib_zsad.evaluation.volumes.dice import mean_dice
-from anomalib_zsad.evaluation.volumes.figures import NO_LESIONS, oracle_dice, rate_name, recall_by_size
+from anomalib_zsad.evaluation.volumes.figures import oracle_dice, recall_by_size
 from anomalib_zsad.evaluation.volumes.froc import RATES
+from anomalib_zsad.evaluation.volumes.lesion_figures import NO_LESIONS, rate_name
 from anomalib_zsad.evaluation.volumes.roc import RocCurve, area
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 

@@ -10,6 +10,7 @@ import torch
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.evaluation.results import CategoryResult, Run, defined, fingerprint, take_stored
 from anomalib_zsad.evaluation.volumes.cases import Failure, Inventory, NamedCase, VolumeSource
+from anomalib_zsad.evaluation.volumes.lesion_rules import LesionRules
 from anomalib_zsad.evaluation.volumes.score_case import Setup, score_case
 from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
@@ -86,6 +87,7 @@ def evaluate_volumes(
     target: str,
     category: str,
     run: Run,
+    lesion_rules: LesionRules | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[VolumeSet, bool]:
     """Score the volumes of a set, or take them from an earlier run.
@@ -97,6 +99,7 @@ def evaluate_volumes(
         target: Name of the set, for the record.
         category: Name of the category, for the record.
         run: The run, for the record.
+        lesion_rules: Which further figures of lesions there are; `None` for none. Nothing is scored again for others.
         progress: Told that one more volume is done.
 
     Returns:
@@ -131,9 +134,10 @@ def evaluate_volumes(
         tuple(records),
         tuple(failures),
         inventory.unlabelled,
-        setup.rule,
-        sources,
-        str(setup.scorer.describe().get("class_name") or ""),
+        rule=setup.rule,
+        lesion_rules=lesion_rules or LesionRules(),
+        sources=sources,
+        class_name=str(setup.scorer.describe().get("class_name") or ""),
     )
     return whole, scored == 0
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -9,7 +10,12 @@ from anomalib_zsad.evaluation.figure import Figure, counts_only, not_defined, sh
 from anomalib_zsad.evaluation.volumes.bootstrap import Clusters
 from anomalib_zsad.evaluation.volumes.calibrated_figures import calibrated_figures
 from anomalib_zsad.evaluation.volumes.dice import mean_dice
-from anomalib_zsad.evaluation.volumes.froc import RATES
+from anomalib_zsad.evaluation.volumes.lesion_figures import (
+    NO_LESIONS,
+    overlap_figures,
+    panoptic_figures,
+    point_figures,
+)
 from anomalib_zsad.evaluation.volumes.lesions import size_class, size_classes, sphere_diameter
 from anomalib_zsad.evaluation.volumes.roc import (
     RocCurve,
@@ -24,7 +30,6 @@ RATE_OF_RECALL = 1.0
 """False positives per volume at which recall by size is read off."""
 
 _CHANCE = 0.5
-NO_LESIONS = "there is no lesion"
 
 Figures = dict[str, dict[str, Figure]]
 Interval = tuple[tuple[float, float] | None, str]
@@ -50,13 +55,20 @@ def counts(volumes: VolumeSet) -> dict[str, int]:
 
 
 def figures(volumes: VolumeSet) -> Figures:
-    """All figures, by group and name; groups are slices, volumes, lesions, segmentation and calibrated."""
+    """All figures, by group and name; the groups are those of `definitions.GROUPS`."""
     result: Figures = {
         "slices": _ranking(volumes.slices, volumes.slice_curve, lambda: volumes.slice_interval),
         "volumes": _ranking(volumes.volumes, volumes.volume_curve, lambda: volumes.volume_interval),
-        "lesions": _reserved(_lesions(volumes), volumes.few_abnormal),
-        "segmentation": _reserved({"best Dice (oracle)": oracle_dice(volumes)}, volumes.few_abnormal),
+        "lesions": _reserved(point_figures(volumes), volumes.few_abnormal),
     }
+    asked = volumes.lesion_rules.lesion_figures
+    kinds: tuple[Literal["iou", "dice"], ...] = ("iou", "dice")
+    for kind in kinds:
+        if kind in asked:
+            result[f"lesions by {kind}"] = _reserved(overlap_figures(volumes, kind), volumes.few_abnormal)
+    if "panoptic" in asked:
+        result["panoptic"] = _reserved(panoptic_figures(volumes), volumes.few_abnormal)
+    result["segmentation"] = _reserved({"best Dice (oracle)": oracle_dice(volumes)}, volumes.few_abnormal)
     if volumes.rule.calibration is not None:
         result["calibrated"] = {
             name: _reserved_one(figure, volumes.few_normal if "normal volumes" in name else volumes.few_abnormal)
@@ -100,32 +112,6 @@ def _ranking(members: Clusters, curve: RocCurve, find: Callable[[], Interval]) -
         name: counts_only(replace(one, note=""), few) if few and one.value is not None else one
         for name, one in part.items()
     }
-
-
-def rate_name(rate: float) -> str:
-    """A number of false positives per volume as text: 1/8, 1/4, 1/2, 1, 2, ..."""
-    return f"1/{1 / rate:g}" if rate < 1 else f"{rate:g}"
-
-
-def _lesions(volumes: VolumeSet) -> dict[str, Figure]:
-    curve = volumes.froc
-    result = {}
-    for rate in RATES:
-        name = f"lesions found at {rate_name(rate)} false positive{'s' * (rate != 1)} per volume"
-        if not curve.lesions:
-            result[name] = not_defined(NO_LESIONS)
-        elif not curve.reaches(rate):
-            result[name] = not_defined("a volume has more candidates than are kept; the curve ends before this rate")
-        else:
-            place = curve.place(rate)
-            threshold = float(curve.thresholds[place])
-            note = f"false positives per volume reached: {curve.false_positives[place]:.3g}"
-            at = None if np.isinf(threshold) else threshold
-            result[name] = share(int(curve.found[place]), curve.lesions, interval=False, threshold=at, note=note)
-    mean = curve.mean_sensitivity
-    reason = NO_LESIONS if not curve.lesions else "the curve ends before the last rate"
-    result["mean over these rates"] = not_defined(reason) if mean is None else Figure(mean)
-    return result
 
 
 def recall_threshold(volumes: VolumeSet) -> float | None:

@@ -33,6 +33,18 @@ class Lesions:
         return len(self.voxels)
 
 
+def number_lesions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """The number of the lesion that each voxel is in, from 1, 0 for none, of the mask's shape; and how many there are.
+
+    Args:
+        mask: Bool, shape (X, Y, Z).
+    """
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask.T, _NEIGHBOURS)
+    return labels.T, int(count)
+
+
 def match_lesions(
     mask: NDArray[np.bool_], heat: NDArray[np.float32], candidates: Candidates
 ) -> tuple[Lesions, NDArray[np.int64]]:
@@ -48,17 +60,15 @@ def match_lesions(
     Returns:
         The lesions; and the number of the lesion that each candidate hits, counted from 1, or 0, shape (m,).
     """
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask.T, _NEIGHBOURS)
-    hit = labels.T[tuple(candidates.voxels.T)].astype(np.int64)
+    labels, count = number_lesions(mask)
+    hit = labels[tuple(candidates.voxels.T)].astype(np.int64)
     scores = np.full(count + 1, -np.inf, np.float32)
     np.maximum.at(scores, hit, candidates.scores)
     scores[np.isinf(scores)] = np.nan
     inside = labels > 0
     owner = labels[inside]
     highest = np.zeros(count + 1, np.float32)
-    np.maximum.at(highest, owner, heat.T[inside])
+    np.maximum.at(highest, owner, heat[inside])
     sizes = np.bincount(owner, minlength=count + 1)
     return Lesions(sizes[1:].astype(np.int64), highest[1:], scores[1:]), hit
 

@@ -18,6 +18,7 @@ from anomalib_zsad.evaluation.volumes.figures import (
     figures,
     recall_by_size,
 )
+from anomalib_zsad.evaluation.volumes.froc import FrocCurve
 from anomalib_zsad.evaluation.volumes.rows import lesions_csv, volumes_csv
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.outputs.atomic import write_bytes, write_text
@@ -84,7 +85,6 @@ def title(volumes: VolumeSet) -> str:
 
 
 def _as_json(volumes: VolumeSet, values: Figures, recall: Sequence[RecallRow], curves: Sequence[str]) -> dict[str, Any]:
-    curve = volumes.froc
     rule = volumes.rule
     return {
         "target": volumes.target,
@@ -93,15 +93,25 @@ def _as_json(volumes: VolumeSet, values: Figures, recall: Sequence[RecallRow], c
         "counts": counts(volumes),
         "figures": {group: {name: asdict(one) for name, one in part.items()} for group, part in values.items()},
         "recall_by_size": [asdict(row) for row in recall],
-        "froc": {
-            "false_positives_per_volume": curve.false_positives.tolist(),
-            "share_of_lesions": curve.sensitivity.tolist() if curve.lesions else None,
-            "complete": curve.complete,
+        "froc": _froc(volumes.froc),
+        "lesion_rules": asdict(volumes.lesion_rules),
+        "froc_by_overlap": {
+            kind: _froc(volumes.overlap_marks(kind).froc())
+            for kind in volumes.lesion_rules.lesion_figures
+            if kind != "panoptic"
         },
         "calibrated": rule.calibration is not None,
         "calibration": rule.report(),
         "failures": [{"volume": failure.volume, "reason": failure.reason} for failure in volumes.failures],
         "curves": list(curves),
+    }
+
+
+def _froc(curve: FrocCurve) -> dict[str, Any]:
+    return {
+        "false_positives_per_volume": curve.false_positives.tolist(),
+        "share_of_lesions": curve.sensitivity.tolist() if curve.lesions else None,
+        "complete": curve.complete,
     }
 
 

@@ -1,13 +1,14 @@
 """One row for each volume, and one for each lesion, as CSV."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from anomalib_zsad.evaluation.volumes.calibrated_figures import dice_of, reaches
 from anomalib_zsad.evaluation.volumes.figures import oracle_dice, recall_threshold
 from anomalib_zsad.evaluation.volumes.lesions import size_class, size_classes, sphere_diameter
+from anomalib_zsad.evaluation.volumes.set_marks import matches_of
 from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.outputs.csv_tables import table_text
@@ -37,8 +38,14 @@ def volumes_csv(sets: Sequence[VolumeSet], *, source_names: bool = False) -> str
 
 
 def lesions_csv(sets: Sequence[VolumeSet]) -> str:
-    """A row for each lesion."""
-    return _csv((*_SET_COLUMNS, *_LESION_COLUMNS), (row for one in sets for row in _lesions(one)))
+    """A row for each lesion; for each kind of overlap that was asked for, how much, and the score of its region."""
+    kinds = dict.fromkeys(kind for one in sets for kind in _kinds(one))
+    further = [f"{name}_{kind}" for kind in kinds for name in ("overlap", "score")]
+    return _csv((*_SET_COLUMNS, *_LESION_COLUMNS, *further), (row for one in sets for row in _lesions(one)))
+
+
+def _kinds(volumes: VolumeSet) -> list[Literal["iou", "dice"]]:
+    return [kind for kind in volumes.lesion_rules.lesion_figures if kind != "panoptic"]
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -105,7 +112,9 @@ def _calibrated_cells(volumes: VolumeSet, record: VolumeRecord) -> dict[str, Any
 def _lesions(volumes: VolumeSet) -> Iterable[dict[str, Any]]:
     first, pointed = _of_set(volumes), recall_threshold(volumes)
     limit = volumes.rule.mask_threshold if volumes.rule.calibration is not None else None
+    rules = volumes.lesion_rules
     for record in volumes.records:
+        matches = {kind: matches_of(record, kind, rules.min_overlap, rules.lesion_regions) for kind in _kinds(volumes)}
         for number in range(len(record.lesions)):
             size = None if record.voxel_mm3 is None else float(record.lesions.voxels[number] * record.voxel_mm3)
             diameter = None if size is None else float(sphere_diameter(size))
@@ -123,4 +132,6 @@ def _lesions(volumes: VolumeSet) -> Iterable[dict[str, Any]]:
                 "found_at_1_fp": None if pointed is None else score >= pointed,
                 "found_calibrated": None if limit is None else bool(reaches(score, limit)),
                 "touched_calibrated": None if limit is None else bool(reaches(highest, limit)),
+                **{f"overlap_{kind}": float(found.lesion_overlaps[number]) for kind, found in matches.items()},
+                **{f"score_{kind}": float(found.lesion_scores[number]) for kind, found in matches.items()},
             }

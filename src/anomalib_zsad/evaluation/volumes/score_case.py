@@ -13,7 +13,8 @@ from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.evaluation.volumes.candidates import LIMIT, find_candidates
 from anomalib_zsad.evaluation.volumes.cases import NamedCase
 from anomalib_zsad.evaluation.volumes.dice import dice_curve
-from anomalib_zsad.evaluation.volumes.lesions import match_lesions, voxel_volume
+from anomalib_zsad.evaluation.volumes.lesions import match_lesions, number_lesions, voxel_volume
+from anomalib_zsad.evaluation.volumes.regions import Regions, dynamic_regions, floor_of, regions_from
 from anomalib_zsad.evaluation.volumes.volume_record import Marks, Slices, VolumeRecord
 from anomalib_zsad.metrics.region_weights import region_weights
 from anomalib_zsad.metrics.score_summary import append, condense, merge, summarise
@@ -99,8 +100,25 @@ def score_case(named: NamedCase, setup: Setup) -> VolumeRecord:
         dice=dice_curve(heat, mask),
         pixels=pixels,
         marks=_marks(heat, mask, setup.mask_threshold),
+        regions=_regions(heat, mask, floor_of(heat, stack.axis, _seen(scores, heat.shape[stack.axis])), setup),
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def _seen(scores: VolumeScores, count: int) -> NDArray[np.bool_]:
+    """Which slices of a volume the model saw, shape (count,)."""
+    seen = np.zeros(count, bool)
+    seen[scores.index[~scores.blank]] = True
+    return seen
+
+
+def _regions(heat: NDArray[np.float32], mask: NDArray[np.bool_], floor: float, setup: Setup) -> dict[str, Regions]:
+    """What the map shows, by its own heights, and from the calibrated threshold on where there is one."""
+    lesions, _ = number_lesions(mask)
+    made = {"dynamic": dynamic_regions(heat, floor, lesions)}
+    if setup.mask_threshold is not None:
+        made["calibrated"] = regions_from(heat, setup.mask_threshold, lesions)
+    return made
 
 
 def _slices(scores: VolumeScores, with_lesion: NDArray[np.bool_]) -> Slices:

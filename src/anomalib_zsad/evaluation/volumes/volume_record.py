@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from anomalib_zsad.evaluation.results import DamagedRecordError
 from anomalib_zsad.evaluation.volumes.candidates import Candidates
 from anomalib_zsad.evaluation.volumes.dice import DiceCurve
 from anomalib_zsad.evaluation.volumes.lesions import Lesions
+from anomalib_zsad.evaluation.volumes.regions import Regions
 from anomalib_zsad.outputs.atomic import write_bytes
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class VolumeRecord:
         pixels: Summary of the slices' pixels for the pixel metrics (`metrics.summary`), shape (rows, 4).
         marks: At the calibrated threshold; `None` without a calibration.
         seconds: Time spent.
+        regions: What the map shows, against the lesions: `dynamic`, and `calibrated` with a calibration.
     """
 
     name: str
@@ -101,6 +103,7 @@ class VolumeRecord:
     pixels: NDArray[np.float64]
     marks: Marks | None
     seconds: float
+    regions: dict[str, Regions] = field(default_factory=dict)
 
     @property
     def abnormal(self) -> bool:
@@ -122,6 +125,7 @@ class VolumeRecord:
         plain = {
             **{name: getattr(self, name) for name in _PLAIN},
             "complete": self.candidates.complete,
+            "regions_complete": {source: regions.complete for source, regions in self.regions.items()},
             "dice_lesion": None if self.dice is None else self.dice.lesion,
             "marks": None if self.marks is None else vars(self.marks),
             "format": _FORMAT,
@@ -137,6 +141,8 @@ class VolumeRecord:
         arrays |= {"candidates_scores": self.candidates.scores, "candidates_voxels": self.candidates.voxels}
         if self.dice is not None:
             arrays |= {f"dice_{name}": getattr(self.dice, name) for name in _DICE}
+        for source, regions in self.regions.items():
+            arrays |= {f"regions_{source}_{name}": getattr(regions, name) for name in _REGIONS}
         return {**arrays, "hits": self.hits, "pixels": self.pixels}
 
     @classmethod
@@ -168,6 +174,10 @@ class VolumeRecord:
             dice=None if lesion is None else DiceCurve(**{n: arrays[f"dice_{n}"] for n in _DICE}, lesion=lesion),
             pixels=arrays["pixels"],
             marks=None if plain["marks"] is None else Marks(**plain["marks"]),
+            regions={
+                source: Regions(**{n: arrays[f"regions_{source}_{n}"] for n in _REGIONS}, complete=complete)
+                for source, complete in plain["regions_complete"].items()
+            },
         )
 
 
@@ -175,3 +185,4 @@ _PLAIN = ("name", "patient", "images", "modality", "window", "score", "score_std
 _SLICES = ("index", "score", "std", "abnormal", "blank")
 _LESIONS = ("voxels", "map_max", "scores")
 _DICE = ("thresholds", "hits", "others")
+_REGIONS = ("scores", "voxels", "shared")

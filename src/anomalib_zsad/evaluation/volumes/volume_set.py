@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -9,8 +10,10 @@ from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.evaluation.results import Run
 from anomalib_zsad.evaluation.volumes.bootstrap import FEWEST_PATIENTS, Clusters, area_interval
 from anomalib_zsad.evaluation.volumes.cases import Failure
-from anomalib_zsad.evaluation.volumes.froc import FrocCurve, froc_curve
+from anomalib_zsad.evaluation.volumes.froc import FrocCurve
+from anomalib_zsad.evaluation.volumes.lesion_rules import LesionRules
 from anomalib_zsad.evaluation.volumes.roc import RocCurve, roc_curve
+from anomalib_zsad.evaluation.volumes.set_marks import SetMarks, overlap_marks, point_marks
 from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 
 
@@ -26,6 +29,7 @@ class VolumeSet:
         unlabelled: How many were left out because they have no mask.
         rule: With the calibration, if there is one.
         class_name: What was said of the slices, in prompts; empty if the scorer does not say.
+        lesion_rules: Which further figures of lesions there are.
         sources: Name in the data set of each volume, by pseudonym; may hold patient data.
     """
 
@@ -36,6 +40,7 @@ class VolumeSet:
     failures: tuple[Failure, ...] = ()
     unlabelled: int = 0
     rule: DecisionRule = field(default_factory=lambda: DecisionRule("volumes"))
+    lesion_rules: LesionRules = field(default_factory=LesionRules)
     sources: dict[str, str] = field(default_factory=dict)
     class_name: str = ""
 
@@ -78,12 +83,23 @@ class VolumeSet:
         return area_interval(self.slices)
 
     @cached_property
+    def marks(self) -> SetMarks:
+        """Places that the maps point to, against the lesions."""
+        return point_marks(self.records, self.volumes.patient)
+
+    def overlap_marks(self, kind: Literal["iou", "dice"]) -> SetMarks:
+        """Regions that the maps show, against the lesions, by the set's rules.
+
+        Args:
+            kind: What overlap is.
+        """
+        rules = self.lesion_rules
+        return overlap_marks(self.records, self.volumes.patient, kind, rules.min_overlap, rules.lesion_regions)
+
+    @cached_property
     def froc(self) -> FrocCurve:
         """Free-response ROC of the lesions."""
-        lesions = np.concatenate([record.lesions.scores for record in self.records])
-        wrong = np.concatenate([record.candidates.scores[record.hits == 0] for record in self.records])
-        cut = [float(r.candidates.scores[-1]) for r in self.records if not r.candidates.complete]
-        return froc_curve(lesions, wrong, len(self.records), max(cut) if cut else None)
+        return self.marks.froc()
 
     @cached_property
     def few_abnormal(self) -> str:
