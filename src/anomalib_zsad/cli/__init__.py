@@ -20,6 +20,7 @@ COMMANDS = {
     "merge": "make one run of the parts of a screening run",
     "pull": "find series in a PACS, screen them and send the results back",
     "inspect": "score the images of a folder and show them sorted by score",
+    "watch": "answer every picture that arrives in a folder, once, with an alarm when something drifts",
     "calibrate": "learn from normal data what scores mean: p-values, thresholds with a false-alarm rate",
     "export": "write a model for torch, ONNX or OpenVINO that answers as inspect does",
     "evaluate": "evaluate a model on whole data sets, with tables for terminal, CSV, JSON and Markdown",

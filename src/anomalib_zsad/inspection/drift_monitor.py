@@ -8,7 +8,7 @@ from typing_extensions import Self
 
 from anomalib_zsad.calibration.calibration import Calibration
 from anomalib_zsad.calibration.decision_rule import DecisionRule
-from anomalib_zsad.calibration.drift import DriftOptions, DriftTest
+from anomalib_zsad.calibration.drift import DriftAlarm, DriftOptions, DriftTest
 from anomalib_zsad.calibration.figures import Figures, Spread
 from anomalib_zsad.records.drift_report import DriftReport, Order
 from anomalib_zsad.records.image_records import ImageRecord
@@ -46,6 +46,16 @@ class DriftMonitor:
     def tests(self) -> bool:
         """Whether drift is tested at all."""
         return self._test is not None
+
+    @property
+    def evidence(self) -> float | None:
+        """See `DriftTest.evidence`; `None` where nothing is tested."""
+        return None if self._test is None else self._test.evidence
+
+    @property
+    def alarm(self) -> DriftAlarm | None:
+        """The alarm; `None` as long as there is none."""
+        return None if self._test is None else self._test.alarm
 
     def add(self, record: ImageRecord) -> bool:
         """One more image; what cannot be read says nothing.

@@ -1,0 +1,138 @@
+"""Files that arrive in a folder: each is told once it is whole, and again when another takes its place."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from anomalib_zsad.inspection.find_images import spoken
+from anomalib_zsad.inspection.options import ImageReading
+
+_ENDINGS = tuple(IMG_EXTENSIONS)
+
+
+class Arrival(NamedTuple):
+    """A file as it was seen.
+
+    Attributes:
+        name: Below the folder, with forward slashes; bytes that are no text are spelled out.
+        path: Of the file.
+        state: Its size and time of modification, as `inspection.journal.file_state` says it.
+        changed: The latter, in nanoseconds.
+    """
+
+    name: str
+    path: Path
+    state: str
+    changed: int
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes that stand for name and state."""
+        return blake2b(f"{self.state} {self.name}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+class Arrivals:
+    """Looks at a folder again and again.
+
+    What is kept in memory are about 100 bytes for each picture that lies in the folder, and nothing of those that left.
+
+    Args:
+        folder: The folder, looked through to any depth; links to folders are not followed.
+        reading: Which pictures are asked for.
+        stable_polls: See `WatchOptions`.
+        is_answered: Whether a picture of a name and state has its answer already.
+    """
+
+    def __init__(
+        self, folder: Path, reading: ImageReading, stable_polls: int, is_answered: Callable[[str, str], bool]
+    ) -> None:
+        self._folder, self._reading, self._polls, self._is_answered = folder, reading, stable_polls, is_answered
+        self._answered: set[bytes] = set()
+        self._waiting: dict[str, tuple[str, int]] = {}
+
+    def poll(self) -> list[Arrival]:
+        """The pictures that are whole and have no answer yet, oldest first.
+
+        Raises:
+            OSError: If the folder itself cannot be looked at.
+        """
+        present: set[bytes] = set()
+        waiting: dict[str, tuple[str, int]] = {}
+        whole: list[Arrival] = []
+        for arrival in self._pictures():
+            digest = arrival.digest
+            if digest in self._answered or self._was_answered(arrival):
+                present.add(digest)
+                continue
+            state, polls = self._waiting.get(arrival.name, ("", 0))
+            polls = polls + 1 if state == arrival.state else 0
+            waiting[arrival.name] = (arrival.state, polls)
+            if polls >= self._polls:
+                whole.append(arrival)
+        self._answered, self._waiting = present, waiting
+        return sorted(whole, key=lambda arrival: (arrival.changed, arrival.name))
+
+    @property
+    def waiting(self) -> int:
+        """How many pictures had no answer at the last look, or since."""
+        return len(self._waiting)
+
+    def existing(self) -> list[Arrival]:
+        """What lies in the folder now, whole or not.
+
+        Raises:
+            OSError: If the folder itself cannot be looked at.
+        """
+        return list(self._pictures())
+
+    def _was_answered(self, arrival: Arrival) -> bool:
+        # What was seen at the look before had no answer then, and gets one through `answered` alone.
+        seen = self._waiting.get(arrival.name, ("", 0))[0] == arrival.state
+        return not seen and self._is_answered(arrival.name, arrival.state)
+
+    def answered(self, arrival: Arrival) -> None:
+        """A picture got its answer."""
+        self._answered.add(arrival.digest)
+        self._waiting.pop(arrival.name, None)
+
+    def changed(self, arrival: Arrival) -> None:
+        """A picture was written anew while it was read: it waits until it is whole again."""
+        self._waiting.pop(arrival.name, None)
+
+    def _pictures(self) -> Iterator[Arrival]:
+        os.stat(self._folder)  # noqa: PTH116 - says why, where the folder is gone
+        yield from self._below(self._folder, "")
+
+    def _below(self, folder: Path, prefix: str) -> Iterator[Arrival]:
+        try:
+            entries = os.scandir(folder)
+        except OSError:
+            if not prefix:
+                raise
+            return  # a folder below that is gone by now, or closed to us
+        with entries:
+            for entry in entries:
+                name = f"{prefix}{entry.name}"
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._below(Path(entry.path), f"{name}/")
+                elif entry.name.lower().endswith(_ENDINGS) and self._reading.asks_for(spoken(name)):
+                    found = self._look(entry, spoken(name))
+                    if found is not None:
+                        yield found
+
+    @staticmethod
+    def _look(entry: "os.DirEntry[str]", name: str) -> Arrival | None:
+        try:
+            status = entry.stat()
+        except OSError:  # gone by now, or a link that leads nowhere
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return Arrival(name, Path(entry.path), f"{status.st_size} {status.st_mtime_ns}", status.st_mtime_ns)

@@ -1,0 +1,242 @@
+"""A station's durable journal: every answer, in an SQLite file, and how far its outputs have got.
+
+What a method has done is on the disk when it returns; a process that is killed at any point leaves the journal before
+or after the method, never between.
+"""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from anomalib_zsad.station.arrivals import Arrival
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT, state TEXT, at REAL NOT NULL,
+    content TEXT NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS answers_by_name ON answers(name, state) WHERE kind <> 'drift';
+CREATE TABLE IF NOT EXISTS begun (name TEXT NOT NULL, state TEXT NOT NULL, times INTEGER NOT NULL,
+    PRIMARY KEY (name, state));
+CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, number INTEGER NOT NULL, content TEXT NOT NULL);
+"""
+_VERSION = 1
+_DAY = 86_400.0
+# Answers of files that are gone are remembered so long: a share that was not there for a while holds no new pictures.
+_REMEMBERED_DAYS = 30
+_AT_A_TIME = 500
+
+PUBLISHED = "published"
+"""The mark of how far messages have got."""
+
+Kind = Literal["picture", "drift", "skipped"]
+
+
+class Entry(NamedTuple):
+    """A line of the journal.
+
+    Attributes:
+        number: Its number; they grow.
+        kind: `picture` (an answer), `drift` (an alarm) or `skipped` (a picture that is not to be answered).
+        at: When, in seconds since the epoch.
+        content: What is said, in JSON's types.
+    """
+
+    number: int
+    kind: Kind
+    at: float
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class NewEntry:
+    """What is to be noted.
+
+    Attributes:
+        kind: As in `Entry`.
+        content: As in `Entry`.
+        arrival: The picture; `None` for an alarm.
+        at: As in `Entry`.
+    """
+
+    kind: Kind
+    content: Mapping[str, Any]
+    arrival: Arrival | None
+    at: float
+
+
+class Journal:
+    """The journal of one station. Threads may share it.
+
+    Args:
+        path: The SQLite file; made if missing.
+
+    Raises:
+        ValueError: If the file is that of another version.
+        sqlite3.Error: If it is no journal, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+        if version not in (0, _VERSION):
+            raise ValueError(f"the journal in {path.parent} is of version {version}; this program knows {_VERSION}")
+        self._connection.executescript(_SCHEMA)
+        self._connection.execute(f"PRAGMA user_version={_VERSION}")
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: all of it is on the disk when the block ends, or none of it."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _rows(self, statement: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._connection.execute(statement, values).fetchall()
+
+    # Answers
+
+    def is_answered(self, name: str, state: str) -> bool:
+        """Whether a picture of a name and state has its answer."""
+        question = "SELECT 1 FROM answers WHERE name = ? AND state = ? AND kind <> 'drift'"
+        return bool(self._rows(question, name, state))
+
+    def last_number(self) -> int:
+        """Number of the last entry; 0 if there is none."""
+        return int(self._rows("SELECT COALESCE(MAX(number), 0) AS number FROM answers")[0]["number"])
+
+    def count(self) -> int:
+        """How many pictures have their answer."""
+        return int(self._rows("SELECT COUNT(*) AS number FROM answers WHERE kind = 'picture'")[0]["number"])
+
+    def next_number(self) -> int:
+        """The number that the next entry will have, whatever was removed before."""
+        rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'answers'")
+        return int(rows[0]["seq"]) + 1 if rows else 1
+
+    def note(self, entries: Sequence[NewEntry], marks: Mapping[str, tuple[int, Any]] | None = None) -> list[Entry]:
+        """Note entries, and marks, in one; nobody is at work on these pictures any more.
+
+        Args:
+            entries: In their order.
+            marks: See `mark`.
+
+        Returns:
+            The entries with their numbers.
+        """
+        made: list[Entry] = []
+        with self._writing() as connection:
+            for entry in entries:
+                name, state = (None, None) if entry.arrival is None else (entry.arrival.name, entry.arrival.state)
+                content = json.dumps(entry.content, allow_nan=False)
+                row = connection.execute(
+                    "INSERT INTO answers (kind, name, state, at, content) VALUES (?, ?, ?, ?, ?)",
+                    (entry.kind, name, state, entry.at, content),
+                )
+                made.append(Entry(int(row.lastrowid or 0), entry.kind, entry.at, dict(entry.content)))
+                connection.execute("DELETE FROM begun WHERE name = ? AND state = ?", (name, state))
+            for mark, (number, content) in (marks or {}).items():
+                _mark(connection, mark, number, content)
+        return made
+
+    def after(self, number: int, most: int = _AT_A_TIME) -> list[Entry]:
+        """Answers and alarms after a number, in their order, at most so many."""
+        rows = self._rows(
+            "SELECT * FROM answers WHERE number > ? AND kind <> 'skipped' ORDER BY number LIMIT ?", number, most
+        )
+        return [Entry(row["number"], row["kind"], row["at"], json.loads(row["content"])) for row in rows]
+
+    def all_after(self, number: int) -> Iterator[Entry]:
+        """All answers and alarms after a number, in their order; some at a time are in memory."""
+        while found := self.after(number):
+            yield from found
+            number = found[-1].number
+
+    # What was begun
+
+    def begin(self, arrivals: Sequence[Arrival]) -> None:
+        """Note that pictures are about to be read: a kill meanwhile shows itself at the next start."""
+        with self._writing() as connection:
+            connection.executemany(
+                "INSERT INTO begun VALUES (?, ?, 1) ON CONFLICT (name, state) DO UPDATE SET times = times + 1",
+                [(arrival.name, arrival.state) for arrival in arrivals],
+            )
+
+    def times_begun(self, arrival: Arrival) -> int:
+        """How often a picture was begun that has no answer yet."""
+        rows = self._rows("SELECT times FROM begun WHERE name = ? AND state = ?", arrival.name, arrival.state)
+        return int(rows[0]["times"]) if rows else 0
+
+    def give_up(self, arrivals: Sequence[Arrival]) -> None:
+        """Note that pictures were begun and left, by nobody's fault."""
+        with self._writing() as connection:
+            connection.executemany(
+                "DELETE FROM begun WHERE name = ? AND state = ?",
+                [(arrival.name, arrival.state) for arrival in arrivals],
+            )
+
+    # How far outputs have got
+
+    def mark(self, name: str, number: int, content: Any = None) -> None:
+        """Note that something has got as far as a number, and what else is to be known of it."""
+        with self._writing() as connection:
+            _mark(connection, name, number, content)
+
+    def marked(self, name: str) -> tuple[int, Any]:
+        """What `mark` noted; 0 and `None` if it did not."""
+        rows = self._rows("SELECT number, content FROM marks WHERE name = ?", name)
+        return (int(rows[0]["number"]), json.loads(rows[0]["content"])) if rows else (0, None)
+
+    def forget(self, folder: Path, done: int) -> int:
+        """Remove old answers of files that are gone, so that the journal does not grow for ever.
+
+        Args:
+            folder: The watched folder.
+            done: Up to which number all outputs have got.
+
+        Returns:
+            How many were removed.
+        """
+        before = time.time() - _REMEMBERED_DAYS * _DAY
+        removed = number = 0
+        while True:
+            rows = self._rows(
+                "SELECT number, name FROM answers WHERE number > ? AND number <= ? AND at < ? ORDER BY number LIMIT ?",
+                number,
+                done,
+                before,
+                _AT_A_TIME,
+            )
+            if not rows:
+                return removed
+            gone = [(row["number"],) for row in rows if row["name"] is None or not (folder / row["name"]).exists()]
+            with self._writing() as connection:
+                connection.executemany("DELETE FROM answers WHERE number = ?", gone)
+            removed += len(gone)
+            number = rows[-1]["number"]
+
+
+def _mark(connection: sqlite3.Connection, name: str, number: int, content: Any) -> None:
+    text = json.dumps(content, allow_nan=False)
+    connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", (name, number, text))

@@ -1,0 +1,348 @@
+"""Watching a folder: every picture that arrives is answered once, also across kills, until the station is stopped."""
+
+import json
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from anomalib_zsad.inspection.drift_monitor import DriftMonitor
+from anomalib_zsad.inspection.image_answers import answer_batch, image_record, judge_images
+from anomalib_zsad.inspection.journal import file_state
+from anomalib_zsad.inspection.read_images import ImageReader, ReadImage
+from anomalib_zsad.outputs.atomic import remove_partial, write_text
+from anomalib_zsad.outputs.disk_errors import DiskError, disk_errors
+from anomalib_zsad.outputs.memory_errors import is_out_of_memory
+from anomalib_zsad.outputs.output_folder import OutputInUseError, RunFolder
+from anomalib_zsad.records.image_records import ImageRecord
+from anomalib_zsad.scoring.image_scorer import ImageScorer
+from anomalib_zsad.station.arrivals import Arrival, Arrivals
+from anomalib_zsad.station.journal import PUBLISHED, Entry, Journal, NewEntry
+from anomalib_zsad.station.options import WatchOptions
+from anomalib_zsad.station.overlays import Overlays
+from anomalib_zsad.station.results import Results, as_record
+
+JOURNAL, STATUS = "journal.sqlite3", "status.json"
+"""What a station's folder holds, beside results and overlays."""
+
+_LOG = logging.getLogger("anomalib_zsad.station")
+_WRITTEN, _DRIFT = "written", "drift"  # marks in the journal: how far files and the test for drift have got
+_READERS = 2
+# A picture at which the program ended so often, when it was at work on it alone, is answered by that.
+_MOST_ENDS = 5
+_SNAPSHOT = 500
+_STATUS_SECONDS = 2.0
+_CLEAN_SECONDS = 3600.0
+
+
+@dataclass
+class _Done:
+    """A picture with what is said of it.
+
+    Attributes:
+        arrival: The picture.
+        record: What is said.
+        overlay: Its overlay as JPEG; `None` for none.
+    """
+
+    arrival: Arrival
+    record: ImageRecord
+    overlay: bytes | None = None
+
+
+class _StationFolder(RunFolder):
+    """The output folder of a station: taken up where it is one's own, and never searched to any depth."""
+
+    def _clean(self) -> None:
+        with disk_errors():
+            remove_partial(self.path, deep=False)
+
+
+class Station:
+    """A station, as a context: locked and ready while the context lasts; `run` works until it is told to stop.
+
+    Args:
+        folder: The folder to watch. It is only read.
+        output: A new or empty folder, outside the input, or that of this station, with which it goes on.
+        scorer: The model.
+        options: How.
+    """
+
+    def __init__(self, folder: Path, output: Path, scorer: ImageScorer, options: WatchOptions | None = None) -> None:
+        self.options = options or WatchOptions()
+        self._input, self._output, self._scorer = folder, output, scorer
+        if self.options.rule.calibration is not None:
+            self.options.rule.calibration.check(scorer.fingerprint())
+        self._stop = threading.Event()
+        self.on_entries: Callable[[], None] = lambda: None
+        """Called when there is something new in the journal."""
+        self._cannot_look = ""
+        self._next_status = self._next_clean = 0.0
+
+    def __enter__(self) -> Self:
+        """Lock the output folder, and complete what a kill left half done.
+
+        Raises:
+            OutputInUseError: If the output holds something else, lies inside the input, or another process is at work
+                in it.
+            DiskError: If it cannot be written.
+        """
+        model = {name: value for name, value in self._scorer.describe().items() if name != "device"}
+        settings = {"model": model, **self.options.settings()}
+        self._folder = _StationFolder(self._output, "watch", settings, source=self._input, resume=True)
+        self._folder.__enter__()
+        try:
+            self._take_up()
+        except BaseException as error:
+            self._folder.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def _take_up(self) -> None:
+        try:
+            self.journal = Journal(self._output / JOURNAL)
+        except (sqlite3.Error, ValueError) as error:
+            raise OutputInUseError(
+                f"{self._output / JOURNAL} cannot be used as a station's journal: {error}"
+            ) from error
+        with disk_errors():
+            self._results = Results(self._output)
+            self._overlays = Overlays(self._output, self.options)
+            self._complete_files()
+        self._arrivals = Arrivals(
+            self._input, self.options.reading, self.options.stable_polls, self.journal.is_answered
+        )
+        self._reader = ImageReader(self._scorer, self.options.reading, self._overlays.side)
+        self._before = self.journal.count()
+        self.counts = {"answered": 0, "flagged": 0, "unreadable": 0}
+        self._take_up_drift()
+        if self.options.skip_existing and not self.journal.last_number():
+            now = time.time()
+            skipped = [NewEntry("skipped", {}, arrival, now) for arrival in self._arrivals.existing()]
+            self.journal.note(skipped)
+            _LOG.info("%d picture(s) that lie in the folder are left out", len(skipped))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.journal.close()
+        self._folder.__exit__(kind, error, trace)
+
+    def stop(self) -> None:
+        """Let `run` end once the batch under way is answered. May be called by a signal's handler."""
+        self._stop.set()
+
+    # What a kill left
+
+    def _complete_files(self) -> None:
+        number, _ = self.journal.marked(_WRITTEN)
+        missing = self._results.complete(self.journal.all_after(number))
+        if missing:
+            _LOG.info("%d line(s) that an earlier run did not come to write are added", missing)
+        self.journal.mark(_WRITTEN, self.journal.last_number())
+
+    def _take_up_drift(self) -> None:
+        """Go on with the test for drift: from the last snapshot on, over the answers since."""
+        self.drift = DriftMonitor(self.options.rule, self.options.drift, "arrival")
+        if self.options.restart_drift:
+            self.journal.mark(_DRIFT, self.journal.last_number(), self.drift.state())
+            return
+        number, state = self.journal.marked(_DRIFT)
+        if state is not None:
+            self.drift.restore(state)
+        for entry in self.journal.all_after(number):
+            if entry.kind == "picture":
+                self.drift.add(_record_of(entry))
+
+    # Work
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Answer what arrives until `stop` is called.
+
+        Args:
+            until: Asked after each look at the folder; ends the work where it says so.
+
+        Raises:
+            DiskError: If answers cannot be written; what was not answered is at the next start.
+        """
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as self._threads:
+            while not self._stop.is_set():
+                whole = self._look()
+                for start in range(0, len(whole), self.options.batch_size):
+                    if self._stop.is_set():
+                        break
+                    with _writing_errors():
+                        self._answer(whole[start : start + self.options.batch_size])
+                self._write_status()
+                self._clean()
+                if until():
+                    break
+                self._stop.wait(self.options.poll_seconds)
+        self._write_status(state="stopped", at_once=True)
+
+    def _look(self) -> list[Arrival]:
+        """What is whole; nothing while the folder cannot be looked at, which is said once."""
+        try:
+            whole = self._arrivals.poll()
+        except OSError as error:
+            if not self._cannot_look:
+                _LOG.warning("the folder cannot be looked at (%s); it is tried again", error.strerror)
+            self._cannot_look = error.strerror or type(error).__name__
+            return []
+        if self._cannot_look:
+            _LOG.warning("the folder can be looked at again")
+            self._cannot_look = ""
+        return whole
+
+    def _answer(self, arrivals: Sequence[Arrival]) -> None:
+        """Read, score and note pictures; one at which the program ended before is taken by itself."""
+        ended = {arrival: self.journal.times_begun(arrival) for arrival in arrivals}
+        together = [arrival for arrival, times in ended.items() if not times]
+        for group in [together, *([arrival] for arrival, times in ended.items() if times)]:
+            if not group:
+                continue
+            if ended[group[0]] > _MOST_ENDS:
+                reason = f"the program ended {ended[group[0]]} times while it was at work on it"
+                self._note([_Done(group[0], ImageRecord(group[0].name, reason=reason))])
+                continue
+            self.journal.begin(group)
+            self._note(list(self._score(group)))
+
+    def _score(self, arrivals: Sequence[Arrival]) -> Iterator[_Done]:
+        """What is said of pictures; of one that was written anew meanwhile nothing is."""
+        read = list(self._threads.map(lambda arrival: self._reader.read(arrival.name, arrival.path), arrivals))
+        whole: list[tuple[Arrival, ReadImage]] = []
+        for arrival, item in zip(arrivals, read, strict=True):
+            if _is_another(arrival):
+                self._arrivals.changed(arrival)
+                self.journal.give_up([arrival])
+            elif item.prepared is None:
+                yield _Done(arrival, ImageRecord(arrival.name, reason=item.reason))
+            else:
+                whole.append((arrival, item))
+        yield from self._score_read(whole)
+
+    def _score_read(self, whole: Sequence[tuple[Arrival, ReadImage]]) -> Iterator[_Done]:
+        """What the model says of pictures; where it fails on several, it is asked of each by itself."""
+        try:
+            answer = answer_batch(self._scorer, [item for _, item in whole])
+        except (ValueError, RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                raise  # the model itself is broken: the next picture would fare no better
+            if len(whole) > 1:
+                for pair in whole:
+                    yield from self._score_read([pair])
+            else:
+                for arrival, _ in whole:
+                    yield _Done(arrival, ImageRecord(arrival.name, reason=f"the model cannot score it: {error}"))
+            return
+        if answer is None:
+            return
+        for place, ((arrival, item), judged) in enumerate(
+            zip(whole, judge_images(self.options.rule, answer), strict=True)
+        ):
+            record = image_record(item, answer, place, judged, self.options.rule.mask_threshold)
+            yield _Done(arrival, record, self._overlays.paint(item, record, answer, place))
+
+    # What is kept
+
+    def _note(self, done: Sequence[_Done]) -> None:
+        """Keep answers: overlays first, then the journal, then the files that follow from it."""
+        if not done:
+            return
+        now, number = time.time(), self.journal.next_number()
+        entries: list[NewEntry] = []
+        for one in done:
+            raised = self.drift.add(one.record)
+            content = {**_content(one.record), "seconds": round(max(0.0, now - one.arrival.changed / 1e9), 3)}
+            content["overlay"] = self._overlays.write(one.overlay, number + len(entries), now)
+            content["drift"] = None if self.drift.evidence is None else self.drift.alarm is not None
+            content["drift_evidence"] = None if self.drift.evidence is None else float(f"{self.drift.evidence:.4g}")
+            entries.append(NewEntry("picture", content, one.arrival, now))
+            if raised:
+                entries.append(NewEntry("drift", self.drift.report().as_dict(), None, now))
+                _LOG.warning("%s", self.drift.report().statement)
+        noted = self.journal.note(entries, self._snapshot(number + len(entries) - 1))
+        for one in done:
+            self._arrivals.answered(one.arrival)
+            self.counts["answered"] += 1
+            self.counts["flagged"] += bool(one.record.flagged)
+            self.counts["unreadable"] += one.record.decision == "unreadable"
+        self._results.append(noted)
+        self.journal.mark(_WRITTEN, noted[-1].number)
+        self.on_entries()
+        self._write_status(at_once=any(entry.kind == "drift" for entry in noted))
+
+    def _snapshot(self, number: int) -> dict[str, tuple[int, Any]]:
+        """The state of the test for drift, now and then, so that a start need not go over all answers."""
+        before, _ = self.journal.marked(_DRIFT)
+        return {_DRIFT: (number, self.drift.state())} if number - before >= _SNAPSHOT else {}
+
+    def _write_status(self, *, state: str = "watching", at_once: bool = False) -> None:
+        """Say now and then how the station is, for whoever looks."""
+        if not at_once and time.monotonic() < self._next_status:
+            return
+        self._next_status = time.monotonic() + _STATUS_SECONDS
+        status = {
+            "state": "the folder cannot be looked at" if self._cannot_look else state,
+            "statement": self.options.rule.statement,
+            "answered": self._before + self.counts["answered"],
+            "since_start": self.counts,
+            "waiting": self._arrivals.waiting,
+            "last_number": self.journal.last_number(),
+            "published": self.journal.marked(PUBLISHED)[0],
+            "drift": self.drift.report().as_dict(),
+        }
+        with disk_errors():
+            write_text(self._output / STATUS, json.dumps(status, indent=1, allow_nan=False) + "\n")
+
+    def _clean(self) -> None:
+        """Remove overlays that are too old, and answers of files that are long gone, now and then."""
+        if time.monotonic() < self._next_clean:
+            return
+        self._next_clean = time.monotonic() + _CLEAN_SECONDS
+        marks = [self.journal.marked(name)[0] for name in (_WRITTEN, _DRIFT)]
+        published, _ = self.journal.marked(PUBLISHED)
+        self.journal.forget(self._input, min(*marks, *([published] if published else [])))
+        self._overlays.remove_old()
+
+
+@contextmanager
+def _writing_errors() -> Iterator[None]:
+    """Turn errors of the disk, those that SQLite tells included, into one that ends the run."""
+    try:
+        with disk_errors():
+            yield
+    except sqlite3.OperationalError as error:
+        raise DiskError(f"the journal: {error}") from error
+
+
+def _is_another(arrival: Arrival) -> bool:
+    """Whether a file is no longer what arrived; one that is gone is not another."""
+    try:
+        return file_state(arrival.path) != arrival.state
+    except OSError:
+        return False
+
+
+def _content(record: ImageRecord) -> dict[str, Any]:
+    content = asdict(record)
+    del content["truth"]  # a station knows none
+    return content
+
+
+def _record_of(entry: Entry) -> ImageRecord:
+    """The part of an answer that tells of drift."""
+    known = as_record(entry)
+    return ImageRecord(
+        known["image"], score=known["score"], brightness=known["brightness"], sharpness=known["sharpness"]
+    )
