@@ -22,5 +22,5 @@ def test_the_tables_are_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr(measure_drift, "CHANGES", {"scores higher by 1 deviation": Production(1.0)})
     assert measure_drift.main(["--runs", "1", "--images", "5"]) == 0
     said = capsys.readouterr().out
-    assert "runs of 5 unchanged images" in said
+    assert "alarms in 1 runs of 5 images" in said
     assert "scores higher by 1" in said

@@ -25,6 +25,7 @@ def drift_options(args: argparse.Namespace) -> DriftOptions:
         ValueError: If something makes no sense, or there is no calibration to compare with.
     """
     options = fill(DriftOptions, args)
-    if args.calibration is None and (options != DriftOptions() or getattr(args, "drift_order", "name") != "name"):
+    others = getattr(args, "drift_order", "name") != "name" or getattr(args, "restart_drift", False)
+    if args.calibration is None and (options != DriftOptions() or others):
         raise ValueError("options of drift need a --calibration, whose images others are compared with")
     return options

@@ -1,10 +1,8 @@
 """`anomalib-zsad watch`: answer every picture that arrives in a folder, once, until told to stop."""
 
 import argparse
-import logging
 import os
 import signal
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +13,8 @@ from anomalib_zsad.cli.decision_options import add_decision_options, decision_ru
 from anomalib_zsad.cli.drift_options import add_drift_options, drift_options
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.image_options import add_image_options, image_reading
-from anomalib_zsad.cli.model_options import add_model_options, check_trained, method_of, say_demonstration, say_loading
+from anomalib_zsad.cli.model_options import add_engine_options, add_model_options
+from anomalib_zsad.cli.station_options import check_model, load_scorer, log_to_standard_error
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.station.options import WatchOptions
 
@@ -40,9 +39,7 @@ USER, PASSWORD = "ANOMALIB_ZSAD_MQTT_USER", "ANOMALIB_ZSAD_MQTT_PASSWORD"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add description and options."""
-    run_options.describe(
-        parser, "Answer every picture that arrives in a folder, until told to stop. The folder is only read.", _EPILOG
-    )
+    run_options.describe(parser, "Answer every picture that arrives in a folder. The folder is only read.", _EPILOG)
     run_options.add_input(parser, "the folder, watched to any depth")
     parser.add_argument(
         "-o",
@@ -53,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the station's own folder, outside the input: a new or empty one, or that of this station",
     )
     add_model_options(parser)
+    add_engine_options(parser)
     add_options(
         parser.add_argument_group("watching"),
         WatchOptions,
@@ -85,19 +83,15 @@ def run(args: argparse.Namespace) -> int:
     run_options.check_input(args.input)
     if not args.input.is_dir():
         raise NotADirectoryError(f"{args.input} is no folder to watch; `anomalib-zsad inspect` scores a single image")
-    check_trained(args)
+    check_model(args)
     rule, drift = decision_rule(args, "images"), drift_options(args)
     options = fill(WatchOptions, args, rule=rule, drift=drift, reading=image_reading(args))
     broker = _broker(args)
-    say_loading(args)
-    from anomalib_zsad.scoring.build import build_scorer
-    from anomalib_zsad.scoring.image_scorer import ModelImageScorer
+    scorer = load_scorer(args)
     from anomalib_zsad.station.watch import Station
 
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name)
-    say_demonstration(scorer.describe().get("backbone"))
     log_to_standard_error()
-    station = Station(args.input, args.output, ModelImageScorer(scorer), options)
+    station = Station(args.input, args.output, scorer, options)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: station.stop())
     with station:
@@ -127,13 +121,3 @@ def _broker(args: argparse.Namespace) -> "Broker | None":
     from anomalib_zsad.station.mqtt import parse_broker
 
     return parse_broker(args.mqtt, os.environ.get(USER, ""), os.environ.get(PASSWORD, ""))
-
-
-def log_to_standard_error() -> None:
-    """A station's own log; it names no files."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("anomalib_zsad.station")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from anomalib_zsad.calibration import Calibration
 from anomalib_zsad.calibration.betting import P_VALUE_KINDS, Bets, p_value_factors
 from anomalib_zsad.calibration.drift import DriftOptions, DriftTest
-from anomalib_zsad.outputs.terminal import console
 
 RATE = 0.05
 
@@ -78,34 +76,36 @@ def alarm_without_ranks(seed: int, units: int, images: int, chance: float) -> in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables."""
+    """Print the tables, each row when it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--images", type=int, default=1000, help="of each run without a change")
     options = parser.parse_args(arguments)
-    out = console()
-    out.print(_false_alarms(options.runs, options.images))
-    out.print(_delays(max(1, options.runs // 20)))
+    _false_alarms(options.runs, options.images)
+    _delays(max(1, options.runs // 20))
     return 0
 
 
-def _false_alarms(runs: int, images: int) -> Table:
-    table = Table(title=f"runs of {images} unchanged images that ever raise an alarm, of {runs}")
-    for heading in ("calibrated on", "defects", "alpha", "alarms", "share", "against the calibration alone"):
-        table.add_column(heading, justify="right")
-    for units in (20, 40, 100, 400):
-        for defects in (0.0, 0.05):
-            parts = [(Production(defects=defects), images)]
-            for chance in (0.01, 0.05) if units == 100 else (0.01,):
-                found = sum(alarm(seed, units, parts, chance) is not None for seed in range(runs))
-                fixed = "-"
-                if not defects:
-                    few = max(1, runs // 10)
-                    wrong = sum(alarm_without_ranks(seed, units, images, chance) is not None for seed in range(few))
-                    fixed = f"{100 * wrong / few:.1f} %"
-                cells = (units, f"{100 * defects:g} %", f"{100 * chance:g} %", found, f"{100 * found / runs:.2f} %")
-                table.add_row(*map(str, cells), fixed)
-    return table
+def _row(*cells: object) -> None:
+    sys.stdout.write(f"| {' | '.join(map(str, cells))} |\n")
+    sys.stdout.flush()
+
+
+# Images calibrated on, share of defects, alpha.
+_UNCHANGED = ((20, 0.0, 0.01), (40, 0.0, 0.01), (100, 0.0, 0.01), (400, 0.0, 0.01), (100, 0.0, 0.05), (100, 0.05, 0.05))
+
+
+def _false_alarms(runs: int, images: int) -> None:
+    """Runs without a change that ever raise an alarm."""
+    few = max(1, runs // 10)
+    _row("calibrated on", "defects", "alpha", f"alarms in {runs} runs of {images} images", "share", "without ranks")
+    _row(*("---",) * 6)
+    for units, defects, chance in _UNCHANGED:
+        parts = [(Production(defects=defects), images)]
+        found = sum(alarm(seed, units, parts, chance) is not None for seed in range(runs))
+        wrong = sum(alarm_without_ranks(seed, units, images, chance) is not None for seed in range(few))
+        alone = "-" if defects else f"{100 * wrong / few:.1f} %"
+        _row(units, f"{100 * defects:g} %", f"{100 * chance:g} %", found, f"{100 * found / runs:.2f} %", alone)
 
 
 CHANGES = {
@@ -118,23 +118,22 @@ CHANGES = {
 }
 
 
-def _delays(runs: int) -> Table:
+def _delays(runs: int) -> None:
+    """Images from a change to the alarm."""
     after = 3000
-    table = Table(title=f"images from a change to the alarm, alpha 1 %, of {runs} runs: median (nine tenths), not told")
-    for heading in ("change", "calibrated on", "from the first image", "after 500", "after 5,000"):
-        table.add_column(heading, justify="left" if heading == "change" else "right")
+    befores = (0, 500, 5000)
+    where = ["from the first image" if not before else f"after {before:,}" for before in befores]
+    _row(f"change ({runs} runs; median, nine tenths, never in {after:,})", "calibrated on", *where)
+    _row(*("---",) * (2 + len(befores)))
     for name, change in CHANGES.items():
         for units in (40, 100, 400):
             cells = []
-            for before in (0, 500, 5000):
+            for before in befores:
                 found = [alarm(seed, units, [(Production(), before), (change, after)], 0.01) for seed in range(runs)]
-                delays = [after + 1 if one is None else one - before for one in found if one is None or one > before]
-                missed = sum(one is None for one in found)
-                middle, most = (np.quantile(delays, share) for share in (0.5, 0.9))
-                shown = [f"{value:.0f}" if value <= after else f"> {after}" for value in (middle, most)]
-                cells.append(f"{shown[0]} ({shown[1]}), {missed}")
-            table.add_row(name, str(units), *cells)
-    return table
+                delays = [np.inf if one is None else one - before for one in found if one is None or one > before]
+                middle, most = (np.quantile(delays, share, method="nearest") for share in (0.5, 0.9))
+                cells.append(f"{middle:.0f}, {most:.0f}, {sum(one is None for one in found)}")
+            _row(name, units, *cells)
 
 
 if __name__ == "__main__":

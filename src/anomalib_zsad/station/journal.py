@@ -208,6 +208,10 @@ class Journal:
         rows = self._rows("SELECT number, content FROM marks WHERE name = ?", name)
         return (int(rows[0]["number"]), json.loads(rows[0]["content"])) if rows else (0, None)
 
+    def is_marked(self, name: str) -> bool:
+        """Whether `mark` ever noted something by a name."""
+        return bool(self._rows("SELECT 1 FROM marks WHERE name = ?", name))
+
     def forget(self, folder: Path, done: int) -> int:
         """Remove old answers of files that are gone, so that the journal does not grow for ever.
 

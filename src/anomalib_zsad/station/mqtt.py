@@ -113,8 +113,7 @@ class Publisher:
         self._said = ""
         self._taken, self._taken_messages = threading.Condition(), set[int]()
         self._end = 0.0
-        number, _ = journal.marked(PUBLISHED)
-        if not number:
+        if not journal.is_marked(PUBLISHED):
             journal.mark(PUBLISHED, journal.last_number())
         self._thread = threading.Thread(target=self._work, name="mqtt", daemon=True)
 

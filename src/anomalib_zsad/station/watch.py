@@ -311,8 +311,9 @@ class Station:
             return
         self._next_clean = time.monotonic() + _CLEAN_SECONDS
         marks = [self.journal.marked(name)[0] for name in (_WRITTEN, _DRIFT)]
-        published, _ = self.journal.marked(PUBLISHED)
-        self.journal.forget(self._input, min(*marks, *([published] if published else [])))
+        if self.journal.is_marked(PUBLISHED):
+            marks.append(self.journal.marked(PUBLISHED)[0])
+        self.journal.forget(self._input, min(marks))
         self._overlays.remove_old()
 
 

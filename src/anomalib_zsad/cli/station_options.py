@@ -1,0 +1,48 @@
+"""What the commands of a station share: its model, and its log."""
+
+import argparse
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from anomalib_zsad.cli.model_options import check_trained, engine_options, method_of, say_loading, say_model
+
+if TYPE_CHECKING:
+    from anomalib_zsad.scoring.image_scorer import ImageScorer
+
+
+def check_model(args: argparse.Namespace) -> None:
+    """Refuse at once what makes no model that should answer.
+
+    Raises:
+        ValueError: If something does not fit.
+    """
+    check_trained(args)
+    engine_options(args)
+
+
+def load_scorer(args: argparse.Namespace) -> "ImageScorer":
+    """The model that was asked for, ready to score images.
+
+    Raises:
+        ValueError: If it cannot be built.
+        FileNotFoundError: If its files are missing.
+    """
+    say_loading(args)
+    from anomalib_zsad.scoring.build import build_scorer
+    from anomalib_zsad.scoring.image_scorer import ModelImageScorer
+
+    engine = engine_options(args)
+    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, engine)
+    say_model(scorer.describe())
+    return ModelImageScorer(scorer)
+
+
+def log_to_standard_error() -> None:
+    """A station's own log; it names no files."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("anomalib_zsad.station")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
