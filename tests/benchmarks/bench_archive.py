@@ -5,7 +5,8 @@ discovery: series found a second, the second time, when the files are in memory.
 overhead: milliseconds a unit that does nothing takes, in this process, with local workers and with Ray's.
 workers: two workers of one thread against one of two threads, with the demonstration's model, alternating.
 
-CPU seconds are told beside seconds, because other programs on the machine change only the latter.
+CPU seconds are told beside seconds, because other programs on the machine change the latter more. Where they change the
+former too, a yardstick beside them tells by how much.
 """
 
 import argparse
@@ -27,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from anomalib_zsad.demo.phantom_dicom import write_dicom_series
 from anomalib_zsad.demo.phantoms import make_phantom
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
-from anomalib_zsad.screening.screen import screen, screen_by_crew
+from anomalib_zsad.screening.screen import screen
+from anomalib_zsad.screening.series_units import SeriesTask
 from anomalib_zsad.screening.workers import StartSeriesWorker
 from anomalib_zsad.units.crew import Crew, Driver
 from anomalib_zsad.units.local_crew import LocalCrew
-from anomalib_zsad.units.worker_count import Share
-from anomalib_zsad.volumes.reading.discovery import index_series
+from anomalib_zsad.volumes.reading.discovery import discover, index_series
 from tests.screening.bright_spot import BrightSpotScorer
 
 SLICES = 4
@@ -53,36 +54,58 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-class Watching(BrightSpotScorer):
-    """Notes time and memory at each series."""
+def yardstick() -> float:
+    """CPU seconds of work that is always the same: they tell how fast the machine is at the moment."""
+    started = time.process_time()
+    for number in range(20_000):
+        json.dumps([number])
+    return time.process_time() - started
 
-    def __init__(self) -> None:
+
+class Watching(BrightSpotScorer):
+    """Notes time and memory at each series, and from time to time how fast the machine is.
+
+    Args:
+        every: After how many series the speed is measured.
+    """
+
+    def __init__(self, every: int) -> None:
         super().__init__()
-        self.notes: list[tuple[float, float, int]] = []
+        self.notes: list[tuple[float, int]] = []
+        self.speeds: list[float] = []
+        self._every, self._measuring = every, 0.0
 
     def __call__(self, images: torch.Tensor) -> Any:
         self.batches.clear()
-        self.notes.append((time.process_time(), time.perf_counter(), resident()))
+        self.notes.append((time.process_time() - self._measuring, resident()))
+        if len(self.notes) % self._every == 0:
+            started = time.process_time()
+            self.speeds.append(yardstick())
+            self._measuring += time.process_time() - started
         return super().__call__(images)
 
 
 def growth(folder: Path, series: int) -> dict[str, Any]:
     """Cost of a series in each tenth of a run."""
     write_archive(folder / "in", series)
-    scorer = Watching()
+    scorer = Watching(max(1, series // 100))
     started = time.process_time()
     screen(folder / "in", folder / "out", scorer, ScreeningOptions(volume=LEAST, progress=False))
     whole = time.process_time() - started
     notes = np.array(scorer.notes)
     edges = np.linspace(0, len(notes) - 1, 11).astype(int)
-    steps = np.diff(notes[edges], axis=0) / np.diff(edges)[:, None]
-    records = (folder / "out" / ".units.jsonl").stat().st_size
+    costs = 1000 * np.diff(notes[edges, 0]) / np.diff(edges)
+    speeds = 1000 * np.array([np.median(tenth) for tenth in np.array_split(scorer.speeds, 10)])
+    memory = notes[edges[1:], 1] / 2**20
     return {
         "series": series,
-        "cpu_ms_a_series_by_tenth": [round(1000 * value, 2) for value in steps[:, 0]],
-        "resident_mib_at_the_end_of_tenths": [round(value / 2**20) for value in notes[edges[1:], 2]],
+        "cpu_ms_a_series_by_tenth": [round(value, 2) for value in costs],
+        "yardstick_ms_by_tenth": [round(value, 2) for value in speeds],
+        "last_tenth_by_first": round(costs[-1] / costs[0], 3),
+        "last_tenth_by_first_on_an_equal_machine": round(costs[-1] / costs[0] * speeds[0] / speeds[-1], 3),
+        "resident_mib_at_the_end_of_tenths": [round(value) for value in memory],
         "cpu_seconds_in_all": round(whole, 1),
-        "record_bytes_a_series": records // series,
+        "record_bytes_a_series": (folder / "out" / ".units.jsonl").stat().st_size // series,
         "summary_json_bytes": (folder / "out" / "summary.json").stat().st_size,
     }
 
@@ -163,19 +186,30 @@ class BuildDemonstration:
 
 
 def workers(folder: Path, series: int) -> dict[str, Any]:
-    """Two workers of one thread against one of two, from the first series to the last."""
+    """Two workers of one thread against one of two, alternating, each with a sixth of the series at a time."""
     write_archive(folder / "in", series)
-    seconds: dict[str, list[float]] = {"2x1": [], "1x2": []}
-    for number in range(3):
-        for name, share in (("2x1", Share(2, 1, "")), ("1x2", Share(1, 2, ""))):
-            output = folder / f"{name}-{number}"
-            options = ScreeningOptions(volume=LEAST, progress=False)
-            crew = LocalCrew(StartSeriesWorker(BuildDemonstration(), ("cpu",), output, options, share.threads))
-            screen_by_crew(folder / "in", output, crew, options, lambda _, share=share: share)
-            stamps = sorted((path / "report.json").stat().st_mtime for path in output.glob("series-*"))
-            seconds[name].append((stamps[-1] - stamps[0]) / (len(stamps) - 1))
+    tasks = [SeriesTask(candidate, place) for place, candidate in enumerate(discover(folder / "in").candidates)]
+    options, drivers, crews = ScreeningOptions(volume=LEAST, progress=False), {}, []
+    for count, threads in ((2, 1), (1, 2)):
+        output = folder / f"{count}x{threads}"
+        crew = LocalCrew(StartSeriesWorker(BuildDemonstration(), ("cpu",), output, options, threads))
+        drivers[output.name] = driver = Driver(crew)
+        crews.append(crew)
+        driver.grow(count)
+        first, tasks = tasks[:4], tasks[4:]  # all workers, in any case, so that none is still warming up
+        list(driver.run(iter(first)))
+    seconds: dict[str, list[float]] = {name: [] for name in drivers}
+    for chunk in np.array_split(np.arange(len(tasks)), 6):
+        name = list(drivers)[len(seconds["2x1"]) > len(seconds["1x2"])]
+        clock = time.perf_counter()
+        list(drivers[name].run(tasks[number] for number in chunk))
+        seconds[name].append((time.perf_counter() - clock) / len(chunk))
+    for crew in crews:
+        crew.close()
     medians = {name: float(np.median(values)) for name, values in seconds.items()}
-    return {"series": series, "seconds_a_series": seconds, "times_the_throughput": medians["1x2"] / medians["2x1"]}
+    rounded = {name: [round(value, 4) for value in values] for name, values in seconds.items()}
+    ratio = round(medians["1x2"] / medians["2x1"], 2)
+    return {"series": series, "seconds_a_series": rounded, "times_the_throughput": ratio}
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.screening.screen import screen
 from tests.evaluation.volumes.volume_samples import flat_calibration, simulated_set
 from tests.inspection.bright_image import BrightImageScorer
+from tests.pages.large_run import write_large_run
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import affines, write_nifti, write_series
 
@@ -83,6 +84,14 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     screen(root / "in", root / "out", Spread(), options)
     return root / "out"
+
+
+@pytest.fixture(scope="session")
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is left by a run of so many series that they are searched."""
+    folder = tmp_path_factory.mktemp("long_run")
+    write_large_run(folder, 40)
+    return folder
 
 
 @pytest.fixture(scope="session")

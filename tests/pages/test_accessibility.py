@@ -16,7 +16,7 @@ from tests.pages.browser import Browser
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "tools" / "javascript" / "node_modules" / "axe-core")) / "axe.min.js"
 SIZES = [(390, 844), (1024, 768), (1440, 900), (2560, 1440)]
-PAGES = ["gallery", "judged_gallery", "run_index", "compare", "evaluation"]
+PAGES = ["gallery", "judged_gallery", "run_index", "long_run_index", "compare", "evaluation"]
 _RUN = """
 const done = arguments[0];
 axe.run(document, { resultTypes: ["violations"], iframes: false }).then((found) => done(found.violations.map((one) =>
@@ -26,12 +26,18 @@ axe.run(document, { resultTypes: ["violations"], iframes: false }).then((found) 
 
 @pytest.fixture
 def pages(
-    gallery_page: Path, judged_gallery_page: Path, run_folder: Path, two_series: Path, evaluation_page: Path
+    gallery_page: Path,
+    judged_gallery_page: Path,
+    run_folder: Path,
+    long_run: Path,
+    two_series: Path,
+    evaluation_page: Path,
 ) -> dict[str, Path]:
     return {
         "gallery": gallery_page,
         "judged_gallery": judged_gallery_page,
         "run_index": run_folder / "index.html",
+        "long_run_index": long_run / "index.html",
         "compare": two_series / "compare.html",
         "evaluation": evaluation_page,
     }
@@ -74,7 +80,7 @@ def test_targets_of_a_phone_are_large_enough(browser: Browser, pages: dict[str, 
     assert small == []
 
 
-@pytest.mark.parametrize("name", PAGES[:3] + PAGES[4:])
+@pytest.mark.parametrize("name", PAGES[:4] + PAGES[5:])
 def test_what_is_printed_has_no_empty_page(emulated: Browser, pages: dict[str, Path], name: str) -> None:
     import base64
     import io

@@ -20,7 +20,10 @@ from anomalib_zsad.scoring.demonstration import demonstration_notice
 
 NAME, COMPARE = "index.html", "compare.html"
 _THUMBNAIL = Quality(144, 70)
-_KEPT = 4096
+_PICTURED = 1000
+"""So many entries, those with the highest scores, may have a picture: a page of ten thousand would be 40 MB."""
+
+_KEPT = 20_000
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,18 @@ def write_index(folder: Path, summary: RunSummary) -> None:
     """
     settings, entries = summary.settings, summary.entries
     with_pages = Counter(entry.study for entry in entries if entry.study and _page(folder, entry))
-    lines = [_line(folder, entry, with_pages) for entry in sorted(entries, key=_order)]
+    ordered = sorted(entries, key=_order)
+    lines = [_line(folder, entry, with_pages, place < _PICTURED) for place, entry in enumerate(ordered)]
     page = render(
         "index.html.j2",
-        (),
+        ("run.js",),
         summary=summary,
         notice=demonstration_notice(settings["model"]),
         judged=summary.calibrated,
         with_flagged=sum(bool(entry.flagged_slices) for entry in entries),
         model=settings["model"].get("model", ""),
         lines=lines,
+        unpictured=max(0, len(lines) - _PICTURED),
         provenance={
             "Model": settings["model"],
             "Volumes": settings["volume"],
@@ -101,7 +106,7 @@ def _page(folder: Path, entry: RunEntry) -> str:
     return page if entry.series and (folder / page).is_file() else ""
 
 
-def _line(folder: Path, entry: RunEntry, with_pages: Mapping[str, int]) -> _Line:
+def _line(folder: Path, entry: RunEntry, with_pages: Mapping[str, int], pictured: bool) -> _Line:
     messages = list(dict.fromkeys(finding.message for finding in entry.findings))
     page = _page(folder, entry)
     if not page:
@@ -109,7 +114,8 @@ def _line(folder: Path, entry: RunEntry, with_pages: Mapping[str, int]) -> _Line
     report = folder / entry.series / "report.json"
     changed = report.stat().st_mtime_ns if report.is_file() else 0
     facts = _facts(folder / entry.series, changed)
-    return _Line(entry, messages, page, **facts, comparable=with_pages[entry.study] > 1)
+    picture = _thumbnail(folder / entry.series, changed) if pictured else ""
+    return _Line(entry, messages, page, picture, **facts, comparable=with_pages[entry.study] > 1)
 
 
 @lru_cache(_KEPT)
@@ -119,7 +125,6 @@ def _facts(folder: Path, _changed: int) -> dict[str, Any]:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         shape, spacing = report["geometry"]["shape"], report["geometry"]["spacing_mm"]
         return {
-            "picture": _thumbnail(folder),
             "plane": report["plane"]["nearest"],
             "matrix": " \N{MULTIPLICATION SIGN} ".join(map(str, shape)),
             "voxel": "" if spacing is None else " \N{MULTIPLICATION SIGN} ".join(map(number, spacing)) + " mm",
@@ -137,13 +142,17 @@ def _in_words(name: str, value: Any) -> str:
     return f"{what} {value:g} {unit}"
 
 
-def _thumbnail(folder: Path) -> str:
-    """The preview of the highest slice, small; empty where there is none."""
+@lru_cache(2 * _PICTURED)
+def _thumbnail(folder: Path, _changed: int) -> str:
+    """The preview of the highest slice, small; empty where there is none that can be read."""
     preview = min(folder.glob("previews/rank*.png"), default=None)
     if preview is None:
         return ""
-    with Image.open(preview) as picture:
-        return data_address(jpeg(np.asarray(picture.convert("RGB")), _THUMBNAIL), "jpeg")
+    try:
+        with Image.open(preview) as picture:
+            return data_address(jpeg(np.asarray(picture.convert("RGB")), _THUMBNAIL), "jpeg")
+    except OSError:
+        return ""
 
 
 def _order(entry: RunEntry) -> tuple[int, float]:
