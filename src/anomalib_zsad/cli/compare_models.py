@@ -37,6 +37,7 @@ def checked_models(args: argparse.Namespace, settings: Settings) -> list[NamedMo
         "--lesion-figures": settings.lesions.lesion_figures,
         "--screened": args.screened,
         "--source-names": args.source_names,
+        "--strata": args.strata,
     }
     given = [option for option, value in lone.items() if value]
     if given:

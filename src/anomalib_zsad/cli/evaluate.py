@@ -20,6 +20,7 @@ from anomalib_zsad.cli.model_options import (
     say_loading,
     tile_options,
 )
+from anomalib_zsad.cli.strata_options import add_strata_options, load_strata
 from anomalib_zsad.evaluation.settings import Settings
 from anomalib_zsad.evaluation.volumes.lesion_rules import LesionRules
 from anomalib_zsad.outputs.exit_codes import ExitCode
@@ -92,6 +93,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="output folder of a screening of the same volumes: report.html links into its pages",
     )
     _add_lesion_options(parser)
+    add_strata_options(parser)
     add_calibration_options(parser)
     run_options.add_run_options(parser)
 
@@ -115,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
     check_trained(args)
     if args.screened is not None:
         run_options.check_input(args.screened)
+    strata = load_strata(args)
     say_loading(args)
     from anomalib_zsad.cli.evaluate_outputs import report
     from anomalib_zsad.evaluation.evaluate import evaluate
@@ -124,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     _check_volumes(settings, targets)
     with Progress(enabled=args.progress, reports=True) as progress:
         evaluation = evaluate(_subjects(args), targets, args.output, settings, progress)
-    report(args, settings, evaluation, targets)
+    report(args, settings, evaluation, targets, strata)
     return ExitCode.DONE
 
 

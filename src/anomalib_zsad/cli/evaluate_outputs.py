@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 
     from anomalib_zsad.evaluation.evaluate import Evaluation, Subject
     from anomalib_zsad.evaluation.result_tables import Row
+    from anomalib_zsad.evaluation.strata.strata_table import StrataTable
+    from anomalib_zsad.evaluation.strata.stratum import Stratum
     from anomalib_zsad.evaluation.targets import Target
     from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 
 
-def report(args: argparse.Namespace, settings: Settings, evaluation: "Evaluation", targets: "Sequence[Target]") -> None:
+def report(
+    args: argparse.Namespace,
+    settings: Settings,
+    evaluation: "Evaluation",
+    targets: "Sequence[Target]",
+    table: "StrataTable | None" = None,
+) -> None:
     """Write the reports, then print the tables.
 
     Args:
@@ -28,12 +36,17 @@ def report(args: argparse.Namespace, settings: Settings, evaluation: "Evaluation
         settings: How it was evaluated.
         evaluation: What came of it.
         targets: The sets.
+        table: Which stratum each patient, volume or image belongs to; `None` for none.
 
     Raises:
         OSError: If a report cannot be written.
+        ValueError: If the table says nothing of what was evaluated.
     """
     from anomalib_zsad.evaluation.result_tables import make_rows, rich_tables, write_reports
+    from anomalib_zsad.evaluation.strata.make_strata import make_strata
+    from anomalib_zsad.evaluation.strata.strata_report import terminal_strata, write_strata
 
+    strata = [] if table is None else make_strata(evaluation, table, settings)
     results, subjects, volume_sets = evaluation.results, evaluation.subjects, evaluation.volume_sets
     method, auxiliary = subjects[0].method, subjects[0].auxiliary
     rows = make_rows(results, method, auxiliary.name if auxiliary else None)
@@ -44,17 +57,23 @@ def report(args: argparse.Namespace, settings: Settings, evaluation: "Evaluation
         from anomalib_zsad.evaluation.volumes.readers_report import write_readers
 
         files += write_readers(args.output, volume_sets, provenance, source_names=args.source_names)
-    files = [_write_page(args, title, evaluation, rows, provenance, files), *files]
+    if strata:
+        files += write_strata(args.output, strata, {**provenance, **_of_table(args, table)})
+    files = [_write_page(args, title, evaluation, rows, provenance, files, strata), *files]
     out = console()
     out.print(f"{title}; in percent, - is not defined", markup=False, highlight=False)
     say_demonstration(provenance.get("backbone", ""))
-    for table in rich_tables(rows, out.width):
-        out.print(table)
+    for categories in rich_tables(rows, out.width):
+        out.print(categories)
     for row in rows:
         for note in row.notes:
             told = f"{row.target} / {row.category} ({row.protocol}): {note}"
             out.print(told, markup=False, highlight=False, soft_wrap=True)
     _print_readers(out, volume_sets)
+    for group in terminal_strata(strata):
+        out.print(group)
+    if table is not None and table.unused:
+        out.print(f"{table.unused} of the {len(table.rows)} rows of {args.strata} are of nothing that was evaluated")
     if evaluation.found_done:
         out.print("nothing left to do: an earlier run had evaluated all of it")
     names = [file.name for file in files if file.parent == args.output]
@@ -69,13 +88,23 @@ def _write_page(
     rows: "Sequence[Row]",
     provenance: dict[str, Any],
     files: "Sequence[Path]",
+    strata: "Sequence[Stratum]",
 ) -> "Path":
     """Write the page to look at."""
     from anomalib_zsad.evaluation.evaluation_page import write_page
 
     backbone = provenance.get("backbone", "")
     sets = evaluation.volume_sets
-    return write_page(args.output, title, backbone, rows, sets, provenance, files, args.screened)
+    return write_page(args.output, title, backbone, rows, sets, provenance, files, args.screened, strata)
+
+
+def _of_table(args: argparse.Namespace, table: "StrataTable | None") -> dict[str, Any]:
+    """What the strata come from; a file's name may hold patient data, its content is known by its hash."""
+    from anomalib_zsad.outputs.file_hash import file_sha256
+
+    if table is None:
+        return {}
+    return {"strata": file_sha256(args.strata), "strata columns": list(table.columns), "strata of": table.key}
 
 
 def _print_readers(out: "Console", volume_sets: "Sequence[VolumeSet]") -> None:

@@ -229,14 +229,15 @@ class _Work:
             check_images(calibration, self.subject.module, names, settings.false_alarm_rate)
             decisive += self._decided_by_calibration(settings)
         decided_by = fingerprint(decisive)
+        paths = () if self.category.volumes is not None else tuple(dataset.samples["image_path"].astype(str))
         result = store.load(self.target.name, self.category.name, self.run, decided_by)
         if result is not None:
-            return result, True
+            return replace(result, names=paths), True
         bar = progress.bar(f"{self._label} ({self.protocol.name})", len(dataset))
         result = self._compute(dataset, settings, bar)
         bar.remove()
         store.save(result, decided_by)
-        return result, False
+        return replace(result, names=paths), False
 
     def _calibration(self, settings: Settings) -> Calibration | None:
         return settings.calibration if self.protocol.name == DEPLOYABLE else None

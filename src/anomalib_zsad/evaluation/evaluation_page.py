@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from anomalib_zsad.evaluation.result_tables import Row, table_cells
+from anomalib_zsad.evaluation.strata.strata_report import strata_tables
+from anomalib_zsad.evaluation.strata.stratum import Stratum
 from anomalib_zsad.evaluation.volumes.definitions import GROUPS, definition
 from anomalib_zsad.evaluation.volumes.figures import counts, figures, recall_by_size, recall_threshold
 from anomalib_zsad.evaluation.volumes.readers_report import curve_folder, title
@@ -35,6 +37,7 @@ def write_page(
     provenance: Mapping[str, Any],
     files: Sequence[Path],
     screened: Path | None = None,
+    strata: Sequence[Stratum] = (),
 ) -> Path:
     """Write `report.html` beside the other reports of an evaluation, whose curves are there already.
 
@@ -47,6 +50,7 @@ def write_page(
         provenance: What made the figures.
         files: What was written before.
         screened: Output folder of a screening of the same volumes, whose pages are linked; `None` for none.
+        strata: Of what was evaluated.
 
     Returns:
         The file.
@@ -62,6 +66,7 @@ def write_page(
         rows=cells,
         notes=[f"{row.target} / {row.category} ({row.protocol}): {note}" for row in rows for note in row.notes],
         sets=[_evaluated(folder, one, screened) for one in sets],
+        strata=strata_tables(strata),
         provenance={name: value for name, value in provenance.items() if name != "protocols"},
         files=[file.name for file in files if file.parent == folder],
     )

@@ -60,6 +60,7 @@ class CategoryResult:
         scores: Score of each image or slice, in the order of the set.
         labels: Whether it is abnormal.
         units: What it belongs to: its patient, or itself alone.
+        names: Path of each image, for strata; empty for slices of volumes. They may hold patient data and are not kept.
     """
 
     target: str
@@ -77,10 +78,12 @@ class CategoryResult:
     scores: tuple[float, ...] = ()
     labels: tuple[bool, ...] = ()
     units: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """All but what is known of single images, for reports."""
-        return {name: value for name, value in asdict(self).items() if name not in ("scores", "labels", "units")}
+        single = ("scores", "labels", "units", "names")
+        return {name: value for name, value in asdict(self).items() if name not in single}
 
 
 def defined(value: float) -> float | None:
@@ -140,7 +143,8 @@ class ResultStore:
 
     def save(self, result: CategoryResult, decided_by: str) -> None:
         """Keep a result; the file appears whole or not at all."""
-        content = {"decided_by": decided_by, "result": asdict(result)}
+        kept = {name: value for name, value in asdict(result).items() if name != "names"}
+        content = {"decided_by": decided_by, "result": kept}
         path = self.path(result.target, result.category, result.run)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(content, indent=1, default=dict) + "\n")

@@ -94,6 +94,7 @@ class EvaluationPage:
         headings, rows: The table of categories, in percent.
         notes: What must be known of rows.
         sets: Volumes, with figures for readers.
+        strata: Title and rows of stratum, figure, value and remark.
         provenance: What made the figures.
         files: Names of the files beside the page.
     """
@@ -104,6 +105,7 @@ class EvaluationPage:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     sets: Sequence[EvaluatedSet] = ()
+    strata: Sequence[tuple[str, Sequence[Sequence[str]]]] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     files: Sequence[str] = ()
 

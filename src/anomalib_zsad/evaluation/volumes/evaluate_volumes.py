@@ -126,7 +126,6 @@ def evaluate_volumes(
         progress(1)
     if not records:
         raise NoVolumeError(_nothing(inventory, failures))
-    sources = {named.name: named.case.name for named in inventory.cases}
     whole = VolumeSet(
         target,
         category,
@@ -136,7 +135,8 @@ def evaluate_volumes(
         inventory.unlabelled,
         rule=setup.rule,
         lesion_rules=lesion_rules or LesionRules(),
-        sources=sources,
+        sources={named.name: named.case.name for named in inventory.cases},
+        owners={named.name: (named.patient, named.case.patient) for named in inventory.cases},
         class_name=str(setup.scorer.describe().get("class_name") or ""),
     )
     return whole, scored == 0

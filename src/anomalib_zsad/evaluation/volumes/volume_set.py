@@ -28,6 +28,7 @@ class VolumeSet:
         failures: Those that could not be read or scored.
         unlabelled: How many were left out because they have no mask.
         rule: With the calibration, if there is one.
+        owners: Pseudonym of each volume's patient, and what the data set calls him or her, by pseudonym of the volume.
         class_name: What was said of the slices, in prompts; empty if the scorer does not say.
         lesion_rules: Which further figures of lesions there are.
         sources: Name in the data set of each volume, by pseudonym; may hold patient data.
@@ -42,6 +43,7 @@ class VolumeSet:
     rule: DecisionRule = field(default_factory=lambda: DecisionRule("volumes"))
     lesion_rules: LesionRules = field(default_factory=LesionRules)
     sources: dict[str, str] = field(default_factory=dict)
+    owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     class_name: str = ""
 
     @cached_property
