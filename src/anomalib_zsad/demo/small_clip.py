@@ -21,7 +21,7 @@ CONFIG: dict[str, Any] = {
 }
 """open_clip's configuration of the demo backbone."""
 
-VERSION = "2"
+VERSION = "3"
 """Version of the embedded backbone that `DemoCLIP.save` writes; weights that answer differently need a new one."""
 
 

@@ -44,7 +44,7 @@ class Modality:
 def draw_modality(rng: Random) -> Modality:
     """A random contrast: a CT window of soft tissue, or one of the weightings of MR."""
     tissue = rng.uniform(0.25, 0.65)
-    if rng.random() < 0.5:
+    if rng.random() < 0.45:
         return Modality(
             ct=True,
             tissue=tissue,
@@ -56,7 +56,7 @@ def draw_modality(rng: Random) -> Modality:
     return Modality(
         ct=False,
         tissue=tissue,
-        rim=float(np.clip(tissue + rng.choice([-1, 1]) * rng.uniform(0.02, 0.2), 0.1, 0.9)),
+        rim=float(np.clip(tissue + rng.choice([-1, 1, 1]) * rng.uniform(0.02, 0.28), 0.1, 0.9)),
         fluid=float(rng.choice([rng.uniform(0.02, 0.15), rng.uniform(0.02, 0.2), rng.uniform(0.75, 1.0)])),
         bone=rng.uniform(0.0, 0.12),
         fat=rng.uniform(0.4, 1.0),
@@ -94,7 +94,7 @@ def section(rng: Random, size: int) -> tuple[str, Scene]:
         size: Width and height in pixels.
     """
     modality = draw_modality(rng)
-    name = str(rng.choice(ORGANS, p=(0.38, 0.26, 0.1, 0.08, 0.1, 0.08)))
+    name = str(rng.choice(ORGANS, p=(0.44, 0.24, 0.09, 0.07, 0.09, 0.07)))
     # The end of an organ fills little of the picture.
     extent = rng.uniform(0.12, 0.3) if rng.random() < 0.15 else rng.uniform(0.3, 0.5)
     x, y = coordinates(size, rng.normal(0, 0.12), (rng.normal(0, 0.025), rng.normal(0, 0.025)))
@@ -119,7 +119,7 @@ def _head(
     """A skull with a brain in it, or a brain whose skull was taken away."""
     size, across = len(picture), extent * rng.uniform(0.76, 0.95)
     brain = plane.ellipse(0, 0, across, extent)
-    stripped = name == "brain" and rng.random() < 0.4
+    stripped = name == "brain" and rng.random() < 0.6
     if not stripped:
         thick, gap, scalp = rng.uniform(0.012, 0.05), rng.uniform(0.003, 0.02), rng.uniform(0.008, 0.035)
         outer = brain - gap - thick * (1 + 0.4 * smooth_noise(rng, size, 4))
@@ -140,8 +140,9 @@ def _folds(rng: Random, modality: Modality, brain: Array, picture: Array, extent
     size = len(picture)
     waves = fractal_noise(rng, size, rng.uniform(6, 16), 2)
     depth = rng.uniform(0.03, 0.12) * extent * 2
-    picture = _fill(picture, brain + depth * (1 + rng.uniform(0.3, 0.9) * waves), modality.tissue, 0.012)
-    if rng.random() < 0.75:
+    soft = rng.uniform(0.001, 0.015)
+    picture = _fill(picture, brain + depth * (1 + rng.uniform(0.3, 0.9) * waves), modality.tissue, soft)
+    if rng.random() < 0.65:
         ridge = np.abs(smooth_noise(rng, size, rng.uniform(8, 18)))
         reach = np.clip(1 + brain / (rng.uniform(0.08, 0.25) * extent * 2), 0, 1)
         furrow = step(reach * rng.uniform(0.06, 0.2) - ridge, 0, 0.06) * (brain < 0)
@@ -257,6 +258,9 @@ def _imaged(rng: Random, picture: Array, modality: Modality) -> Array:
         picture = picture * (1 + rng.uniform(0, 0.25) * smooth_noise(rng, size, rng.uniform(1, 2)))
         picture = picture * rng.uniform(0.7, 1.1)
     rows = int(size * rng.uniform(0.35, 1.0))
+    if rng.random() < 0.2:  # pixels of the scanner that nobody smoothed
+        chosen = (np.arange(size) * rows // size * size + size // 2) // rows
+        return picture[chosen][:, chosen]
     if rows < size * 0.9:
         return resize(resize(picture, rows), size)
     return blur(picture, rng.uniform(0, 1.2))

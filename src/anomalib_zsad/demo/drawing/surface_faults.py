@@ -26,15 +26,17 @@ def blowhole(rng: Random, picture: Array, area: Mask, size: float) -> Paint:
 
 
 def inclusion(rng: Random, picture: Array, area: Mask, size: float) -> Paint:
-    """Dark or bright streaks that the rolling drew out along one direction."""
+    """Dark or bright streaks that the rolling drew out along one direction, short or all through the picture."""
     pixels, alpha = area.shape[0], np.zeros(area.shape, dtype=np.float32)
     angle, start = rng.choice([0, TAU / 4]) + rng.normal(0, 0.1), np.array(place(rng, area))
+    through, spread = rng.random() < 0.35, rng.uniform(0.03, 0.15)
     for _ in range(rng.integers(1, 6)):
-        where = start + rng.normal(0, 0.06, 2)
-        path = wander(rng, (where[0], where[1]), rng.uniform(0.1, 0.6) * size, 0.15, angle)
+        where = start + rng.normal(0, spread, 2)
+        length = rng.uniform(0.8, 2.0) if through else rng.uniform(0.1, 0.6) * size
+        path = wander(rng, (where[0], where[1]), length, 0.03 if through else 0.15, angle)
         alpha = np.maximum(alpha, stroke(pixels, path, rng.uniform(0.008, 0.035)))
     alpha = alpha * np.clip(0.9 + 0.4 * smooth_noise(rng, pixels, 25), 0, 1)
-    return blur(alpha, 0.003 * pixels), np.clip(picture + _change(rng, picture, alpha, 0.12, 0.4), 0, 1)
+    return blur(alpha, 0.003 * pixels), np.clip(picture + _change(rng, picture, alpha, 0.08, 0.4), 0, 1)
 
 
 def pitting(rng: Random, picture: Array, area: Mask, size: float) -> Paint:
@@ -46,10 +48,12 @@ def pitting(rng: Random, picture: Array, area: Mask, size: float) -> Paint:
 
 
 def patch(rng: Random, picture: Array, area: Mask, size: float) -> Paint:
-    """A larger area of another tone with a ragged border, such as scale."""
-    alpha, _ = blob(rng, area, rng.uniform(0.1, 0.2) * size, 0.9, 0.12)
+    """A larger area of another tone with a ragged border, such as scale, or a smooth one, such as uneven grinding."""
+    smooth = rng.random() < 0.5
+    radius = (rng.uniform(0.15, 0.38) if smooth else rng.uniform(0.1, 0.25)) * size
+    alpha, _ = blob(rng, area, radius, 0.25 if smooth else 0.9, rng.uniform(0.05, 0.3) if smooth else 0.12)
     grain = rng.uniform(0.0, 0.1) * fractal_noise(rng, area.shape[0], rng.uniform(10, 50), 3)[..., None]
-    return alpha, np.clip(picture + _change(rng, picture, alpha, 0.1, 0.35) + grain, 0, 1)
+    return alpha, np.clip(picture + _change(rng, picture, alpha, 0.07, 0.35) + (0 if smooth else grain), 0, 1)
 
 
 def hairline(rng: Random, picture: Array, area: Mask, size: float) -> Paint:

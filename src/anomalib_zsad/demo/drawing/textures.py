@@ -17,6 +17,7 @@ from scipy import ndimage
 from anomalib_zsad.demo.drawing.fields import Array, blur
 from anomalib_zsad.demo.drawing.materials import Random
 from anomalib_zsad.demo.drawing.scene import Scene
+from anomalib_zsad.demo.drawing.workpieces import cut_out, lit, rolled
 
 TILE, COLUMNS = 128, 7
 _MARGIN, _ACROSS, _DOWN = 16, 144, 176
@@ -137,7 +138,8 @@ def photographed(textures: Textures, style: Random, instance: Random, size: int)
     """A real surface that fills the picture, and what it is made of.
 
     The picture is repeated, enlarged between 0.8 and 3 times and cut at a random place; now and then it loses its
-    colours, its contrast, or its sharpness, as pictures of production lines have.
+    colours, its contrast, or its sharpness, is drawn out along one axis, lit from one side, or ends within the
+    picture, as pieces before the camera of a production line do.
     """
     pick = int(style.integers(len(textures.pictures)))
     tile = textures.pictures[pick].astype(np.float32) / 255
@@ -152,12 +154,21 @@ def photographed(textures: Textures, style: Random, instance: Random, size: int)
     picture = _toned(picture, style)
     if style.random() < 0.3:
         picture = blur(picture, style.uniform(0.4, 1.5))
-    picture = np.rot90(picture, int(instance.integers(4))).copy()
-    whole = np.ones((size, size), dtype=bool)
-    return textures.names[pick], Scene(np.clip(picture, 0, 1).astype(np.float32), whole, np.zeros_like(picture))
+    picture = np.clip(picture, 0, 1)
+    if style.random() < 0.4:
+        picture = rolled(picture, style, instance)
+    if style.random() < 0.45:
+        picture = lit(picture, instance)
+    area = np.ones((size, size), dtype=bool)
+    if style.random() < 0.35:
+        picture, area = cut_out(picture, style, instance)
+    turns = int(instance.integers(4))
+    picture, area = np.rot90(picture, turns).astype(np.float32), np.rot90(area, turns).copy()
+    return textures.names[pick], Scene(picture, area, np.zeros_like(picture))
 
 
 def _toned(picture: Array, style: Random) -> Array:
     """The picture with another contrast and brightness."""
     mean = picture.mean()
-    return mean + (picture - mean) * style.uniform(0.25, 1.2) + (style.uniform(0.2, 0.75) - mean) * style.uniform(0, 1)
+    contrast = style.uniform(0.25, 1.2) if style.random() < 0.85 else style.uniform(1.2, 3.5)
+    return mean + (picture - mean) * contrast + (style.uniform(0.2, 0.75) - mean) * style.uniform(0, 1)
