@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from anomalib_zsad.data.sample_set import sample_data_folder
-from anomalib_zsad.demo.drawing import anatomy, defects, lesions, scene, surface_faults, textures, unseen
+from anomalib_zsad.demo.drawing import anatomy, defects, lesions, scene, surface_faults, textures, unseen, workpieces
 from anomalib_zsad.demo.drawing.materials import MATERIALS
 from anomalib_zsad.demo.drawing.objects import OBJECTS
 from anomalib_zsad.demo.pretraining_pool import draw_pool, draw_twin
@@ -122,6 +122,28 @@ def test_a_fault_of_a_photographed_surface_changes_its_mask_only(kind: str) -> N
     changed = np.abs(damaged.picture - clean.picture).max(-1)
     assert changed[~damaged.mask].max() == 0
     assert changed[damaged.mask].mean() >= 0.05
+
+
+def test_a_piece_that_ends_in_the_picture_is_damaged_on_itself_alone() -> None:
+    flat = np.full((SIZE, SIZE, 3), 0.6, dtype=np.float32)
+    for seed in range(8):
+        style, instance = np.random.default_rng(seed), np.random.default_rng(seed + 50)
+        picture, area = workpieces.cut_out(flat, style, instance)
+        assert 0 <= picture.min() <= picture.max() <= 1
+        assert 0.4 < area.mean() < 1
+        clean = scene.Scene(picture, area, np.zeros_like(picture))
+        damaged = scene.damage(clean, "patch", np.random.default_rng(seed), 1.0, surface_faults.SURFACE_FAULTS)
+        assert not damaged.mask[~area].any()
+
+
+def test_rolling_and_lamps_keep_a_surface_within_range_and_differ_from_piece_to_piece() -> None:
+    grain = np.random.default_rng(1).uniform(0.2, 0.8, (SIZE, SIZE, 3)).astype(np.float32)
+    rolled = [workpieces.rolled(grain, np.random.default_rng(2), np.random.default_rng(seed)) for seed in (3, 4)]
+    assert np.abs(np.diff(rolled[0], axis=0)).mean() < 0.9 * np.abs(np.diff(rolled[0], axis=1)).mean()
+    lit = [workpieces.lit(grain, np.random.default_rng(seed)) for seed in (3, 4)]
+    for first, second in (rolled, lit):
+        assert 0 <= first.min() <= first.max() <= 1
+        assert np.abs(first - second).mean() > 0.01
 
 
 def test_the_sheets_hold_many_photographs_of_materials_that_captions_name() -> None:
