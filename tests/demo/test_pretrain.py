@@ -79,6 +79,29 @@ def test_a_state_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_share_of_the_first_weights_is_kept(tmp_path: Path) -> None:
+    first = DemoCLIP(TINY, captions.vocabulary())
+    first.save(tmp_path)
+    start = tmp_path / "weights.safetensors"
+    settings = Settings(
+        twins=8, margin=4, window_steps=2, full_steps=0, window=6, batch_size=4, config=TINY, start=start
+    )
+    pool = draw_pool(settings.twins, 100, seed=3, textures=TEXTURES, workers=1)
+    runs = [pretrain(replace(settings, keep_start=share), pool) for share in (0.0, 0.6)]
+    for run in runs:
+        run.blend_start()
+    loaded = DemoCLIP(TINY, captions.vocabulary())
+    loaded.load(start)
+    before = loaded.state_dict()
+    for name, learned in runs[0].model.state_dict().items():
+        expected = 0.6 * before[name] + 0.4 * learned if learned.is_floating_point() else learned
+        torch.testing.assert_close(runs[1].model.state_dict()[name], expected)
+    with pytest.raises(ValueError, match=r"--keep-start needs the weights to keep, --start"):
+        Settings(keep_start=0.5)
+    with pytest.raises(ValueError, match=r"share of the first weights is in \[0, 1\), not 1"):
+        Settings(start=start, keep_start=1.0)
+
+
 def test_the_command_pretrains_from_the_sheets_of_the_repository(tmp_path: Path) -> None:
     words = ["--output", str(tmp_path), "--textures", str(TEXTURES), "--twins", "60", "--workers", "1"]
     steps = ["--window-steps", "2", "--full-steps", "1", "--threads", "1"]

@@ -57,6 +57,12 @@ class Settings:
         seed: of drawings, weights and batches.
         config: open_clip's model configuration.
         start: weights of an earlier run to go on from.
+        keep_start: share of these weights in what is written in the end, in [0, 1): an average in weight space keeps
+            what was learned before beside what is new (Wortsman et al., Robust fine-tuning of zero-shot models,
+            CVPR 2022).
+
+    Raises:
+        ValueError: If the share is out of range, or given without weights to keep.
     """
 
     twins: int = 12_000
@@ -70,6 +76,13 @@ class Settings:
     seed: int = 7
     config: dict[str, Any] | None = None
     start: Path | None = None
+    keep_start: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.keep_start < 1:
+            raise ValueError(f"the share of the first weights is in [0, 1), not {self.keep_start}")
+        if self.keep_start and self.start is None:
+            raise ValueError("--keep-start needs the weights to keep, --start")
 
     @property
     def steps(self) -> int:
@@ -207,6 +220,17 @@ class Run:
             optimizer.zero_grad()
         self.history.append({name: loss.item() for name, loss in losses.items()})
 
+    def blend_start(self) -> None:
+        """Make the weights the average that the settings ask for; training cannot go on from it."""
+        share, start = self.settings.keep_start, self.settings.start
+        if not share or start is None:
+            return
+        learned = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load(start)
+        for name, first in self.model.state_dict().items():
+            if first.is_floating_point():
+                first.copy_(learned[name] + share * (first - learned[name]))
+
     def save(self, path: Path) -> None:
         """Write everything that a later process needs to go on, whole or not at all."""
         draft = path.with_suffix(".draft")
@@ -290,6 +314,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
     parser.add_argument("--threads", type=int, default=2, help="threads that train; 1 where others use the cores too")
     parser.add_argument("--start", type=Path, help="weights.safetensors of an earlier run to begin with")
+    parser.add_argument("--keep-start", type=float, default=0.0, help="share of --start's weights in what is written")
     parser.add_argument("--learning-rate", type=float, default=Settings.learning_rate, help="highest learning rate")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -301,12 +326,15 @@ def main() -> None:
         learning_rate=options.learning_rate,
         seed=options.seed,
         start=options.start,
+        keep_start=options.keep_start,
     )
     size = CONFIG["vision_cfg"]["image_size"] + settings.margin
     start = time.monotonic()
     pool = draw_pool(settings.twins, size, settings.seed, options.textures, options.workers)
     logger.info("drew %d twins in %.0f s", len(pool), time.monotonic() - start)
-    pretrain(settings, pool, lambda run: run.model.save(options.output), options.output / "state.pt")
+    run = pretrain(settings, pool, lambda run: run.model.save(options.output), options.output / "state.pt")
+    run.blend_start()
+    run.model.save(options.output)
     logger.info("wrote %s after %.0f s", options.output, time.monotonic() - start)
 
 
