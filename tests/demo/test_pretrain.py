@@ -78,7 +78,6 @@ def test_a_state_of_other_settings_is_refused(tmp_path: Path) -> None:
         pretrain(replace(settings, batch_size=2), pool, state=tmp_path / "state.pt")
 
 
-@pytest.mark.slow
 def test_a_share_of_the_first_weights_is_kept(tmp_path: Path) -> None:
     first = DemoCLIP(TINY, captions.vocabulary())
     first.save(tmp_path)
@@ -102,6 +101,7 @@ def test_a_share_of_the_first_weights_is_kept(tmp_path: Path) -> None:
         Settings(start=start, keep_start=1.0)
 
 
+@pytest.mark.slow
 def test_the_command_pretrains_from_the_sheets_of_the_repository(tmp_path: Path) -> None:
     words = ["--output", str(tmp_path), "--textures", str(TEXTURES), "--twins", "60", "--workers", "1"]
     steps = ["--window-steps", "2", "--full-steps", "1", "--threads", "1"]
