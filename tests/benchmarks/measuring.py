@@ -20,6 +20,8 @@ SIDE = 518
 LAYERS = (6, 12, 18, 24)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 METHODS = ("BayesPFL", "CoPS")
+TOWER_FLOPS = 1.01e12
+"""Of the plain vision tower for one image: what R* is the time of at the best rate of a large matrix product."""
 
 
 def build(method: str, dtype: str = "float32", device: str = "cpu", backbone: str = BACKBONE) -> Any:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from anomalib_zsad.cli import main
 from anomalib_zsad.models.components.prediction import ZeroShotPrediction
+from anomalib_zsad.models.components.tiled_model import TiledModel, WorkingSize, tile_places
+from anomalib_zsad.models.components.windows import window_starts
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.scoring.build import build_model, build_scorer
 from anomalib_zsad.scoring.engine_options import EngineOptions
 from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 from anomalib_zsad.scoring.tile_options import TileOptions
-from anomalib_zsad.scoring.tiles.tiled_model import TiledModel, WorkingSize, tile_places
-from anomalib_zsad.scoring.tiles.windows import window_starts
 from tests.models.small import write_backbone
 from tests.models.tester import CLIP, SIDE
 
@@ -42,7 +42,7 @@ class Bright(nn.Module):
 
 
 def bright(window: int, overlap: float = 0.25, batch: int = 3) -> TiledModel:
-    return TiledModel(Bright(), lambda tiles: tiles, window, TileOptions(window, overlap, batch), "bright")
+    return TiledModel(Bright(), lambda tiles: tiles, window, overlap, batch)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_levels_of_neighbouring_tiles_go_over_into_each_other() -> None:
 
     picture = torch.zeros(1, 3, 64, 112)
     picture[..., 100:] = 1
-    model = TiledModel(Level(), lambda tiles: tiles, 64, TileOptions(64, 0.25), "level")
+    model = TiledModel(Level(), lambda tiles: tiles, 64)
     row = model(picture, ["part"]).anomaly_map[0, 0, 30]
     assert row[0] == 0
     assert row[-1] == 1
@@ -137,9 +137,7 @@ def test_models_without_maps_or_deviations() -> None:
         def forward(self, images: Tensor, class_names: Any = None) -> Any:
             return SimpleNamespace(pred_score=images.mean((1, 2, 3)), anomaly_map=None, score_std=None, map_std=None)
 
-    answer = TiledModel(Mapless(), lambda tiles: tiles, 32, TileOptions(32), "mapless")(
-        torch.rand(2, 3, 64, 64), "part"
-    )
+    answer = TiledModel(Mapless(), lambda tiles: tiles, 32)(torch.rand(2, 3, 64, 64), "part")
     assert answer.pred_score.shape == (2,)
     assert (answer.anomaly_map, answer.score_std, answer.map_std) == (None, None, None)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from anomalib_zsad.data.class_arguments import checked_arguments
+from anomalib_zsad.models.components.tiled_model import TiledModel
 from anomalib_zsad.models.methods import find_method, method_of
 from anomalib_zsad.outputs.file_hash import file_sha256
 from anomalib_zsad.scoring.anomalib_adapter import scorer_of
@@ -19,7 +20,7 @@ from anomalib_zsad.scoring.engines.engine_model import EngineModel
 from anomalib_zsad.scoring.hosted_module import is_stand_in
 from anomalib_zsad.scoring.model_scorer import ModelScorer, device_name
 from anomalib_zsad.scoring.tile_options import WHOLE, TileOptions
-from anomalib_zsad.scoring.tiles.tiled_model import TiledModel, tiled
+from anomalib_zsad.scoring.tiled_module import tiled
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from anomalib_zsad.backbone import FrozenCLIP, ImageTokens
 from anomalib_zsad.backbone.kernels import is_traced
 from anomalib_zsad.models.components.class_names import resolve_names
 from anomalib_zsad.models.components.initialisation import init_linear_layers
+from anomalib_zsad.models.components.no_tiler import NoTiler
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread, top_mean
 from anomalib_zsad.models.components.smoothing import GaussianSmoothing
@@ -65,7 +66,7 @@ class PromptSample(NamedTuple):
     abnormal: FlowSample
 
 
-class BayesPFLModel(nn.Module):
+class BayesPFLModel(NoTiler, nn.Module):
     """The method over a frozen backbone.
 
     Args:

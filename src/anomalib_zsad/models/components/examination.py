@@ -11,6 +11,8 @@ from torch import nn
 
 from anomalib_zsad.data.image_files import read_image
 
+from .tiled_model import TiledModel, WorkingSize
+
 
 @dataclass(frozen=True)
 class Examination:
@@ -57,14 +59,20 @@ class Examination:
 
 
 @torch.no_grad()
-def examine_image(model: Any, pre_processor: nn.Module | None, path: Path, class_name: str | None) -> Examination:
+def examine_image(
+    model: Any, pre_processor: nn.Module | None, path: Path, class_name: str | None, tile_size: int | None = None
+) -> Examination:
     """See `ZeroShotMixin.examine`."""
     image = read_image(path)
     device = model.backbone.vision.projection.device
     batch = image[None].to(device)
-    batch = pre_processor.transform(batch) if pre_processor is not None else batch  # type: ignore[operator,union-attr]
+    transform: Any = (lambda images: images) if pre_processor is None else pre_processor.transform
     training = model.training
-    prediction = model.eval()(batch, class_name)
+    if tile_size is None:
+        prediction = model.eval()(transform(batch), class_name)
+    else:
+        working = WorkingSize(tile_size, model.backbone.image_size)
+        prediction = TiledModel(model.eval(), transform, working.window)(working(batch), class_name)
     model.train(training)
     maps = torch.cat((prediction.anomaly_map, prediction.map_std)).float()
     maps = nn.functional.interpolate(maps, image.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)

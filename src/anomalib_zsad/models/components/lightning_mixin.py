@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from anomalib_zsad.backbone import FrozenCLIP
+from anomalib_zsad.calibration.fingerprint import CalibrationMismatchError
 from anomalib_zsad.data.items import ClassNamedBatch
 from anomalib_zsad.data.sample_set import SampleDataModule
 from anomalib_zsad.data.visualizer import CategoryVisualizer
@@ -251,22 +252,33 @@ class ZeroShotMixin(HubMixin, Exports):
         self.log("train_loss", total.detach(), prog_bar=True, **options)  # type: ignore[attr-defined]
         return total
 
-    def examine(self, image: str | Path, class_name: str | None = None) -> Examination:
+    def examine(self, image: str | Path, class_name: str | None = None, tile_size: int | None = None) -> Examination:
         """Look at one image file.
 
         Args:
             image: Path of an image.
             class_name: What it shows; `None` for the model's own class name.
+            tile_size: Side in pixels, at least 16, of overlapping windows (by a quarter) that a large picture is scored
+                by: the score is the highest of theirs, the map is blended of theirs. `None` for the picture as a whole.
 
         Returns:
             Score, map, their spread, and an overlay to look at.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It cannot be read as an image.
-            CalibrationMismatchError: The calibration was made with another model, other settings, or another class.
+            ValueError: It cannot be read as an image, or the tiles are too small.
+            CalibrationMismatchError: The calibration was made with another model, other settings, or another class; or
+                it is of whole images, and tiles are asked for.
         """
-        examined = examine_image(self.model, self.pre_processor, Path(image), class_name)  # type: ignore[attr-defined]
+        if tile_size is not None and tile_size < 16:
+            raise ValueError(f"tiles have a side of at least 16 pixels, not {tile_size}")
+        if tile_size is not None and self.calibration is not None:
+            raise CalibrationMismatchError(
+                "the model's calibration is of whole images, and the score of tiles is another: examine without tiles, "
+                "or build the model without a calibration (`anomalib-zsad inspect --tiles` takes one made of tiles)"
+            )
+        pre_processor = self.pre_processor  # type: ignore[attr-defined]
+        examined = examine_image(self.model, pre_processor, Path(image), class_name, tile_size)
         if self.calibration is None:
             return examined
         self.apply_calibration()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from anomalib_zsad.backbone import FrozenCLIP, Prefix
 from anomalib_zsad.models.components.class_names import resolve_names
 from anomalib_zsad.models.components.initialisation import init_linear_layers
+from anomalib_zsad.models.components.no_tiler import NoTiler
 from anomalib_zsad.models.components.noise import seeded_normal
 from anomalib_zsad.models.components.prediction import Evidence, ZeroShotPrediction, spread
 from anomalib_zsad.models.components.smoothing import SmoothUpsampling
@@ -65,7 +66,7 @@ class FixedPrompts(NamedTuple):
     end: Tensor
 
 
-class CoPSModel(nn.Module):
+class CoPSModel(NoTiler, nn.Module):
     """The method over a frozen backbone.
 
     Args:

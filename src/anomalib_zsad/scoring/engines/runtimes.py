@@ -14,8 +14,15 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 class Runtime(Protocol):
     """A loaded model."""
 
-    def __call__(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Answers for prepared images (n, 3, side, side): `pred_score`, `anomaly_map`, `score_std`, `map_std`."""
+    def __call__(
+        self, images: NDArray[np.float32], class_index: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Answers by name: `pred_score`, `anomaly_map`, and of models made for engines `score_std`, `map_std`.
+
+        Args:
+            images: Prepared images (n, 3, side, side), or those of any size that an export takes.
+            class_index: Which class each shows, (n,), of an export that knows several.
+        """
         ...
 
 
@@ -55,9 +62,11 @@ class OpenVINORuntime:
         self._request = self._compiled.create_infer_request()
         self._names = [output.any_name for output in self._compiled.outputs]
 
-    def __call__(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def __call__(
+        self, images: NDArray[np.float32], class_index: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """See `Runtime`."""
-        answer = self._request.infer({INPUT: images})
+        answer = self._request.infer(_inputs(images, class_index))
         # The engine's own memory, which the next answer overwrites: what is kept is a copy.
         return {name: np.array(answer[name], np.float32) for name in self._names}
 
@@ -74,6 +83,12 @@ class OnnxRuntime:
         self._session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
 
-    def __call__(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def __call__(
+        self, images: NDArray[np.float32], class_index: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """See `Runtime`."""
-        return dict(zip(self._names, self._session.run(self._names, {INPUT: images}), strict=True))
+        return dict(zip(self._names, self._session.run(self._names, _inputs(images, class_index)), strict=True))
+
+
+def _inputs(images: NDArray[np.float32], class_index: NDArray[np.int64] | None) -> dict[str, NDArray[Any]]:
+    return {INPUT: images} | ({} if class_index is None else {"class_index": class_index})

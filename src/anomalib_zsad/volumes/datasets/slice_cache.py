@@ -18,7 +18,6 @@ from anomalib_zsad.volumes.datasets.masks import read_masks
 from anomalib_zsad.volumes.faults import SeriesRefusedError
 from anomalib_zsad.volumes.options import AffineChoice, Channels, Plane, ReadingOptions
 from anomalib_zsad.volumes.reading.loading import read_file
-from anomalib_zsad.volumes.reading.monai_readers import DicomSeriesReader
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.windowing import choose_window
@@ -153,6 +152,9 @@ def read_case(case: Case, options: SliceOptions) -> Volume:
         volume = read_file(case.image, reading)
         if volume is not None:
             return volume
+    # MONAI takes most of a second, and everything that imports anomalib imports this module.
+    from anomalib_zsad.volumes.reading.monai_readers import DicomSeriesReader
+
     return DicomSeriesReader(case.series).read(case.files or case.image)
 
 

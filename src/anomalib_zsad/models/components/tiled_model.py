@@ -1,6 +1,5 @@
 """A model that scores pictures of any size window by window."""
 
-import json
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, NamedTuple
@@ -10,10 +9,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from anomalib_zsad.calibration.fingerprint import describe_model
-from anomalib_zsad.scoring.hosted_module import HostedModule
-from anomalib_zsad.scoring.tile_options import TileOptions
-from anomalib_zsad.scoring.tiles.windows import window_starts, window_weights
+from .windows import window_starts, window_weights
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -45,7 +41,8 @@ class TiledModel(nn.Module):
         model: The model of a tile, `model(images, class_names)`.
         transform: Brings tiles (n, 3, h, w) in [0, 1] to what it takes.
         window: Side of a tile in pixels of the pictures that are given.
-        options: How tiles overlap, and how many are scored at a time.
+        overlap: Share of a tile that neighbours have in common, at least.
+        batch: Tiles scored at a time.
         identity: What decides the answers, as text.
 
     Attributes:
@@ -55,12 +52,17 @@ class TiledModel(nn.Module):
     one_by_one = True
 
     def __init__(
-        self, model: nn.Module, transform: Transform, window: int, options: TileOptions, identity: str
+        self,
+        model: nn.Module,
+        transform: Transform,
+        window: int,
+        overlap: float = 0.25,
+        batch: int = 8,
+        identity: str = "",
     ) -> None:
         super().__init__()
         self.tile_model, self.window, self.identity = model, window, identity
-        self.overlap = options.tile_overlap
-        self._transform, self._batch = transform, options.tile_batch
+        self.overlap, self._transform, self._batch = overlap, transform, batch
 
     @torch.inference_mode()
     def forward(self, images: Tensor, class_names: Sequence[str] | str | None = None) -> TiledPrediction:
@@ -182,20 +184,3 @@ class WorkingSize:
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
     known = [part for part in parts if part is not None]
     return torch.stack(known) if known else None
-
-
-def tiled(module: Any, options: TileOptions) -> HostedModule:
-    """A model that scores pictures by their tiles.
-
-    Args:
-        module: A Lightning module of this package, or what stands for one.
-        options: How; with `tiles` given.
-    """
-    described = describe_model(module)
-    tile, side = int(options.tiles or 0), int(described["image_size"])
-    working = WorkingSize(tile, side)
-    description = {**described, "tiles": f"{tile} px, overlapping by {options.tile_overlap:g}"}
-    transform = module.pre_processor.transform
-    identity = json.dumps(description, sort_keys=True, default=str)
-    model = TiledModel(module.model, transform, working.window, options, identity)
-    return HostedModule(module, model, description, working)
