@@ -98,7 +98,7 @@ def test_a_model_examines_a_large_picture_by_tiles(model: Any, tmp_path: Path) -
 @pytest.mark.parametrize("cls", [BayesPFL, CoPS])
 def test_anomalibs_tiling_says_what_to_use_instead(cls: type, tmp_path: Path) -> None:
     made = build(cls, tmp_path, **({"extractor_heads": 4} if cls is CoPS else {}))
-    tiling = TilerConfigurationCallback(enable=True, tile_size=28)
+    tiling = TilerConfigurationCallback(enable=True, tile_size=28, stride=28)
     with pytest.raises(ValueError, match=r"already squeezed .* Use tiles of the picture itself: .*--tiles 518"):
         engine(tmp_path, callbacks=[tiling]).test(made, squares())
     engine(tmp_path, callbacks=[TilerConfigurationCallback(enable=False)]).test(made, squares())
