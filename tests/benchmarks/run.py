@@ -22,7 +22,15 @@ from rich.console import Console
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parents[1] / "results"
-TABLE = ("bench_inference", "bench_memory", "bench_training", "bench_volume", "bench_openvino", "bench_tiles")
+TABLE = (
+    "bench_inference",
+    "bench_memory",
+    "bench_training",
+    "bench_volume",
+    "bench_node",
+    "bench_openvino",
+    "bench_tiles",
+)
 # Of single parts; they print text. Arguments that suit two cores and a coffee break.
 PARTS = {
     "bench_cops": ["--backbone", "demo", "--repeats", "7"],

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 import ssl
 import subprocess
 import time
@@ -15,11 +16,13 @@ from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
 from anomalib_zsad.network.addresses import ConnectionOptions, TlsFiles
+from anomalib_zsad.network.associations import association, build_context
 from anomalib_zsad.network.targets import DeliveryError, parse_target
 from tests.network.faulty_servers import answers, dicom_server, web_server
 from tests.network.orthanc import Orthanc, free_port, running_orthanc
 from tests.volumes.volume_builders import write_series
 
+VERIFICATION = "1.2.840.10008.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 VARIABLE = "READING_ROOM_TOKEN"
@@ -69,6 +72,13 @@ def test_a_server_that_asks_for_a_password(tmp_path: Path, files: list[Path], mo
         assert "HTTP 401 Unauthorized; it wants a token" in str(error)
         monkeypatch.setenv(VARIABLE, "Basic " + b64encode(b"reader:hunter2").decode())
         parse_target(server.web, ConnectionOptions(token_variable=VARIABLE)).send(files)
+
+
+def test_no_piece_of_an_instance_waits_for_the_acknowledgement_of_the_one_before(shared_orthanc: Orthanc) -> None:
+    target = parse_target(shared_orthanc.entity)
+    with association(target.entity, ConnectionOptions(), [build_context(VERIFICATION)], DeliveryError) as established:
+        option = established.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert option
 
 
 def test_files_of_many_kinds_go_in_one_association(shared_orthanc: Orthanc, shared_data: Path, tmp_path: Path) -> None:

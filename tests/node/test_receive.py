@@ -74,6 +74,21 @@ def test_a_resend_is_acknowledged_and_stored_once_and_another_content_under_its_
         assert all(any(pydicom.dcmread(path).PixelData) for path in kept)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="this system has no such option")
+def test_what_arrives_is_acknowledged_at_once(tmp_path: Path, monkeypatch):
+    (path, *_) = write_series(tmp_path / "in", slices=3)
+    known, told = socket.socket.setsockopt, []
+
+    def noted(connection, *option):
+        told.append(option)
+        return known(connection, *option)
+
+    with make_node(tmp_path) as node:
+        monkeypatch.setattr(socket.socket, "setsockopt", noted, raising=False)
+        assert storescu(node.receiver.port, path).returncode == 0
+    assert (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1) in told
+
+
 def test_strangers_are_turned_away(tmp_path: Path):
     paths = write_series(tmp_path / "in", slices=2)
     with make_node(tmp_path, callers=("CT1",)) as node:

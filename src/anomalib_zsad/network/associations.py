@@ -1,5 +1,6 @@
 """DICOM associations by pynetdicom, and what it means when there is none."""
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -71,6 +72,12 @@ def association(
         NetworkError: What `failure` makes, if there is no association.
     """
     opened: list[bool] = []
+
+    def begin(event: Any) -> None:
+        opened.append(True)
+        # An instance goes in pieces: none waits until the peer's system has acknowledged the one before.
+        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
     secure = None if options.tls is None else (options.tls.context(), peer.host)
     made = application(options).associate(
         peer.host,
@@ -78,7 +85,7 @@ def association(
         contexts=list(contexts),
         ae_title=peer.title,
         ext_neg=list(roles),
-        evt_handlers=[(evt.EVT_CONN_OPEN, lambda _: opened.append(True)), *handlers],
+        evt_handlers=[(evt.EVT_CONN_OPEN, begin), *handlers],
         tls_args=secure,
     )
     if not made.is_established:
