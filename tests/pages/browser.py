@@ -25,6 +25,7 @@ FLAGS = (
     "--hide-scrollbars",
 )
 PHONE, DESKTOP = (390, 844), (1440, 900)
+WIDTHS = (PHONE, (1024, 768), DESKTOP, (2560, 1440))
 
 
 def programs() -> tuple[str, str] | None:
@@ -127,6 +128,16 @@ class Browser:
         """Press a key on an element, or on whatever has the focus."""
         target = self.one(selector) if selector else self.driver.switch_to.active_element
         target.send_keys(key)
+
+    def scheme(self, name: str | None) -> None:
+        """Prefer `light` or `dark` colours; `None` for what the system says."""
+        features = [{"name": "prefers-color-scheme", "value": name}] if name else []
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features, "media": ""})
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """Fingers on the screen: `touchStart`, `touchMove` or `touchEnd`."""
+        places = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+        self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
 
     def slide(self, selector: str, value: float) -> None:
         """Move a slider, as a user would: with an event."""

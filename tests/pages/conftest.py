@@ -25,6 +25,7 @@ from anomalib_zsad.records.image_records import ImageRecord
 from anomalib_zsad.records.inspection_report import ImageThresholds, InspectionReport
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.screening.screen import screen
+from anomalib_zsad.volumes.options import ReadingOptions
 from tests.evaluation.volumes.volume_samples import flat_calibration, simulated_set
 from tests.inspection.bright_image import BrightImageScorer
 from tests.pages.large_run import write_large_run
@@ -100,6 +101,20 @@ def series_page(run_folder: Path) -> Path:
     pages = list(run_folder.glob("*/report.html"))
     assert len(pages) == 2
     return next(page for page in pages if '"modality": "CT"' in (page.parent / "report.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def flat_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of images that have no place in space."""
+    root = tmp_path_factory.mktemp("flat")
+
+    def without_position(dataset: Any, _: int) -> None:
+        del dataset.ImagePositionPatient
+
+    write_series(root / "in", spotted_voxels(), affines()["lps"], edit=without_position)
+    options = ScreeningOptions(reading=ReadingOptions(mode="2d"), volume=VolumeOptions(window="900/450"))
+    screen(root / "in", root / "out", BrightSpotScorer(), options)
+    return next((root / "out").glob("*/report.html"))
 
 
 @pytest.fixture(scope="session")

@@ -379,7 +379,8 @@ def test_images_that_are_no_volume_have_no_millimetres(tmp_path: Path) -> None:
         text = page.read_text()
         (block,) = re.findall(r'id="data">(.*?)</script>', text)
         data = json.loads(block)
-        assert data["edges"] is None
+        assert data["frame"] is None
+        assert data["pixel_volumes"] is None
         assert "warning" in text
 
 

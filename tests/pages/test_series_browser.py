@@ -74,17 +74,19 @@ def test_the_overlay_appears_and_fades(browser: Browser, series_page: Path, size
     assert deviation not in (with_map, without)
     browser.run("document.querySelector('input[value=map]').click()")
     browser.slide("#opacity", 0)
+    browser.shown()
     assert browser.run("return getComputedStyle(document.getElementById('overlay')).opacity") == "0"
     browser.slide("#opacity", 100)
+    browser.shown()
     assert browser.run("return getComputedStyle(document.getElementById('overlay')).opacity") == "1"
     assert browser.screenshot() != with_map
 
 
 def test_the_outline_follows_the_lesion_map(page: Browser) -> None:
-    assert page.mean("marks", 3) > 0
+    with_outline = page.mean("marks", 3)
     page.run("document.getElementById('outline').click()")
     page.pause()
-    assert page.mean("marks", 3) == 0
+    assert 0 <= page.mean("marks", 3) < with_outline
 
 
 def test_the_window_can_be_wider_than_the_models(page: Browser) -> None:
@@ -124,6 +126,7 @@ def test_grey_levels_are_those_of_the_voxels(page: Browser) -> None:
 
 def test_the_strip_jumps(page: Browser) -> None:
     strip, mark = page.one("#strip"), page.one("#strip .mark[data-slice='9']")
+    page.run("arguments[0].scrollIntoView()", strip)
     assert len(page.all("#strip .mark")) == SHAPE[2]
     offset = mark.location["x"] + mark.size["width"] / 2 - strip.location["x"] - strip.size["width"] / 2
     ActionChains(page.driver).move_to_element_with_offset(strip, offset, 20).click().perform()
@@ -193,11 +196,11 @@ def test_the_table_of_findings_is_that_of_the_file(page: Browser, series_page: P
     cells = [cell.text for cell in page.all("#regions tbody tr")[0].find_elements("css selector", "td")]
     first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
     assert cells[0] == f"{float(first['peak']):.3f}"
-    assert float(cells[1].replace(",", "")) == pytest.approx(float(first["volume_mm3"]), rel=0.01)
-    assert cells[2] == first["voxels"]
-    assert cells[3] == f"{first['first_slice']}\N{EN DASH}{first['last_slice']}"
-    position = [float(first[f"peak_{axis}_mm"]) for axis in "xyz"]
-    assert [float(part) for part in cells[4].split(",")] == pytest.approx(position, abs=0.051)
+    assert cells[1].endswith(" ml")
+    assert float(cells[1][:-3]) * 1000 == pytest.approx(float(first["volume_mm3"]), rel=0.05)
+    assert cells[2] == f"{first['first_slice']}\N{EN DASH}{first['last_slice']}"
+    position = [abs(float(first[f"peak_{axis}_mm"])) for axis in "xyz"]
+    assert [float(part) for part in cells[3].split()[1::2]] == pytest.approx(position, abs=0.051)
     assert first["peak_slice"] == "5"
 
 
@@ -229,7 +232,7 @@ def test_the_index_leads_to_the_pages_and_back(browser: Browser, run_folder: Pat
     assert len(links) == 2
     browser.run("arguments[0].click()", browser.all("#series a")[0])
     browser.shown()
-    assert browser.driver.current_url == links[0]
+    assert browser.driver.current_url.partition("#")[0] == links[0]
     browser.run("document.querySelector('nav a').click()")
     browser.until("document.getElementById('series') !== null")
     assert browser.messages() == []

@@ -83,6 +83,19 @@ def position(value: tuple[float, float, float] | None) -> str:
     return NOTHING if value is None else ", ".join(f"{round(coordinate, 1) + 0.0:.1f}" for coordinate in value)
 
 
+def place(value: tuple[float, float, float]) -> str:
+    """A world position (RAS, mm), each coordinate by the side it lies on: `R 12.3 A 4.0 S 5.5`."""
+    sides = ("RL", "AP", "SI")
+    return " ".join(
+        f"{sides[axis][int(coordinate < 0)]} {abs(round(coordinate, 1)):.1f}" for axis, coordinate in enumerate(value)
+    )
+
+
+def millilitres(value: float) -> str:
+    """A volume, given in mm3, in ml."""
+    return f"{number(value / 1000, 2 if value < 10_000 else 3)} ml"
+
+
 def plain(value: Any) -> str:
     """A value of a report: yes and no, numbers to six digits, text as it is."""
     if value is None:
@@ -116,6 +129,8 @@ def _environment() -> Environment:
         "number": number,
         "score": score,
         "position": position,
+        "place": place,
+        "millilitres": millilitres,
         "plain": plain,
         "named": named,
     }

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
 from anomalib_zsad.pages.document import render
 from anomalib_zsad.pages.encoding import LADDER, MAP_SIDE, MAP_TOLERANCE, reduced_size
@@ -13,8 +16,9 @@ from anomalib_zsad.records.region_rows import RegionRow, region_rows
 from anomalib_zsad.records.series_report import SeriesReport
 from anomalib_zsad.records.slice_rows import SliceRow
 from anomalib_zsad.scoring.demonstration import demonstration_notice
+from anomalib_zsad.volumes.body import Body
 from anomalib_zsad.volumes.options import CT_PRESETS
-from anomalib_zsad.volumes.regions import Regions
+from anomalib_zsad.volumes.regions import Regions, voxel_volumes
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.volume import Units
 
@@ -22,6 +26,7 @@ NAME = "report.html"
 SCRIPTS = ("series.js", "link.js")
 _PLACE = "<!--slices-->"
 _LISTED = 100
+_STEPS = ("row", "column", "slice")
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class SeriesPage:
         regions: Connected regions of the map.
         report: What report.json says.
         pictures: All slices, finished.
+        body: Where the body is; `None` where unknown.
     """
 
     stack: SliceStack
@@ -41,6 +47,7 @@ class SeriesPage:
     regions: Regions
     report: SeriesReport
     pictures: SlicePictures
+    body: Body | None = None
 
     def write(self, path: Path) -> None:
         """Write the page; pictures are copied piece by piece, so it is never in memory as a whole."""
@@ -80,7 +87,9 @@ class SeriesPage:
             "series": self.report.identity.series or "",
             "size": list(self.stack.shape),
             "spacing": None if spacing is None else list(spacing),
-            "edges": self.stack.edges(),
+            "frame": self._frame(),
+            "stacked": self.stack.volume.has_spatial_stack,
+            "pixel_volumes": self._pixel_volumes(),
             "values": [round(float(value), 4) for value in self.pictures.codes.values],
             "units": "HU" if self._is_ct else "",
             "window": {"width": window.width, "level": window.level, "name": window.name},
@@ -93,8 +102,39 @@ class SeriesPage:
             },
             "rows": [self._row(row) for row in self.rows],
             "regions": [self._place(region) for region in self._listed()],
-            "empty": self.report.result.slots_without_slice,
+            "totals": {
+                "slices": sum(row.area_pixels > 0 for row in self.rows),
+                "regions": self.regions.count,
+                "volume": self.regions.volume_mm3,
+            },
+            "start": self._start(),
         }
+
+    def _frame(self) -> dict[str, Any] | None:
+        """Where pixels lie: steps in the world (RAS, mm), and which pixel is the middle that rows tell the place of."""
+        steps = self.stack.steps()
+        if steps is None:
+            return None
+        box, (rows, columns) = self.stack.box, self.stack.full_shape
+        vectors = {name: [round(float(value), 6) for value in getattr(steps, name)] for name in _STEPS}
+        return {**vectors, "middle": [(rows - 1) / 2 - box.rows.start, (columns - 1) / 2 - box.columns.start]}
+
+    def _pixel_volumes(self) -> list[float] | None:
+        """What a pixel of each slice stands for in mm3: one number where it is the same for all; `None` if unknown."""
+        sizes = voxel_volumes(self.stack.volume)
+        if sizes is None:
+            return None
+        if self.stack.axis != self.stack.volume.native_axis or np.ptp(sizes) == 0:
+            return [round(float(sizes[0]), 6)]
+        return [round(float(sizes[row.slice]), 6) for row in self.rows]
+
+    def _start(self) -> dict[str, Any]:
+        """What the page begins with: the first region, else the highest score where there is enough of the body."""
+        listed = self._listed()
+        if listed:
+            return {**self._place(listed[0]), "region": listed[0].region}
+        row = first_to_show(self.rows, None if self.body is None else self.body.areas(self.stack.axis))
+        return {"slice": row.slice if row else 0, "pixel": None, "region": None}
 
     def _row(self, row: SliceRow) -> dict[str, Any]:
         return {
@@ -105,7 +145,7 @@ class SeriesPage:
             "decision": _kind(row),
             "flagged": bool(row.flagged),
             "rank": row.rank,
-            "position": None if row.x_mm is None else [row.x_mm, row.y_mm, row.z_mm],
+            "position": _rounded(row.x_mm, row.y_mm, row.z_mm),
             "instance": row.sop_instance_uid,
             "frame": row.frame,
             "area": row.area_mm2,
@@ -114,7 +154,12 @@ class SeriesPage:
 
     def _place(self, region: RegionRow) -> dict[str, Any]:
         place = self.stack.pixel(region.peak_voxel)
-        return {"slice": region.peak_slice, "pixel": None if place is None else list(place)}
+        return {
+            "number": region.region,
+            "slice": region.peak_slice,
+            "pixel": None if place is None else list(place),
+            "peak": region.peak,
+        }
 
     def _notes(self) -> list[str]:
         """What was reduced to keep the page small; said on the page."""
@@ -139,6 +184,26 @@ class SeriesPage:
         return notes
 
 
+def first_to_show(rows: Sequence[SliceRow], areas: NDArray[np.int64] | None) -> SliceRow | None:
+    """The slice with the highest score among those with at least a third of the largest slice's body.
+
+    Args:
+        rows: One for each slice.
+        areas: Voxels of body in each slice of the volume; `None` where that is unknown: then all slices count.
+    """
+    scored = [row for row in rows if not row.blank] or list(rows)
+    if areas is not None:
+        enough = [row for row in scored if areas[row.slice] * 3 >= areas.max()]
+        scored = enough or scored
+    return max(scored, key=lambda row: row.score, default=None)
+
+
+def _rounded(*position: float | None) -> list[float] | None:
+    """A position to a thousandth of a millimetre."""
+    known = [round(value, 3) for value in position if value is not None]
+    return known if len(known) == len(position) else None
+
+
 def _kind(row: SliceRow) -> str:
     """What the strip draws: the decision, or that there is none."""
     return "blank" if row.blank else row.decision or "undecided"
@@ -156,4 +221,5 @@ def _scale(scale: Scale, name: str, threshold: float | None) -> dict[str, Any] |
     high = scale.highest if threshold is None else max(scale.highest, threshold)
     if high <= low:
         high = low + 0.01
-    return {"low": low, "high": high, "colours": colour_table(name)}
+    ends = [min(scale.lowest, low), max(scale.highest, high)]
+    return {"low": low, "high": high, "range": ends, "colours": colour_table(name)}

@@ -59,6 +59,7 @@ class Account:
 class Scale:
     """Range of the maps of a series."""
 
+    lowest: float = float("inf")
     highest: float = 0.0
     middles: list[float] = field(default_factory=list)
 
@@ -170,6 +171,7 @@ class SlicePictures:
 
     def _store_map(self, values: NDArray[np.float32], scale: Scale) -> dict[str, Any]:
         stored = store_map(values)
+        scale.lowest = min(scale.lowest, stored.low)
         scale.highest = max(scale.highest, stored.high)
         scale.middles.append(stored.middle)
         if stored.reduced:

@@ -23,6 +23,7 @@ from anomalib_zsad.screening.previews import TopSlices
 from anomalib_zsad.screening.series_report import VolumeJudgement, series_report, with_hashed_uids
 from anomalib_zsad.screening.slice_records import blank_row, judge_rows, scored_row
 from anomalib_zsad.screening.volume_pass import ScoredBatch, VolumeScores, check_population, cut_slices, pass_over
+from anomalib_zsad.volumes.body import find_body
 from anomalib_zsad.volumes.faults import Fault, warn
 from anomalib_zsad.volumes.regions import Regions
 from anomalib_zsad.volumes.slice_stack import SliceStack
@@ -79,6 +80,7 @@ def screen_volume(
         if scores.all_blank:
             message = f"all {len(scores.blank)} slices are blank in this window: nothing was scored"
             volume.findings.append(warn(Fault.BLANK_SLICES, message))
+        body = find_body(volume)
         volume.release_voxels()
         found = _judge(scores, keeper.rows, rule)
         if hash_uids:
@@ -98,9 +100,8 @@ def screen_volume(
 
         files += objects.write(report, regions, keeper.outputs.maps, keeper.top)
         if keeper.pictures is not None:
-            series_page.SeriesPage(stack, found.rows, regions, report(), keeper.pictures).write(
-                folder / series_page.NAME
-            )
+            page = series_page.SeriesPage(stack, found.rows, regions, report(), keeper.pictures, body)
+            page.write(folder / series_page.NAME)
         seconds["writing"] = time.perf_counter() - writing
     whole = report()
     write_text(folder / "report.json", whole.text())

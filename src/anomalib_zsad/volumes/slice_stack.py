@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalib_zsad.volumes.geometry import anatomical_axes
+from anomalib_zsad.volumes.geometry import Floats, anatomical_axes
 from anomalib_zsad.volumes.options import Channels, Plane
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.windowing import Window, background_threshold
@@ -67,6 +67,15 @@ class Box:
 
     rows: slice
     columns: slice
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps in the world (RAS, mm), shape (3,) each: to the next row down, the next column right, the next slice."""
+
+    row: Floats
+    column: Floats
+    slice: Floats
 
 
 class SliceStack:
@@ -282,23 +291,27 @@ class SliceStack:
         )
         return (row - self.box.rows.start, column - self.box.columns.start) if inside else None
 
+    def steps(self) -> Steps | None:
+        """From pixel to pixel and from slice to slice in the world; `None` where the orientation is not known."""
+        if not self.volume.geometry_known or not self.volume.has_spatial_stack:
+            return None
+        row = np.subtract(self.turn.index(1, 0, self.full_shape), self.turn.index(0, 0, self.full_shape))
+        column = np.subtract(self.turn.index(0, 1, self.full_shape), self.turn.index(0, 0, self.full_shape))
+        slices = np.eye(3)[self.axis]
+        vectors = (np.insert(row, self.axis, 0), np.insert(column, self.axis, 0), slices)
+        return Steps(*(self.volume.affine[:3, :3] @ vector for vector in vectors))
+
     def edges(self) -> dict[str, str] | None:
         """What lies beyond the edges of the images: `left`, `right`, `top` and `bottom`, as one of R, L, A, P, S, I.
 
         The nearest direction where the planes are oblique; `None` where the orientation is not known.
         """
-        if not self.volume.geometry_known or not self.volume.has_spatial_stack:
+        steps = self.steps()
+        if steps is None:
             return None
-        middle = (self.full_shape[0] // 2, self.full_shape[1] // 2)
-        letters: dict[str, str] = {}
-        for name, row, column in (("right", 0, 1), ("left", 0, -1), ("bottom", 1, 0), ("top", -1, 0)):
-            here = self.turn.index(*middle, self.full_shape)
-            there = self.turn.index(middle[0] + row, middle[1] + column, self.full_shape)
-            step = np.insert(np.subtract(there, here), self.axis, 0)
-            direction = self.volume.affine[:3, :3] @ step
-            nearest = int(np.abs(direction).argmax())
-            letters[name] = _TOWARDS[nearest][int(direction[nearest] < 0)]
-        return letters
+        directions = {"right": steps.column, "left": -steps.column, "bottom": steps.row, "top": -steps.row}
+        nearest = {name: int(np.abs(step).argmax()) for name, step in directions.items()}
+        return {name: _TOWARDS[nearest[name]][int(step[nearest[name]] < 0)] for name, step in directions.items()}
 
     def center(self, index: int) -> tuple[float, float, float] | None:
         """World position (RAS, mm) of the middle of a slice; `None` where unknown."""

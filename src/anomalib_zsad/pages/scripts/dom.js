@@ -30,3 +30,16 @@ export function listFacts(list, facts) {
     }),
   );
 }
+
+// A function that does its work at most once a frame of the screen, however often it is called.
+export function oncePerFrame(work) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      work();
+    });
+  };
+}

@@ -4,7 +4,7 @@ import { drawBar } from "./bar.js";
 import { byId, listFacts } from "./dom.js";
 import { paintThumbnail } from "./gallery_sheets.js";
 import { page } from "./page_data.js";
-import { drawMarks, paint, paintOverlay, resize } from "./paint.js";
+import { drawOutline, paint, paintOverlay, resize } from "./paint.js";
 import { GREYS } from "./pure/colours.js";
 import { pathOf, tagsOf, UNREADABLE } from "./pure/gallery_model.js";
 import { formatScore, inWords } from "./pure/words.js";
@@ -101,7 +101,7 @@ export class LargeView {
     byId("overlay").style.opacity = byId("opacity").value / 100;
     paintOverlay(byId("map"), record[this.overlay], scale);
     paintMask(byId("mask"), record.mask, record);
-    drawMarks(byId("marks"), { mask: record.mask, outline: byId("outline").checked, ring: null });
+    drawOutline(byId("marks"), byId("outline").checked ? record.mask : null);
   }
 
   async drawSmall(image) {
@@ -117,7 +117,7 @@ export class LargeView {
       else byId(name).getContext("2d").clearRect(0, 0, byId(name).width, byId(name).height);
     }
     byId("overlay").style.opacity = byId("opacity").value / 100;
-    drawMarks(byId("marks"), { mask: null, outline: false, ring: null });
+    drawOutline(byId("marks"), null);
   }
 
   shape({ width, height }) {

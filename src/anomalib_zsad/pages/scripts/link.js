@@ -3,15 +3,16 @@
 import { byId } from "./dom.js";
 import { page } from "./page_data.js";
 
-const slots = page.rows.map((row) => row.position);
+const middles = page.rows.map((row) => row.position);
 
 // Tell the page around this one which slice is shown, and where it lies.
 function tellPlace() {
   const place = page.rows.findIndex((row) => String(row.slice) === (byId("stage").dataset.shown ?? "").split("/")[0]);
   if (place < 0) return;
-  const normal = slots.length > 1 && slots[0] ? slots[0].map((value, axis) => slots.at(-1)[axis] - value) : null;
+  const normal =
+    middles.length > 1 && middles[0] ? middles[0].map((value, axis) => middles.at(-1)[axis] - value) : null;
   window.parent.postMessage(
-    { linked: "place", share: page.rows.length > 1 ? place / (page.rows.length - 1) : 0, at: slots[place], normal },
+    { linked: "place", share: page.rows.length > 1 ? place / (page.rows.length - 1) : 0, at: middles[place], normal },
     "*",
   );
 }
@@ -19,11 +20,11 @@ function tellPlace() {
 // The slice whose middle lies nearest along this series' normal; without positions the one at the same share.
 function nearest({ at, share }) {
   const known =
-    Array.isArray(at) && at.length === 3 && at.every(Number.isFinite) && slots.every(Boolean) && slots.length > 1;
-  if (!known) return Math.round(Math.min(1, Math.max(0, Number(share) || 0)) * (slots.length - 1));
-  const normal = slots[0].map((value, axis) => slots.at(-1)[axis] - value);
+    Array.isArray(at) && at.length === 3 && at.every(Number.isFinite) && middles.every(Boolean) && middles.length > 1;
+  if (!known) return Math.round(Math.min(1, Math.max(0, Number(share) || 0)) * (middles.length - 1));
+  const normal = middles[0].map((value, axis) => middles.at(-1)[axis] - value);
   const along = (place) => place.reduce((sum, value, axis) => sum + value * normal[axis], 0);
-  const distances = slots.map((slot) => Math.abs(along(slot) - along(at)));
+  const distances = middles.map((slot) => Math.abs(along(slot) - along(at)));
   return distances.indexOf(Math.min(...distances));
 }
 

@@ -1,4 +1,4 @@
-// Canvases: pictures through tables, outlines, rings.
+// Canvases: pictures through tables, and outlines.
 
 import { colourTable } from "./pure/colours.js";
 import { outlineOf } from "./pure/outline.js";
@@ -23,39 +23,38 @@ export function paintOverlay(canvas, stored, scale) {
   else canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
 }
 
-// Outline and ring around a place, on a canvas with the screen's own pixels. `ring` is [row, column, rows, columns].
-export function drawMarks(canvas, { mask, outline, ring }) {
+// The outline of a mask on a canvas of its own, with the screen's own pixels; nothing without a mask.
+export function drawOutline(canvas, mask) {
   const box = canvas.getBoundingClientRect();
   const ratio = window.devicePixelRatio || 1;
   resize(canvas, Math.max(1, Math.round(box.width * ratio)), Math.max(1, Math.round(box.height * ratio)));
   const context = canvas.getContext("2d");
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, canvas.width, canvas.height);
-  if (outline && mask) strokeOutline(context, mask, ratio);
-  if (!ring) return;
-  const [row, column, rows, columns] = ring;
-  const path = new Path2D();
-  path.arc(((column + 0.5) / columns) * canvas.width, ((row + 0.5) / rows) * canvas.height, 14 * ratio, 0, 2 * Math.PI);
-  strokeTwice(context, path, ratio);
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  if (mask) strokeOutline(context, mask, { left: 0, top: 0, width: box.width, height: box.height });
 }
 
-function strokeOutline(context, mask, ratio) {
-  mask.outline ??= strokesOf(outlineOf(mask));
+// The outline of what reaches a level of a grey picture that lies in a box.
+export function strokeOutline(context, mask, box, from = 128) {
+  mask.outlines ??= new Map();
+  if (!mask.outlines.has(from)) mask.outlines.set(from, strokesOf(outlineOf(mask, from)));
+  if (mask.outlines.size > 8) mask.outlines.delete(mask.outlines.keys().next().value);
   const path = new Path2D();
-  const { width, height } = context.canvas;
-  path.addPath(mask.outline, new DOMMatrix([width / mask.width, 0, 0, height / mask.height, 0, 0]));
-  strokeTwice(context, path, ratio);
+  const matrix = [box.width / mask.width, 0, 0, box.height / mask.height, box.left, box.top];
+  path.addPath(mask.outlines.get(from), new DOMMatrix(matrix));
+  strokeTwice(context, path, "#ffffff");
 }
 
-// White within dark: seen on every ground.
-function strokeTwice(context, path, ratio) {
+// A colour within dark: seen on every ground.
+export function strokeTwice(context, path, colour, width = 1.5) {
   context.lineJoin = context.lineCap = "round";
-  for (const [style, width] of [
-    ["rgb(0 0 0 / 70%)", 3.5],
-    ["#ffffff", 1.5],
+  for (const [style, wide] of [
+    ["rgb(0 0 0 / 70%)", width + 2],
+    [colour, width],
   ]) {
     context.strokeStyle = style;
-    context.lineWidth = width * ratio;
+    context.lineWidth = wide;
     context.stroke(path);
   }
 }

@@ -1,11 +1,11 @@
-// Window and level: numbers, presets, dragging on the picture.
+// Window and level: numbers, presets, dragging.
 
 import { byId } from "./dom.js";
 import { readable } from "./pure/words.js";
 
 export class WindowControl {
-  // `change` is called with (width, level). `drag` is the element on which the mouse drags.
-  constructor(initial, change, drag) {
+  // `change` is called with (width, level).
+  constructor(initial, change) {
     this.initial = initial;
     this.change = change;
     this.fields = { width: byId("width"), level: byId("level") };
@@ -15,7 +15,6 @@ export class WindowControl {
     this.preset?.addEventListener("change", () => {
       if (this.preset.value) this.set(...this.preset.value.split("/").map(Number));
     });
-    this.listenToDrag(drag);
     this.reset();
   }
 
@@ -52,19 +51,9 @@ export class WindowControl {
     this.change(this.width, this.level);
   }
 
-  // Across: width. Up and down: level. A stage's breadth doubles or more what is shown.
-  listenToDrag(element) {
-    let from = null;
-    element.addEventListener("pointerdown", (event) => {
-      if (event.pointerType !== "mouse" || event.button !== 0) return;
-      from = { x: event.clientX, y: event.clientY, width: this.width, level: this.level };
-      element.setPointerCapture(event.pointerId);
-    });
-    element.addEventListener("pointermove", (event) => {
-      if (!from) return;
-      const width = from.width * Math.exp((event.clientX - from.x) / 160);
-      this.set(width, from.level + ((event.clientY - from.y) / 240) * from.width);
-    });
-    for (const kind of ["pointerup", "pointercancel"]) element.addEventListener(kind, () => (from = null));
+  // Across: width. Up and down: level. A picture's breadth doubles or more what is shown.
+  startDrag() {
+    const from = { width: this.width, level: this.level };
+    return (dx, dy) => this.set(from.width * Math.exp(dx / 160), from.level + (dy / 240) * from.width);
   }
 }
