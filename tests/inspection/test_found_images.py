@@ -295,7 +295,7 @@ def test_a_resumed_run_that_did_not_end_is_not_taken_for_finished(
     assert inspect("-i", source, "-o", tmp_path / "out") == ExitCode.DONE
     save(source / "b.png")
     with monkeypatch.context() as patch:
-        patch.setattr(inspecting, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(inspecting, "write_outputs", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert inspect("-i", source, "-o", tmp_path / "out", "--resume") == ExitCode.INTERRUPTED
     assert set(rows_of(tmp_path / "out")) == {"a.png"}
     assert inspect("-i", source, "-o", tmp_path / "out", "--resume") == ExitCode.DONE

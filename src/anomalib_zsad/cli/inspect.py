@@ -42,6 +42,10 @@ without network), report.json (model, hashes, thresholds, drift, versions).
   anomalib-zsad inspect -i line3/today -o inspected \\
       --checkpoint model.ckpt --class-name washer
 """
+_PARTS = {
+    "num_parts": "into how many parts the images are divided, by their names; start the command once for each part",
+    "part_id": "which of them to inspect, from 0, in an output folder of its own; `merge` makes the whole of all parts",
+}
 _LISTED = 10
 
 
@@ -63,6 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_decision_options(parser, "images")
     order = "the order in which images were taken: that of their names, or of their files' times"
     add_options(add_drift_options(parser), InspectionOptions, {"drift_order": order})
+    add_options(parser.add_argument_group("parts of a run"), InspectionOptions, _PARTS)
     run_options.add_run_options(parser)
 
 
@@ -83,11 +88,13 @@ def run(args: argparse.Namespace) -> int:
     say_model(scorer.describe())
     inspection = inspect_images(args.input, args.output, ModelImageScorer(scorer), options)
     code = exit_code(inspection.records)
+    if code is ExitCode.NOTHING_FOUND and inspection.written:
+        code = ExitCode.DONE  # a part that none of the images is of
     if code is ExitCode.NOTHING_FOUND:
         skipped = f"; skipped: {in_words(inspection.found.skipped)}" if inspection.found.skipped else ""
         say(f"error: there are no images at the input path{skipped}")
     else:
-        _print_summary(args.output, inspection, options, code)
+        print_summary(args.output, inspection, options, code)
     return code
 
 
@@ -101,7 +108,8 @@ def exit_code(records: Sequence[ImageRecord]) -> ExitCode:
     return ExitCode.SOME_REFUSED if unreadable else ExitCode.DONE
 
 
-def _print_summary(output: Path, inspection: "Inspection", options: InspectionOptions, code: ExitCode) -> None:
+def print_summary(output: Path, inspection: "Inspection", options: InspectionOptions, code: ExitCode) -> None:
+    """Print the highest scores, what could not be read, and where to look."""
     from anomalib_zsad.inspection.find_images import in_words
 
     out, records = console(), inspection.records

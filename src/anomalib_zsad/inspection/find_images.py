@@ -9,6 +9,7 @@ from pathlib import Path
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_zsad.inspection.options import ImageReading
+from anomalib_zsad.units.parts import Part
 
 LEFT_OUT = "left out by --include or --exclude"
 """The kind, in `FoundImages.skipped`, of images that were not asked for."""
@@ -27,6 +28,13 @@ class FoundImages:
     images: list[tuple[str, Path]] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
+
+    def of(self, part: Part) -> "FoundImages":
+        """What a part of the run is to do, by the names of images; what is no image is told by the first part."""
+        if part.whole:
+            return self
+        images = [pair for pair in self.images if part.holds(pair[0])]
+        return FoundImages(images, self.unreadable, self.skipped) if part.number == 0 else FoundImages(images)
 
 
 def in_words(skipped: Mapping[str, int]) -> str:

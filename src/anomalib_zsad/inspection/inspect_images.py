@@ -1,8 +1,8 @@
 """Inspect images: read ahead, score in batches, encode pictures beside, and write everything once all is done."""
 
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,24 +16,22 @@ from anomalib_zsad.inspection.drift_over_images import drift_over
 from anomalib_zsad.inspection.find_images import FoundImages, find_images
 from anomalib_zsad.inspection.ground_truth import ground_truth
 from anomalib_zsad.inspection.image_answers import answer_batch, image_record, judge_images, shown_map
+from anomalib_zsad.inspection.inspection_outputs import TABLES, Told, shown_of, write_outputs
 from anomalib_zsad.inspection.journal import Journal, Known, file_state
 from anomalib_zsad.inspection.options import InspectionOptions
+from anomalib_zsad.inspection.parts import PartPlan
 from anomalib_zsad.inspection.read_images import ImageReader, ReadImage
-from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.disk_errors import disk_errors
 from anomalib_zsad.outputs.output_folder import RunFolder
 from anomalib_zsad.outputs.progress import Progress
 from anomalib_zsad.pages import gallery
-from anomalib_zsad.pages.gallery_selection import Shown
 from anomalib_zsad.pages.thumbnails import make_thumbnail
 from anomalib_zsad.records.drift_report import DriftReport
-from anomalib_zsad.records.image_records import ImageRecord, by_score, records_csv
-from anomalib_zsad.records.inspection_report import ImageThresholds, InspectionReport
+from anomalib_zsad.records.image_records import ImageRecord, by_score
 from anomalib_zsad.scoring.image_scorer import ImageScorer
 from anomalib_zsad.scoring.scores import SliceScores
 
 _READERS = 2
-_TABLES = ("images.csv", "report.json")
 
 
 @dataclass(frozen=True)
@@ -42,15 +40,17 @@ class Inspection:
 
     Attributes:
         records: One for each image, highest score first, and for each folder that could not be read.
-        found: What lies at the location.
+        found: What lies at the location; of a part, what it is to do.
         drift: Whether images are still like those calibrated on.
         found_done: Whether an earlier run had done all of it, so that nothing was left to do.
+        written: Whether there are outputs; not where there is no image.
     """
 
     records: list[ImageRecord]
     found: FoundImages
     drift: DriftReport
     found_done: bool = False
+    written: bool = True
 
 
 def inspect_images(
@@ -59,7 +59,8 @@ def inspect_images(
     """Score every image below a folder, or one image, and write images.csv, report.json and report.html.
 
     An interrupt leaves a journal in `output`, with which `resume` goes on; the outputs appear at the end. Where
-    there is no image, `output` is left alone.
+    there is no image, `output` is left alone. A part of a run (`options.part_id`) leaves the outputs of its images, and
+    what `merge_parts` makes the whole of.
 
     Args:
         location: A folder or an image. It is only read.
@@ -80,31 +81,43 @@ def inspect_images(
     if options.rule.calibration is not None:
         options.rule.calibration.check(scorer.fingerprint())
     location, output = Path(location), Path(output)
-    found, settings = find_images(location, options.reading), _settings(scorer, options)
-    if not found.images and not found.unreadable:
-        return Inspection([], found, drift_over([], options, lambda _: None))
+    everything, settings = find_images(location, options.reading), _settings(scorer, options)
+    found = everything.of(options.part)
+    if not everything.images and not everything.unreadable:
+        return Inspection([], found, drift_over([], options, lambda _: None), written=False)
     with RunFolder(output, "inspect", settings, source=location, resume=options.resume):
         with disk_errors():
             journal = Journal(output / journals.NAME)
         try:
+            told = Told(settings, scorer.describe().get("device"), found.skipped, location)
+            plan = None if options.part.whole else PartPlan.of(everything, found, told, options)
             if _nothing_left(output, found, journal, options):
+                _save(plan, output, options)
                 records = by_score(known.record for known in journal.done.values())
                 return Inspection(records, found, drift_over(records, options, journal.changed), found_done=True)
             with disk_errors():
-                run = _Run(scorer, options, journal, found)
+                run = _Run(scorer, options, journal, everything)
                 with Progress(enabled=options.progress) as progress:
                     records = run.score(found, progress.bar("images", len(found.images)).advance)
                 drift = drift_over(records, options, journal.changed)
-                _write(output, records, run, found, settings, location, drift)
-                journal.finish(records)
+                write_outputs(output, records, journal, run.shown, options, told, drift)
+                journal.finish(records, set() if options.part.whole else run.shown.names())
+                _save(plan, output, options)
         finally:
             journal.close()
     return Inspection(records, found, drift)
 
 
+def _save(plan: PartPlan | None, output: Path, options: InspectionOptions) -> None:
+    """Leave what the whole is made of, once all of the part is done."""
+    if plan is not None:
+        with disk_errors():
+            plan.save(output, options.rule.calibration)
+
+
 def _nothing_left(output: Path, found: FoundImages, journal: Journal, options: InspectionOptions) -> bool:
     """Whether an earlier run read and scored just these images, as they are now, and all its outputs are there."""
-    names = (*_TABLES, *([gallery.NAME] if options.pages else []))
+    names = (*TABLES, *([gallery.NAME] if options.pages else []))
     if found.unreadable or not journal.finished or not all((output / name).is_file() for name in names):
         return False
     try:
@@ -116,13 +129,16 @@ def _nothing_left(output: Path, found: FoundImages, journal: Journal, options: I
 class _Run:
     """State of one run."""
 
-    def __init__(self, scorer: ImageScorer, options: InspectionOptions, journal: Journal, found: FoundImages) -> None:
+    def __init__(
+        self, scorer: ImageScorer, options: InspectionOptions, journal: Journal, everything: FoundImages
+    ) -> None:
         self.scorer, self.options, self.journal = scorer, options, journal
         self.rule = options.rule
-        decided = self.rule.thresholds["image"] if self.rule.calibration is not None else None
-        self.shown = Shown(options.pictures if options.pages else 0, decided)
-        self.encoder = gallery.Encoder.for_images(len(found.images), options.pictures, self.rule.mask_threshold)
-        self.truth = ground_truth(found.images)
+        self.shown = shown_of(options)
+        # Of the run as a whole, so that pictures of its parts are those of one run.
+        images = everything.images
+        self.encoder = gallery.Encoder.for_images(len(images), options.pictures, self.rule.mask_threshold)
+        self.truth = ground_truth(images)
         # Maps of tiles are as large as pictures: there is one at a time.
         self.waiting = 0 if scorer.one_by_one else 2
         self.records: list[ImageRecord] = []
@@ -224,46 +240,6 @@ def _settings(scorer: ImageScorer, options: InspectionOptions) -> dict[str, Any]
     reading = options.reading.settings()
     drift = {"drift": {**asdict(options.drift), "order": options.drift_order}}
     decisions = options.rule.settings()
-    return json.loads(json.dumps({"model": model, "decisions": decisions, "reading": reading, **pages, **drift}))
-
-
-def _write(
-    output: Path,
-    records: Sequence[ImageRecord],
-    run: _Run,
-    found: FoundImages,
-    settings: Mapping[str, Any],
-    location: Path,
-    drift: DriftReport,
-) -> None:
-    """Write all outputs, each whole; the report last."""
-    rule, options = run.rule, run.options
-    decisions: Counter[str | None] = Counter(record.decision for record in records)
-    decided = rule.decided_by != "nothing"
-    names = ("abnormal", "uncertain", "normal", "unreadable")
-    report = InspectionReport(
-        statement=rule.statement,
-        calibrated=rule.calibration is not None,
-        thresholds=ImageThresholds(rule.thresholds["image"], rule.mask_threshold),
-        model=settings["model"],
-        decisions=settings["decisions"],
-        uncertainty=rule.uncertainty,
-        pages=options.pages,
-        pictures=options.pictures,
-        device=run.scorer.describe().get("device"),
-        images=len(records),
-        flagged=sum(bool(record.flagged) for record in records) if decided else None,
-        counts={name: decisions.get(name, 0) for name in (names if decided else names[-1:])},
-        turned=sum(bool(record.turned) for record in records),
-        skipped=dict(found.skipped),
-        reading=settings["reading"],
-        files=("images.csv", *([gallery.NAME] if options.pages else [])),
-        drift=drift,
-    )
-    write_text(output / "images.csv", records_csv(records))
-    if options.pages:
-        partial = output / f".partial-{gallery.NAME}"
-        partial.unlink(missing_ok=True)
-        gallery.write_gallery(partial, records, run.shown, report, run.journal, location, rule.shown_range)
-        partial.replace(output / gallery.NAME)
-    write_text(output / "report.json", report.text())
+    part = {} if options.part.whole else {"part": options.part.name}
+    settings = {"model": model, "decisions": decisions, "reading": reading, **pages, **drift, **part}
+    return json.loads(json.dumps(settings))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,11 +121,12 @@ class Journal:
         """Close the file."""
         self._stream.close()
 
-    def finish(self, records: Iterable[ImageRecord]) -> None:
+    def finish(self, records: Iterable[ImageRecord], pictured: Collection[str] = ()) -> None:
         """Close the file and note that all outputs are written: large pictures are dropped, and images that are gone.
 
         Args:
             records: Of all images, as the outputs have them.
+            pictured: Names of images of which large pictures are kept all the same.
 
         Raises:
             OSError: If it cannot be written.
@@ -136,8 +137,9 @@ class Journal:
             for one in records:
                 if one.image in self._states:
                     kept = self._entry_at(self.places[one.image])
-                    thumbnail = {"thumbnail": kept["thumbnail"]} if "thumbnail" in kept else {}
-                    stream.write(_line({**_entry(one, self._states[one.image]), **thumbnail}).encode("ascii"))
+                    names = ("thumbnail", *(["pictures"] if one.image in pictured else []))
+                    pictures = {name: kept[name] for name in names if name in kept}
+                    stream.write(_line({**_entry(one, self._states[one.image]), **pictures}).encode("ascii"))
             stream.write(_line(_FINISHED).encode("ascii"))
             stream.flush()
             os.fsync(stream.fileno())
@@ -148,6 +150,37 @@ class Journal:
         self._stream.write(_line(entry).encode("ascii"))
         self._stream.flush()
         return place
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a journal says that all outputs were written."""
+    if not path.is_file():
+        return False
+    end = _line(_FINISHED).encode("ascii")
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - len(end)))
+        return stream.read() == end
+
+
+def join(sources: Sequence[Path], target: Path) -> None:
+    """Write a journal that is not finished, of those that are, whole.
+
+    Args:
+        sources: Journals, each with the line that says that it is finished.
+        target: The new one, which may replace another.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    partial = target.with_name(f".partial-{target.name}")
+    end = _line(_FINISHED).encode("ascii")
+    with partial.open("wb") as stream:
+        for source in sources:
+            with source.open("rb") as lines:
+                stream.writelines(line for line in lines if line != end)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(target)
 
 
 def _entry(record: ImageRecord, state: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.calibration.drift import DriftOptions
+from anomalib_zsad.units.parts import Part
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class InspectionOptions:
         drift: When drift is told, where there is a calibration.
         drift_order: In which order images were taken: that of their names, numbers in them by their value, or of their
             files' times of modification.
+        num_parts: How many parts the images are divided into, by their names alone.
+        part_id: Which of the parts to inspect, from 0.
     """
 
     rule: DecisionRule = field(default_factory=lambda: DecisionRule("images"))
@@ -75,6 +78,8 @@ class InspectionOptions:
     reading: ImageReading = field(default_factory=ImageReading)
     drift: DriftOptions = field(default_factory=DriftOptions)
     drift_order: Literal["name", "time"] = "name"
+    num_parts: int = 1
+    part_id: int = 0
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.pictures < 1:
@@ -83,3 +88,9 @@ class InspectionOptions:
             self.drift.share(self.rule.false_alarm_rate)
         if self.rule.kind != "images":
             raise ValueError(f"images need a decision rule of images, not one of {self.rule.kind}")
+        _ = self.part  # which refuses what makes no sense
+
+    @property
+    def part(self) -> Part:
+        """The part to inspect."""
+        return Part(self.part_id, self.num_parts)

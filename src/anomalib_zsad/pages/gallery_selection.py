@@ -70,6 +70,10 @@ class Shown:
         """Where the pictures of each shown image are."""
         return {name: place for part in self._parts().values() for name, place in part.items()}
 
+    def names(self) -> set[str]:
+        """Images that may be shown once others join: those of several of these are among all of theirs."""
+        return {name for part in (self._top, self._borderline, self._sample) for name in part.places()}
+
     def parts(self) -> dict[str, int]:
         """How many images are shown for which reason, the first that holds."""
         return {reason: len(part) for reason, part in self._parts().items()}
