@@ -214,7 +214,7 @@ def test_the_command_writes_strata_of_images(tmp_path: Path, capsys: pytest.Capt
     options += ["-i", str(tree), "-o", str(tmp_path / "out")]
     assert main([*options, "--strata", str(strata)]) == 2
     assert "--strata FILE and --stratum COLUMN go together" in capsys.readouterr().err
-    assert main([*options, "--strata", str(strata), "--stratum", "line"]) == 0
+    assert main([*options, "--strata", str(strata), "--stratum", "line", "--claim"]) == 0
     printed = capsys.readouterr().out
     assert "parts / bolt by line (no checkpoint, deployable, seed 0)" in printed
     assert "1 of the" in printed
@@ -222,6 +222,7 @@ def test_the_command_writes_strata_of_images(tmp_path: Path, capsys: pytest.Capt
     assert [one["value"] for one in content["strata"]][:2] == ["new", "old"]
     assert sum(one["counts"]["images"] for one in content["strata"]) == len(names)
     assert content["provenance"]["strata columns"] == ["line"]
+    assert "parts / bolt, line new: images" in (tmp_path / "out" / "claim.md").read_text()
     assert "Strata: parts / bolt by line" in (tmp_path / "out" / "report.html").read_text()
     stored = next((tmp_path / "out" / "categories").rglob("*.json")).read_text()
     assert str(tmp_path) not in stored  # names of images are not kept

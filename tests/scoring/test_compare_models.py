@@ -56,6 +56,9 @@ def test_mistakes_are_told_before_anything_loads(tmp_path: Path, capsys: pytest.
     assert "exclude each other" in told("WinClip", "WinClip", "--model", "CoPS")
     assert "cannot be told apart in the table: WinClip" in told("WinClip", "WinClip")
     assert "'backbone' is no KEY=VALUE" in told("WinClip", "CoPS?backbone")
+    assert "--lesion-figures, --claim and --models exclude each other" in told(
+        "WinClip", "Padim", "--lesion-figures", "iou", "--claim"
+    )
     assert "one --seed" in told("WinClip", "CoPS", "--seed", "0", "1")
 
 

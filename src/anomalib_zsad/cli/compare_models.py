@@ -38,6 +38,7 @@ def checked_models(args: argparse.Namespace, settings: Settings) -> list[NamedMo
         "--screened": args.screened,
         "--source-names": args.source_names,
         "--strata": args.strata,
+        "--claim": args.claim,
     }
     given = [option for option, value in lone.items() if value]
     if given:

@@ -92,6 +92,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="output folder of a screening of the same volumes: report.html links into its pages",
     )
+    group.add_argument(
+        "--claim",
+        action="store_true",
+        help="write claim.md: a draft of the CLAIM checklist of medical papers, with what the run knows filled in",
+    )
     _add_lesion_options(parser)
     add_strata_options(parser)
     add_calibration_options(parser)

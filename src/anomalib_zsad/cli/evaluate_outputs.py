@@ -42,6 +42,7 @@ def report(
         OSError: If a report cannot be written.
         ValueError: If the table says nothing of what was evaluated.
     """
+    from anomalib_zsad.evaluation.claim.draft import write_claim
     from anomalib_zsad.evaluation.result_tables import make_rows, rich_tables, write_reports
     from anomalib_zsad.evaluation.strata.make_strata import make_strata
     from anomalib_zsad.evaluation.strata.strata_report import terminal_strata, write_strata
@@ -59,6 +60,8 @@ def report(
         files += write_readers(args.output, volume_sets, provenance, source_names=args.source_names)
     if strata:
         files += write_strata(args.output, strata, {**provenance, **_of_table(args, table)})
+    if args.claim:
+        files.append(write_claim(args.output, evaluation, settings, provenance, strata))
     files = [_write_page(args, title, evaluation, rows, provenance, files, strata), *files]
     out = console()
     out.print(f"{title}; in percent, - is not defined", markup=False, highlight=False)
