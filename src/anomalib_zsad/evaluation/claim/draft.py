@@ -19,8 +19,8 @@ _HEAD = """\
 
 Item numbers are those of Tejani et al., "Checklist for Artificial Intelligence in Medical Imaging (CLAIM): 2024
 Update", Radiology: Artificial Intelligence 2024; topics are in our words. Fill in the journal's own form, and check
-every number against it. What stands under "From the run" was written by the program and is true of this run alone; what only
-authors know is marked **To be written**. A checklist that is filled in does not make a study a good one.
+every number against it. What stands under "From the run" was written by the program and is true of this run alone;
+what only authors know is marked **To be written**. A checklist that is filled in does not make a study a good one.
 """
 
 

@@ -46,6 +46,7 @@ def _of_data(evaluation: Evaluation, strata: Sequence[Stratum]) -> Facts:
         7: [f"sets evaluated, by the names they were given: {', '.join(sets)}"],
         12: ["no value was filled in: what could not be read or scored is counted, and is in no figure"],
         14: ["abnormal is what a mask marks, or what the data set sorts as abnormal where it has no masks"],
+        36: [_stratum_counts(one) for one in strata],
     }
     if not volume_sets:
         return facts
@@ -59,7 +60,6 @@ def _of_data(evaluation: Evaluation, strata: Sequence[Stratum]) -> Facts:
         number = counts(part)
         told = f"{title(part)}: {number['volumes failed']} of {number['volumes found']} volumes failed"
         facts[12].append(f"{told}, and {number['volumes left out for lack of a mask']} had no mask and were left out")
-    facts[36] = [_stratum_counts(one) for one in strata]
     return facts
 
 
