@@ -5,7 +5,14 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from anomalib_zsad.cli.model_options import check_trained, engine_options, method_of, say_loading, say_model
+from anomalib_zsad.cli.model_options import (
+    check_trained,
+    engine_options,
+    method_of,
+    say_loading,
+    say_model,
+    tile_options,
+)
 
 if TYPE_CHECKING:
     from anomalib_zsad.scoring.image_scorer import ImageScorer
@@ -18,7 +25,7 @@ def check_model(args: argparse.Namespace) -> None:
         ValueError: If something does not fit.
     """
     check_trained(args)
-    engine_options(args)
+    _ = engine_options(args), tile_options(args)
 
 
 def load_scorer(args: argparse.Namespace) -> "ImageScorer":
@@ -32,8 +39,8 @@ def load_scorer(args: argparse.Namespace) -> "ImageScorer":
     from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 
-    engine = engine_options(args)
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, engine)
+    how = engine_options(args), tile_options(args)
+    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, *how)
     say_model(scorer.describe())
     return ModelImageScorer(scorer)
 

@@ -13,7 +13,7 @@ from anomalib_zsad.cli.decision_options import add_decision_options, decision_ru
 from anomalib_zsad.cli.drift_options import add_drift_options, drift_options
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.image_options import add_image_options, image_reading
-from anomalib_zsad.cli.model_options import add_engine_options, add_model_options
+from anomalib_zsad.cli.model_options import add_engine_options, add_model_options, add_tile_options
 from anomalib_zsad.cli.station_options import check_model, load_scorer, log_to_standard_error
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.station.options import WatchOptions
@@ -51,13 +51,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_model_options(parser)
     add_engine_options(parser)
+    add_tile_options(parser)
     add_options(
         parser.add_argument_group("watching"),
         WatchOptions,
         {
             "poll_seconds": "time between two looks at the folder",
             "stable_polls": "so many looks in a row, after the first, must find a file the same before it is read",
-            "batch_size": "images scored at a time",
+            "batch_size": "images, or tiles, scored at a time",
             "overlays": "which pictures get a copy with the map over it",
             "keep_days": "remove overlays after so many days; 0 keeps them",
             "skip_existing": "leave out what lies in the folder at the very first start",

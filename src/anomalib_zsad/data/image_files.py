@@ -8,18 +8,19 @@ every viewer shows them. Files of 8 bits a channel without such a note read exac
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import ExifTags
+from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PILImage
 from torchvision.transforms.v2.functional import to_dtype, to_image
 from torchvision.tv_tensors import Image, Mask
 
 __all__ = [
+    "PictureSource",
     "TooManyPixelsError",
     "open_picture",
     "picture_mode",
@@ -45,11 +46,17 @@ _PILLOW_LIMIT = threading.Lock()
 _DEPTHS = (8, 10, 12, 14, 16)
 
 
+PictureSource = str | Path | BinaryIO
+"""A file, or a stream of one from somebody who need not be trusted: of a stream only common formats are read."""
+# Pillow's formats of the endings that count as images; it knows others, of which some start programs (EPS).
+_COMMON_FORMATS = ("JPEG", "MPO", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+
+
 class TooManyPixelsError(ValueError):
     """A picture has more pixels than are to be read."""
 
 
-def read_image(path: str | Path, max_pixels: int | None = None) -> Image:
+def read_image(path: PictureSource, max_pixels: int | None = None) -> Image:
     """Read an image of any mode as RGB, turned upright as its EXIF orientation says.
 
     - Grayscale, palette and CMYK images become RGB; transparency is dropped, as anomalib drops it.
@@ -59,7 +66,7 @@ def read_image(path: str | Path, max_pixels: int | None = None) -> Image:
       linearly from their own minimum and maximum.
 
     Args:
-        path: An image file that Pillow can read.
+        path: An image file that Pillow can read, or a stream.
         max_pixels: See `open_picture`.
 
     Returns:
@@ -124,7 +131,7 @@ def picture_mode(path: str | Path) -> str:
         return picture.mode
 
 
-def pixel_count(path: str | Path, max_pixels: int | None = None) -> int:
+def pixel_count(path: PictureSource, max_pixels: int | None = None) -> int:
     """Number of pixels of an image file by its header; nothing is decoded.
 
     Raises:
@@ -149,7 +156,7 @@ def open_picture(path: str | Path, max_pixels: int | None = None) -> PILImage.Im
     return _open_upright(path, max_pixels)[0]
 
 
-def _open_upright(path: str | Path, max_pixels: int | None) -> tuple[PILImage.Image, bool]:
+def _open_upright(path: PictureSource, max_pixels: int | None) -> tuple[PILImage.Image, bool]:
     """A decoded picture, and whether it was turned."""
     with _opened(path, max_pixels) as picture:
         if picture.format == "TIFF":  # Pillow turns these itself, when it decodes them
@@ -162,29 +169,49 @@ def _open_upright(path: str | Path, max_pixels: int | None) -> tuple[PILImage.Im
 
 
 @contextmanager
-def _opened(path: str | Path, max_pixels: int | None) -> Iterator[PILImage.Image]:
+def _opened(path: PictureSource, max_pixels: int | None) -> Iterator[PILImage.Image]:
     """A picture of an allowed size that is not decoded yet; what goes wrong while it is becomes a plain error."""
     try:
         # From a stream, which Pillow does not map into memory: mapped TIFF files come out wrong where they are turned.
-        with Path(path).open("rb") as stream, _open_header(stream, max_pixels) as picture:
+        with _stream(path) as stream, _open_header(stream, max_pixels, _formats(path)) as picture:
             _check_size(picture, path, max_pixels)
             yield picture
     except (FileNotFoundError, TooManyPixelsError):
         raise
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{_name(path)} cannot be read as an image (it is of no known format). Replace the file or remove it."
+        ) from error
     except (OSError, SyntaxError, ValueError, struct.error, PILImage.DecompressionBombError) as error:
         raise ValueError(
-            f"{path} cannot be read as an image ({type(error).__name__}: {error}). Replace the file or remove it."
+            f"{_name(path)} cannot be read as an image ({type(error).__name__}: {error}). "
+            "Replace the file or remove it."
         ) from error
 
 
-def _open_header(stream: BinaryIO, max_pixels: int | None) -> PILImage.Image:
+def _name(path: PictureSource) -> str:
+    return str(path) if isinstance(path, str | Path) else "the picture"
+
+
+def _formats(path: PictureSource) -> tuple[str, ...] | None:
+    return None if isinstance(path, str | Path) else _COMMON_FORMATS
+
+
+def _stream(path: PictureSource) -> AbstractContextManager[BinaryIO]:
+    if isinstance(path, str | Path):
+        return Path(path).open("rb")
+    path.seek(0)
+    return nullcontext(path)
+
+
+def _open_header(stream: BinaryIO, max_pixels: int | None, formats: tuple[str, ...] | None) -> PILImage.Image:
     """Open a file without decoding it; with a budget of our own, Pillow's does not count."""
     if max_pixels is None:
-        return PILImage.open(stream)
+        return PILImage.open(stream, formats=formats)
     with _PILLOW_LIMIT:
         limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
         try:
-            return PILImage.open(stream)
+            return PILImage.open(stream, formats=formats)
         finally:
             PILImage.MAX_IMAGE_PIXELS = limit
 
@@ -197,19 +224,19 @@ def _turning(picture: PILImage.Image) -> PILImage.Transpose | None:
         return None
 
 
-def _check_size(picture: PILImage.Image, path: str | Path, max_pixels: int | None) -> None:
+def _check_size(picture: PILImage.Image, path: PictureSource, max_pixels: int | None) -> None:
     width, height = picture.size
     if max_pixels is not None and width * height > max_pixels:
         raise TooManyPixelsError(
-            f"{path} has {width} x {height} pixels, {width * height:,} in all, and no more than {max_pixels:,} are "
-            "read. Reduce the picture, or raise --max-pixels (max_pixels)."
+            f"{_name(path)} has {width} x {height} pixels, {width * height:,} in all, and no more than {max_pixels:,} "
+            "are read. Reduce the picture, or raise --max-pixels (max_pixels)."
         )
 
 
-def _rescale(values: np.ndarray, path: str | Path) -> np.ndarray:
+def _rescale(values: np.ndarray, path: PictureSource) -> np.ndarray:
     """Map integers or floating point to float32 in [0, 1]; see `read_image`."""
     if not np.isfinite(values).all():
-        raise ValueError(f"{path} holds values that are not finite. Replace the file or remove it.")
+        raise ValueError(f"{_name(path)} holds values that are not finite. Replace the file or remove it.")
     low, high = float(values.min()), float(values.max())
     if np.issubdtype(values.dtype, np.integer) and low >= 0:
         for depth in _DEPTHS:

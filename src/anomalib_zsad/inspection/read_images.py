@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from anomalib_zsad.data.appearance import Appearance, appearance
-from anomalib_zsad.data.image_files import pixel_count, read_image, was_turned
+from anomalib_zsad.data.image_files import PictureSource, pixel_count, read_image, was_turned
 from anomalib_zsad.inspection.journal import file_state
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.outputs.memory_errors import is_out_of_memory
@@ -60,12 +60,12 @@ class ImageReader:
         self._scorer, self._reading, self._side = scorer, reading, side
         self._large = threading.Lock()
 
-    def read(self, name: str, path: Path) -> ReadImage:
+    def read(self, name: str, path: PictureSource) -> ReadImage:
         """Read and prepare an image.
 
         Args:
             name: What it goes by.
-            path: Its file.
+            path: Its file, or a stream of it.
         """
         try:
             large = pixel_count(path, self._reading.max_pixels) > _LARGE
@@ -79,9 +79,9 @@ class ImageReader:
             reason = str(error).replace(str(path), "the file") if not isinstance(error, OSError) else error.strerror
             return ReadImage(name, reason=reason or type(error).__name__)
 
-    def _decode(self, name: str, path: Path) -> ReadImage:
+    def _decode(self, name: str, path: PictureSource) -> ReadImage:
         """Read and prepare an image that can be read."""
-        state = file_state(path)
+        state = file_state(path) if isinstance(path, Path) else ""
         image = read_image(path, self._reading.max_pixels)
         prepared = torch.as_tensor(self._scorer.prepare(image))
         size, turned = (image.shape[-1], image.shape[-2]), was_turned(image)

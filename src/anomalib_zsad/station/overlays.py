@@ -4,7 +4,7 @@ import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from anomalib_zsad.inspection.image_answers import heat_of
+from anomalib_zsad.inspection.image_answers import shown_map
 from anomalib_zsad.inspection.read_images import ReadImage
 from anomalib_zsad.pages.painted_picture import SIDE, painted_picture
 from anomalib_zsad.records.image_records import ImageRecord
@@ -46,7 +46,8 @@ class Overlays:
         if self._options.overlays == "flagged" and record.decision == "normal":
             return None
         rule = self._options.rule
-        return painted_picture(item.picture, heat_of(answer, place), rule.mask_threshold, rule.shown_range)
+        heat = shown_map(answer.anomaly_map[place])
+        return painted_picture(item.picture, heat, rule.mask_threshold, rule.shown_range)
 
     def write(self, content: bytes | None, number: int, now: float) -> str | None:
         """Write an overlay whole; returns its place below the output folder.

@@ -177,11 +177,12 @@ class Station:
         with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as self._threads:
             while not self._stop.is_set():
                 whole = self._look()
-                for start in range(0, len(whole), self.options.batch_size):
+                size = 1 if self._scorer.one_by_one else self.options.batch_size
+                for start in range(0, len(whole), size):
                     if self._stop.is_set():
                         break
                     with _writing_errors():
-                        self._answer(whole[start : start + self.options.batch_size])
+                        self._answer(whole[start : start + size])
                 self._write_status()
                 self._clean()
                 if until():
