@@ -10,11 +10,9 @@ retrain: conformal test martingales for change-point detection", 2021 (bets on p
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import Self
 
 _LARGEST = 1e200  # beyond it nothing is learned, and numbers end
@@ -31,55 +29,51 @@ class Bets:
         kinds: How many kinds there are.
 
     Attributes:
-        capital: What each kind has, shape (kinds,).
+        capital: What each kind has.
         steps: How many observations there were.
     """
 
     def __init__(self, kinds: int) -> None:
-        self.capital = np.zeros(kinds)
+        self.capital = [0.0] * kinds
         self.steps = 0
         # CUSUM of each kind, and after which observation it was last zero: where a change probably began.
-        self._sums = np.zeros(kinds)
-        self._starts = np.zeros(kinds, np.int64)
+        self._sums = [0.0] * kinds
+        self._starts = [0] * kinds
 
     @property
     def total(self) -> float:
         """The whole capital: how many times what one began with."""
-        return float(self.capital.sum()) + _held_back(self.steps)
+        return sum(self.capital) + _held_back(self.steps)
 
     @property
     def began(self) -> int:
         """After how many observations a change began, by the kind of bet with the largest CUSUM; a rough figure."""
-        return int(self._starts[int(self._sums.argmax())])
+        return self._starts[self._sums.index(max(self._sums))]
 
-    def play(self, factors: NDArray[np.float64]) -> None:
+    def play(self, factors: Sequence[float]) -> None:
         """One observation.
 
         Args:
-            factors: What it multiplies the capital of each kind by, at least 0, shape (kinds,).
+            factors: What it multiplies the capital of each kind by, above 0.
         """
         given = (_held_back(self.steps) - _held_back(self.steps + 1)) / len(self.capital)
-        self.capital = np.minimum((self.capital + given) * factors, _LARGEST)
         self.steps += 1
-        with np.errstate(divide="ignore"):
-            self._sums = self._sums + np.log(factors)
-        fallen = self._sums <= 0
-        self._sums[fallen] = 0
-        self._starts[fallen] = self.steps
+        for kind, factor in enumerate(factors):
+            self.capital[kind] = min((self.capital[kind] + given) * factor, _LARGEST)
+            self._sums[kind] += math.log(factor)
+            if self._sums[kind] <= 0:
+                self._sums[kind], self._starts[kind] = 0.0, self.steps
 
     def state(self) -> dict[str, Any]:
         """Everything, in JSON's types; `from_state` goes on with it."""
-        arrays = {"capital": self.capital, "sums": self._sums, "starts": self._starts}
-        return {"steps": self.steps, **{name: values.tolist() for name, values in arrays.items()}}
+        return {"steps": self.steps, "capital": self.capital, "sums": self._sums, "starts": self._starts}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """What `state` told."""
         made = cls(len(state["capital"]))
         made.steps = int(state["steps"])
-        made.capital = np.array(state["capital"], np.float64)
-        made._sums = np.array(state["sums"], np.float64)
-        made._starts = np.array(state["starts"], np.int64)
+        made.capital, made._sums, made._starts = (list(state[name]) for name in ("capital", "sums", "starts"))
         return made
 
 
@@ -91,7 +85,7 @@ _LEANINGS = (-0.9, -0.4, 0.4, 0.9)
 _SPREADS = (-0.8, 0.6, 1.2)
 
 
-def p_value_factors(p_value: float) -> NDArray[np.float64]:
+def p_value_factors(p_value: float) -> list[float]:
     """Bets against p-values being uniform: that they are low (scores are high), high, at both ends, or in the middle.
 
     Each factor is a density on [0, 1]: 1 + b (1 - 2 p), and 1 + b (6 p^2 - 6 p + 1).
@@ -100,7 +94,7 @@ def p_value_factors(p_value: float) -> NDArray[np.float64]:
         p_value: In [0, 1].
     """
     first, second = 1 - 2 * p_value, 6 * p_value * (p_value - 1) + 1
-    return np.array([*(1 + bet * first for bet in _LEANINGS), *(1 + bet * second for bet in _SPREADS)])
+    return [*(1 + bet * first for bet in _LEANINGS), *(1 + bet * second for bet in _SPREADS)]
 
 
 P_VALUE_KINDS = len(_LEANINGS) + len(_SPREADS)
@@ -108,7 +102,7 @@ _STEPS = (0.1, 0.3, 0.6)
 SHARE_KINDS = len(_STEPS)
 
 
-def share_factors(*, happened: bool, share: float) -> NDArray[np.float64]:
+def share_factors(*, happened: bool, share: float) -> list[float]:
     """Bets against an event having a chance of at most `share` each time, whatever came before.
 
     Likelihood ratios of chances that lie a tenth, three tenths and six tenths of the way from the share to 1.
@@ -117,5 +111,5 @@ def share_factors(*, happened: bool, share: float) -> NDArray[np.float64]:
         happened: Whether the event happened.
         share: In (0, 1).
     """
-    others = np.array([share + step * (1 - share) for step in _STEPS])
-    return others / share if happened else (1 - others) / (1 - share)
+    others = [share + step * (1 - share) for step in _STEPS]
+    return [other / share if happened else (1 - other) / (1 - share) for other in others]

@@ -1,16 +1,19 @@
 """Sequential p-values: each new score ranked among all scores before it, in bounded memory."""
 
+import struct
+from bisect import bisect_left
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from typing_extensions import Self
 
 # Bits of a float32 that are put aside: 12 of the 23 of its fraction are left, so that between two powers of two are
 # 4,096 values, and all scores that ever come take a few hundred kilobytes.
 _ASIDE = 11
+_FLOAT, _BITS = struct.Struct("<f"), struct.Struct("<I")
 
 
 class Ranks:
@@ -28,14 +31,15 @@ class Ranks:
     """
 
     def __init__(self, first: ArrayLike = ()) -> None:
-        self._values, counts = np.unique(_rounded(np.asarray(first, np.float32)), return_counts=True)
+        values, counts = np.unique([_rounded(score) for score in np.asarray(first, np.float32)], return_counts=True)
+        self._values: list[float] = values.tolist()
         self._counts = counts.astype(np.int64)
         self.count = int(self._counts.sum())
 
     def add(self, score: float) -> float:
         """The p-value of a score, which then counts for those to come."""
-        value = _rounded(np.array([score], np.float32))[0]
-        place = int(np.searchsorted(self._values, value))
+        value = _rounded(score)
+        place = bisect_left(self._values, value)
         known = place < len(self._values) and self._values[place] == value
         equal = int(self._counts[place]) if known else 0
         above = int(self._counts[place + known :].sum())
@@ -43,29 +47,29 @@ class Ranks:
         if known:
             self._counts[place] += 1
         else:
-            self._values = np.insert(self._values, place, value)
-            self._counts = np.insert(self._counts, place, 1)
+            self._values.insert(place, value)
+            self._counts = np.concatenate([self._counts[:place], (1,), self._counts[place:]])
         self.count += 1
         return p_value
 
     def state(self) -> dict[str, Any]:
         """Everything, in JSON's types; `from_state` goes on with it."""
-        return {"values": self._values.tolist(), "counts": self._counts.tolist()}
+        return {"values": self._values, "counts": self._counts.tolist()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """What `state` told."""
         made = cls()
-        made._values = np.array(state["values"], np.float32)
+        made._values = [float(value) for value in state["values"]]
         made._counts = np.array(state["counts"], np.int64)
         made.count = int(made._counts.sum())
         return made
 
 
-def _rounded(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores cut to 12 bits of their fraction, towards zero."""
-    bits = np.ascontiguousarray(scores + np.float32(0)).view(np.uint32)  # minus zero becomes zero
-    return (bits & np.uint32(0xFFFFFFFF << _ASIDE & 0xFFFFFFFF)).view(np.float32)
+def _rounded(score: float) -> float:
+    """A score as float32, cut to 12 bits of its fraction, towards zero."""
+    (bits,) = _BITS.unpack(_FLOAT.pack(score + 0.0))  # minus zero becomes zero
+    return float(_FLOAT.unpack(_BITS.pack(bits >> _ASIDE << _ASIDE))[0])
 
 
 def _uniform(number: int) -> float:

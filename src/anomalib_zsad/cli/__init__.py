@@ -21,6 +21,7 @@ COMMANDS = {
     "pull": "find series in a PACS, screen them and send the results back",
     "inspect": "score the images of a folder and show them sorted by score",
     "watch": "answer every picture that arrives in a folder, once, with an alarm when something drifts",
+    "serve": "answer pictures that are sent over HTTP, in batches of what waits",
     "calibrate": "learn from normal data what scores mean: p-values, thresholds with a false-alarm rate",
     "export": "write a model for torch, ONNX or OpenVINO that answers as inspect does",
     "evaluate": "evaluate a model on whole data sets, with tables for terminal, CSV, JSON and Markdown",

@@ -49,7 +49,7 @@ _DEPTHS = (8, 10, 12, 14, 16)
 PictureSource = str | Path | BinaryIO
 """A file, or a stream of one from somebody who need not be trusted: of a stream only common formats are read."""
 # Pillow's formats of the endings that count as images; it knows others, of which some start programs (EPS).
-_COMMON_FORMATS = ("JPEG", "MPO", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+_COMMON_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
 
 class TooManyPixelsError(ValueError):
@@ -194,7 +194,10 @@ def _name(path: PictureSource) -> str:
 
 
 def _formats(path: PictureSource) -> tuple[str, ...] | None:
-    return None if isinstance(path, str | Path) else _COMMON_FORMATS
+    if isinstance(path, str | Path):
+        return None
+    PILImage.init()
+    return tuple(name for name in _COMMON_FORMATS if name in PILImage.OPEN)
 
 
 def _stream(path: PictureSource) -> AbstractContextManager[BinaryIO]:

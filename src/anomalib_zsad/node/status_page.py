@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import hmac
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from anomalib_zsad.calibration.decision_rule import RESEARCH_ONLY
+from anomalib_zsad.network.web_server import HEADERS, Guard, bearer
 from anomalib_zsad.node import overview
 from anomalib_zsad.node.metrics import metrics_text
 from anomalib_zsad.node.queue import Queue
@@ -35,7 +35,6 @@ td:first-child { white-space: nowrap }
 dl { display: flex; flex-wrap: wrap; gap: .3rem 2rem; margin: 0 } dt { color: #555 } dd { margin: 0; font-weight: 600 }
 """
 _POLICY = "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 
 
 def status_app(
@@ -43,9 +42,8 @@ def status_app(
     receiver: Receiver,
     results: Path,
     targets: tuple[str, ...],
+    guard: Guard,
     *,
-    token: str = "",
-    hosts: tuple[str, ...] = (),
     show_identifiers: bool = False,
 ) -> FastAPI:
     """The page as an ASGI application.
@@ -55,21 +53,18 @@ def status_app(
         receiver: The node's receiver.
         results: Folder of results, whose pages are shown.
         targets: Names of the targets that are configured.
-        token: What visitors must know, given as `Authorization: Bearer` or once as `?token=`; empty for none.
-        hosts: Host names that the page answers to; empty for all. Where there is no token, this keeps pages of other
-            sites from reading this one through a name that they let point here.
+        guard: Who may look; a token is given as `Authorization: Bearer`, or once as `?token=`.
         show_identifiers: Show patient ID, name and the like.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     page = _Page(queue, receiver, results, targets, show_identifiers)
 
     @app.middleware("http")
-    async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = _turned_away(request, token, hosts)
+    async def watch_over(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = _turned_away(request, guard)
         if response is None:
             response = await answer(request)
-        for name, value in _HEADERS.items():
-            response.headers[name] = value
+        response.headers.update(HEADERS)
         return response
 
     @app.get("/")
@@ -91,28 +86,22 @@ def status_app(
     return app
 
 
-def _turned_away(request: Request, token: str, hosts: tuple[str, ...]) -> Response | None:
+def _turned_away(request: Request, guard: Guard) -> Response | None:
     """The answer to who may not look; `None` for all others."""
-    name = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
-    if hosts and name.strip("[]") not in hosts:
+    if guard.is_of_another_address(request):
         return PlainTextResponse("this page answers to its own address only", status_code=403)
-    if not token or request.url.path == "/health":
+    if not guard.token or request.url.path in guard.open_paths:
         return None
     asked = request.query_params.get("token", "")
-    given = request.headers.get("authorization", "").removeprefix("Bearer ") or request.cookies.get(_COOKIE, "")
-    if asked and _equal(asked, token):
+    if asked and guard.knows(asked):
         # The token leaves the address, where histories and logs would keep it.
         response = RedirectResponse(request.url.path, status_code=303)
-        response.set_cookie(_COOKIE, token, httponly=True, samesite="strict")
+        response.set_cookie(_COOKIE, guard.token, httponly=True, samesite="strict")
         return response
-    if not _equal(given, token):
+    if not guard.knows(bearer(request) or request.cookies.get(_COOKIE, "")):
         text = "a token is needed: ?token=... or the header Authorization: Bearer ..."
         return PlainTextResponse(text, status_code=401, headers={"WWW-Authenticate": "Bearer"})
     return None
-
-
-def _equal(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())
 
 
 class _Page:
