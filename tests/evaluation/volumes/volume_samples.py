@@ -45,9 +45,9 @@ class BrightScorer:
         return {"model": "Bright", "class_name": "thing", "device": "cpu"}
 
 
-def same(mask: torch.Tensor, side: int) -> torch.Tensor:
+def same(mask: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     """Masks are as large as the maps already."""
-    assert mask.shape[-1] == side
+    assert tuple(mask.shape) == tuple(shape)
     return mask
 
 
