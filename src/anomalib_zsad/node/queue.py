@@ -6,13 +6,11 @@ after the method, never between.
 
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from anomalib_zsad.node.entries import (
     Arrival,
@@ -23,6 +21,7 @@ from anomalib_zsad.node.entries import (
     hidden_name,
     shown_name,
 )
+from anomalib_zsad.outputs.durable_file import DurableFile
 
 MOST_ATTEMPTS = 8
 """How often a study is begun that fails, or ends the program, without getting anywhere."""
@@ -53,7 +52,7 @@ CREATE INDEX IF NOT EXISTS studies_by_state ON studies(state, last_arrival);
 _VERSION = 1
 
 
-class Queue:
+class Queue(DurableFile):
     """The queue of one node. Threads may share it.
 
     Args:
@@ -65,41 +64,9 @@ class Queue:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)  # it holds UIDs: for the owner alone
         os.close(descriptor)
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-        self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        if version not in (0, _VERSION):
-            raise ValueError(f"the queue in {path.parent} is of version {version}; this program knows {_VERSION}")
-        self._connection.executescript(_SCHEMA)
-        self._connection.execute(f"PRAGMA user_version={_VERSION}")
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of it is on the disk when the block ends, or none of it."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def rows(self, statement: str, *values: Any) -> list[sqlite3.Row]:
-        """What a SELECT gives."""
-        with self._lock:
-            return self._connection.execute(statement, values).fetchall()
+        super().__init__(path, _SCHEMA, _VERSION, "queue")
 
     def known(self, arrival: Arrival) -> Stored:
         """What is known of an instance: `stored` stands for a new one, to be stored."""

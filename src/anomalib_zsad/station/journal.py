@@ -6,14 +6,13 @@ or after the method, never between.
 
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from anomalib_zsad.outputs.durable_file import DurableFile
 from anomalib_zsad.station.arrivals import Arrival
 
 _SCHEMA = """
@@ -70,7 +69,7 @@ class NewEntry:
     at: float
 
 
-class Journal:
+class Journal(DurableFile):
     """The journal of one station. Threads may share it.
 
     Args:
@@ -82,57 +81,26 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-        self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        if version not in (0, _VERSION):
-            raise ValueError(f"the journal in {path.parent} is of version {version}; this program knows {_VERSION}")
-        self._connection.executescript(_SCHEMA)
-        self._connection.execute(f"PRAGMA user_version={_VERSION}")
-
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of it is on the disk when the block ends, or none of it."""
-        with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def _rows(self, statement: str, *values: Any) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._connection.execute(statement, values).fetchall()
+        super().__init__(path, _SCHEMA, _VERSION, "journal")
 
     # Answers
 
     def is_answered(self, name: str, state: str) -> bool:
         """Whether a picture of a name and state has its answer."""
         question = "SELECT 1 FROM answers WHERE name = ? AND state = ? AND kind <> 'drift'"
-        return bool(self._rows(question, name, state))
+        return bool(self.rows(question, name, state))
 
     def last_number(self) -> int:
         """Number of the last entry; 0 if there is none."""
-        return int(self._rows("SELECT COALESCE(MAX(number), 0) AS number FROM answers")[0]["number"])
+        return int(self.rows("SELECT COALESCE(MAX(number), 0) AS number FROM answers")[0]["number"])
 
     def count(self) -> int:
         """How many pictures have their answer."""
-        return int(self._rows("SELECT COUNT(*) AS number FROM answers WHERE kind = 'picture'")[0]["number"])
+        return int(self.rows("SELECT COUNT(*) AS number FROM answers WHERE kind = 'picture'")[0]["number"])
 
     def next_number(self) -> int:
         """The number that the next entry will have, whatever was removed before."""
-        rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'answers'")
+        rows = self.rows("SELECT seq FROM sqlite_sequence WHERE name = 'answers'")
         return int(rows[0]["seq"]) + 1 if rows else 1
 
     def note(self, entries: Sequence[NewEntry], marks: Mapping[str, tuple[int, Any]] | None = None) -> list[Entry]:
@@ -146,7 +114,7 @@ class Journal:
             The entries with their numbers.
         """
         made: list[Entry] = []
-        with self._writing() as connection:
+        with self.writing() as connection:
             for entry in entries:
                 name, state = (None, None) if entry.arrival is None else (entry.arrival.name, entry.arrival.state)
                 content = json.dumps(entry.content, allow_nan=False)
@@ -162,7 +130,7 @@ class Journal:
 
     def after(self, number: int, most: int = _AT_A_TIME) -> list[Entry]:
         """Answers and alarms after a number, in their order, at most so many."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT * FROM answers WHERE number > ? AND kind <> 'skipped' ORDER BY number LIMIT ?", number, most
         )
         return [Entry(row["number"], row["kind"], row["at"], json.loads(row["content"])) for row in rows]
@@ -177,7 +145,7 @@ class Journal:
 
     def begin(self, arrivals: Sequence[Arrival]) -> None:
         """Note that pictures are about to be read: a kill meanwhile shows itself at the next start."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.executemany(
                 "INSERT INTO begun VALUES (?, ?, 1) ON CONFLICT (name, state) DO UPDATE SET times = times + 1",
                 [(arrival.name, arrival.state) for arrival in arrivals],
@@ -185,12 +153,12 @@ class Journal:
 
     def times_begun(self, arrival: Arrival) -> int:
         """How often a picture was begun that has no answer yet."""
-        rows = self._rows("SELECT times FROM begun WHERE name = ? AND state = ?", arrival.name, arrival.state)
+        rows = self.rows("SELECT times FROM begun WHERE name = ? AND state = ?", arrival.name, arrival.state)
         return int(rows[0]["times"]) if rows else 0
 
     def give_up(self, arrivals: Sequence[Arrival]) -> None:
         """Note that pictures were begun and left, by nobody's fault."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.executemany(
                 "DELETE FROM begun WHERE name = ? AND state = ?",
                 [(arrival.name, arrival.state) for arrival in arrivals],
@@ -200,17 +168,17 @@ class Journal:
 
     def mark(self, name: str, number: int, content: Any = None) -> None:
         """Note that something has got as far as a number, and what else is to be known of it."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             _mark(connection, name, number, content)
 
     def marked(self, name: str) -> tuple[int, Any]:
         """What `mark` noted; 0 and `None` if it did not."""
-        rows = self._rows("SELECT number, content FROM marks WHERE name = ?", name)
+        rows = self.rows("SELECT number, content FROM marks WHERE name = ?", name)
         return (int(rows[0]["number"]), json.loads(rows[0]["content"])) if rows else (0, None)
 
     def is_marked(self, name: str) -> bool:
         """Whether `mark` ever noted something by a name."""
-        return bool(self._rows("SELECT 1 FROM marks WHERE name = ?", name))
+        return bool(self.rows("SELECT 1 FROM marks WHERE name = ?", name))
 
     def forget(self, folder: Path, done: int) -> int:
         """Remove old answers of files that are gone, so that the journal does not grow for ever.
@@ -225,7 +193,7 @@ class Journal:
         before = time.time() - _REMEMBERED_DAYS * _DAY
         removed = number = 0
         while True:
-            rows = self._rows(
+            rows = self.rows(
                 "SELECT number, name FROM answers WHERE number > ? AND number <= ? AND at < ? ORDER BY number LIMIT ?",
                 number,
                 done,
@@ -235,7 +203,7 @@ class Journal:
             if not rows:
                 return removed
             gone = [(row["number"],) for row in rows if row["name"] is None or not (folder / row["name"]).exists()]
-            with self._writing() as connection:
+            with self.writing() as connection:
                 connection.executemany("DELETE FROM answers WHERE number = ?", gone)
             removed += len(gone)
             number = rows[-1]["number"]
