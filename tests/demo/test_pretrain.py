@@ -15,7 +15,7 @@ from anomalib_zsad.backbone import config as backbone_config
 from anomalib_zsad.backbone.weights import weights_version
 from anomalib_zsad.data.sample_set import sample_data_folder
 from anomalib_zsad.demo import captions
-from anomalib_zsad.demo.pretrain import Run, Settings, learning_rate, pretrain
+from anomalib_zsad.demo.pretrain import Run, Settings, learning_rate, main, pretrain
 from anomalib_zsad.demo.pretraining_pool import draw_pool
 from anomalib_zsad.demo.small_clip import CONFIG, VERSION, DemoCLIP
 
@@ -111,6 +111,24 @@ def test_the_command_pretrains_from_the_sheets_of_the_repository(tmp_path: Path)
     assert "drew 60 twins" in ended.stderr
     assert weights_version(tmp_path / "weights.safetensors") == VERSION
     open_clip_of(CONFIG, load_file(tmp_path / "weights.safetensors"))
+    # Of a run without steps the average with its own start is that start.
+    start = backbone_config.DEMO_FOLDER / "weights.safetensors"
+    options = ["--twins", "8", "--window-steps", "0", "--full-steps", "0", "--start", str(start), "--keep-start"]
+    command = [sys.executable, "-m", "anomalib_zsad.demo.pretrain", "--textures", str(TEXTURES), "--workers", "1"]
+    again = [*command, "--output", str(tmp_path / "again"), *options, "0.5"]
+    ended = subprocess.run(again, capture_output=True, text=True, timeout=600, check=False)
+    assert ended.returncode == 0, ended.stderr
+    written, known = load_file(tmp_path / "again" / "weights.safetensors"), load_file(start)
+    torch.testing.assert_close(written["visual.proj"], known["visual.proj"])
+
+
+def test_a_share_without_weights_to_keep_is_an_error_of_the_command(tmp_path: Path, monkeypatch, capsys) -> None:
+    words = ["pretrain", "--output", str(tmp_path), "--textures", str(TEXTURES), "--keep-start", "0.5"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit):
+        main()
+    assert "--keep-start needs the weights to keep, --start" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_learning_rate_warms_up_and_ends_at_zero() -> None:

@@ -319,15 +319,18 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(options.threads)
-    settings = Settings(
-        twins=options.twins,
-        window_steps=options.window_steps,
-        full_steps=options.full_steps,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
-        start=options.start,
-        keep_start=options.keep_start,
-    )
+    try:
+        settings = Settings(
+            twins=options.twins,
+            window_steps=options.window_steps,
+            full_steps=options.full_steps,
+            learning_rate=options.learning_rate,
+            seed=options.seed,
+            start=options.start,
+            keep_start=options.keep_start,
+        )
+    except ValueError as error:
+        parser.error(str(error))
     size = CONFIG["vision_cfg"]["image_size"] + settings.margin
     start = time.monotonic()
     pool = draw_pool(settings.twins, size, settings.seed, options.textures, options.workers)

@@ -65,9 +65,9 @@ def cut_out(picture: Array, style: Random, instance: Random) -> tuple[Array, NDA
     rim, width = style.uniform(-0.5, 0.7), style.uniform(0.006, 0.04)
     inside = np.full((size, size), 1.0, dtype=np.float32)
     for side in instance.permutation(4)[: instance.integers(1, 5)]:
-        x, y = coordinates(size, side * QUARTER + instance.normal(0, 0.03))
+        x, _ = coordinates(size, side * QUARTER + instance.normal(0, 0.03))
         wave = 0.008 * instance.uniform(0, 1) * smooth_noise(instance, size, (6, 1))
-        inside = np.minimum(inside, 0.5 - instance.uniform(0.0, 0.12) - x + wave * (y < 2))
+        inside = np.minimum(inside, 0.5 - instance.uniform(0.0, 0.12) - x + wave)
     edge = np.exp(-np.clip(inside, 0, None) / width)
     shaped = np.clip(picture * (1 + rim * edge)[..., None], 0, 1)
     cover = step(inside, 0, style.uniform(1, 4) / size)[..., None]
