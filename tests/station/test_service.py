@@ -4,10 +4,14 @@ import base64
 import io
 import json
 import logging
+import shlex
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +75,19 @@ def test_a_picture_as_the_body_or_in_a_form_has_the_same_answer() -> None:
     assert (first["width"], first["height"]) == (12, 12)
     assert first["brightness"] == pytest.approx(240 / 255, abs=1e-3)
     assert "image" not in first
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_requests_of_the_documentation_are_answered_as_they_are_written(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "station.md").read_text(encoding="utf-8")
+    commands = [line for line in page.splitlines() if line.startswith("curl ")]
+    assert len(commands) == 2
+    (tmp_path / "part.png").write_bytes(picture(100))
+    with serving() as client:
+        for command in commands:
+            words = shlex.split(command.replace("127.0.0.1:8000", f"127.0.0.1:{client.port}"))
+            ended = subprocess.run([*words, "--silent"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+            assert json.loads(ended.stdout)["score"] == pytest.approx(100 / 255, abs=1e-3), command
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ def picture_in(body: bytes, content_type: str) -> bytes:
     message = Message()
     message["Content-Type"] = content_type or "application/octet-stream"
     kind = message.get_content_type()
-    if kind == "application/x-www-form-urlencoded":
+    # Curl names this type for whatever --data-binary sends; a form of text fields is ASCII, as few pictures are.
+    if kind == "application/x-www-form-urlencoded" and body.isascii():
         raise BodyError("a form of text fields holds no picture: send it as multipart/form-data, or as the body itself")
     if kind != "multipart/form-data":
         if not body:
