@@ -16,9 +16,8 @@ from anomalib_zsad.cli.model_options import (
     add_tile_options,
     check_trained,
     engine_options,
-    method_of,
+    load_scorer,
     say_loading,
-    say_model,
     tile_options,
 )
 from anomalib_zsad.cli.reading_options import SLICING, add_reading_options, reading_options
@@ -96,17 +95,14 @@ def run(args: argparse.Namespace) -> int:
     check_trained(args)
     if datamodule is None:
         run_options.check_input(Path(args.input))
-    how = engine_options(args), tile_options(args)
-    _ = fill(VolumeOptions, args), reading_options(args), _only(args)  # what makes no sense is told at once
+    _ = engine_options(args), tile_options(args)  # what makes no sense is told at once
+    _ = fill(VolumeOptions, args), reading_options(args), _only(args)
     say_loading(args)
-    from anomalib_zsad.scoring.build import build_scorer
-
     kind = _kind(args, datamodule)
     _check_image_options(args, folder_of_images=kind == "images" and datamodule is None)
     if kind == "volumes" and args.tiles is not None:
         raise ValueError(VOLUMES_WHOLE)
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, *how)
-    say_model(scorer.describe())
+    scorer = load_scorer(args)
     calibrate = _volumes if kind == "volumes" else _images
     calibration = calibrate(args, scorer, datamodule)
     calibration.save(args.output, overwrite=args.overwrite)

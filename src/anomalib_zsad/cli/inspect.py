@@ -18,9 +18,8 @@ from anomalib_zsad.cli.model_options import (
     add_tile_options,
     check_trained,
     engine_options,
-    method_of,
+    load_scorer,
     say_loading,
-    say_model,
     tile_options,
 )
 from anomalib_zsad.inspection.options import InspectionOptions
@@ -75,18 +74,15 @@ def run(args: argparse.Namespace) -> int:
     """Inspect, print a summary, and tell by the exit code how it went."""
     run_options.check_input(args.input)
     check_trained(args)
-    how = engine_options(args), tile_options(args)
+    _ = engine_options(args), tile_options(args)  # what makes no sense is told at once
     rule, drift = decision_rule(args, "images"), drift_options(args)
     options = fill(InspectionOptions, args, rule=rule, reading=image_reading(args), drift=drift)
     say_loading(args)
     from anomalib_zsad.inspection.find_images import in_words
     from anomalib_zsad.inspection.inspect_images import inspect_images
-    from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, *how)
-    say_model(scorer.describe())
-    inspection = inspect_images(args.input, args.output, ModelImageScorer(scorer), options)
+    inspection = inspect_images(args.input, args.output, ModelImageScorer(load_scorer(args)), options)
     code = exit_code(inspection.records)
     if code is ExitCode.NOTHING_FOUND and inspection.written:
         code = ExitCode.DONE  # a part that none of the images is of

@@ -4,13 +4,16 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.scoring.engine_options import EngineOptions
 from anomalib_zsad.scoring.tile_options import TileOptions
+
+if TYPE_CHECKING:
+    from anomalib_zsad.scoring.model_scorer import ModelScorer
 
 _PREFIX = "--model."
 # Arguments of the models that are options of the commands.
@@ -189,6 +192,21 @@ def say_loading(args: argparse.Namespace) -> None:
 def method_of(args: argparse.Namespace) -> str | None:
     """The method that was named; that of an untrained model, which no checkpoint tells."""
     return args.model or (None if args.checkpoint else DEFAULT_METHOD)
+
+
+def load_scorer(args: argparse.Namespace) -> "ModelScorer":
+    """The model that was asked for, on its engine, and by tiles where the command has them.
+
+    Raises:
+        ValueError: If it cannot be built.
+        FileNotFoundError: If its files are missing.
+    """
+    from anomalib_zsad.scoring.build import build_scorer
+
+    how = engine_options(args), tile_options(args) if "tiles" in args else TileOptions()
+    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, *how)
+    say_model(scorer.describe())
+    return scorer
 
 
 def say_model(described: Mapping[str, Any]) -> None:

@@ -14,9 +14,8 @@ from anomalib_zsad.cli.model_options import (
     add_model_options,
     check_trained,
     engine_options,
-    method_of,
+    load_scorer,
     say_loading,
-    say_model,
 )
 from anomalib_zsad.cli.network_options import Connections, add_network_options
 from anomalib_zsad.cli.reading_options import add_reading_options
@@ -146,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
         if targets and set(options.volume.output_types) == {"nifti"}:
             raise ValueError("--send-to sends DICOM results, and --output-type asks for none; add dicom_seg")
         check_trained(args)
-    engine = engine_options(args)
+    engine_options(args)  # what makes no sense is told at once
     found = _query(source, query)
     if found is None:
         return ExitCode.USAGE
@@ -158,10 +157,8 @@ def run(args: argparse.Namespace) -> int:
         return ExitCode.DONE
     say_loading(args)
     from anomalib_zsad.cli.pull_run import PullRun
-    from anomalib_zsad.scoring.build import build_scorer
 
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, engine)
-    say_model(scorer.describe())
+    scorer = load_scorer(args)
     budget = int(args.max_series_gib * 2**30)
     pulling = PullRun(args.output, source, list(targets.values()), scorer, options, budget, args.keep_images)
     code, entries = pulling.run(found)

@@ -12,7 +12,7 @@ from anomalib_zsad.cli.model_options import (
     add_model_options,
     check_trained,
     engine_options,
-    method_of,
+    load_scorer,
     say_loading,
     say_model,
 )
@@ -80,13 +80,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _alone(args: argparse.Namespace, options: ScreeningOptions) -> tuple[ExitCode, list[RunEntry]]:
-    from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.screening.screen import screen
 
-    engine = engine_options(args)
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, engine)
-    say_model(scorer.describe())
-    return screen(args.input, args.output, scorer, options)
+    return screen(args.input, args.output, load_scorer(args), options)
 
 
 def _by_workers(args: argparse.Namespace, options: ScreeningOptions) -> tuple[ExitCode, list[RunEntry]]:

@@ -11,7 +11,7 @@ from anomalib_zsad.cli.decision_options import add_decision_options, decision_ru
 from anomalib_zsad.cli.drift_options import add_drift_options, drift_options
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.model_options import add_engine_options, add_model_options, add_tile_options
-from anomalib_zsad.cli.station_options import check_model, load_scorer, log_to_standard_error
+from anomalib_zsad.cli.station_options import check_model, load_image_scorer, log_to_standard_error
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.extras import require
 from anomalib_zsad.station.options import ServeOptions
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from anomalib_zsad.station.service_app import OPEN, service_app
 
     guard = Guard.for_host(options.http_host, os.environ.get(TOKEN, ""), "--http-host", OPEN)
-    scorer = load_scorer(args)
+    scorer = load_image_scorer(args)
     from anomalib_zsad.station.service import Service
 
     log_to_standard_error()

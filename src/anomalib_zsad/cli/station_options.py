@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from anomalib_zsad.cli.model_options import (
     check_trained,
     engine_options,
-    method_of,
+    load_scorer,
     say_loading,
-    say_model,
     tile_options,
 )
 
@@ -28,7 +27,7 @@ def check_model(args: argparse.Namespace) -> None:
     _ = engine_options(args), tile_options(args)
 
 
-def load_scorer(args: argparse.Namespace) -> "ImageScorer":
+def load_image_scorer(args: argparse.Namespace) -> "ImageScorer":
     """The model that was asked for, ready to score images.
 
     Raises:
@@ -36,13 +35,9 @@ def load_scorer(args: argparse.Namespace) -> "ImageScorer":
         FileNotFoundError: If its files are missing.
     """
     say_loading(args)
-    from anomalib_zsad.scoring.build import build_scorer
     from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 
-    how = engine_options(args), tile_options(args)
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, *how)
-    say_model(scorer.describe())
-    return ModelImageScorer(scorer)
+    return ModelImageScorer(load_scorer(args))
 
 
 def log_to_standard_error() -> None:

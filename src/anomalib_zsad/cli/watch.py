@@ -14,7 +14,7 @@ from anomalib_zsad.cli.drift_options import add_drift_options, drift_options
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.image_options import add_image_options, image_reading
 from anomalib_zsad.cli.model_options import add_engine_options, add_model_options, add_tile_options
-from anomalib_zsad.cli.station_options import check_model, load_scorer, log_to_standard_error
+from anomalib_zsad.cli.station_options import check_model, load_image_scorer, log_to_standard_error
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.station.options import WatchOptions
 
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     rule, drift = decision_rule(args, "images"), drift_options(args)
     options = fill(WatchOptions, args, rule=rule, drift=drift, reading=image_reading(args))
     broker = _broker(args)
-    scorer = load_scorer(args)
+    scorer = load_image_scorer(args)
     from anomalib_zsad.station.watch import Station
 
     log_to_standard_error()

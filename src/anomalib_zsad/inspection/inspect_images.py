@@ -214,8 +214,8 @@ class _Run:
                 self.journal.add(record, item.state)
             else:
                 record = image_record(item, answer, place, next(judged), self.rule.mask_threshold)
-                pictures = self._pictures(record, item.picture, answer, place)
                 heat = shown_map(answer.anomaly_map[place])
+                pictures = self._pictures(record, item.picture, heat, answer, place)
                 shown = self.rule.shown_range
                 thumbnail = None if item.picture is None else make_thumbnail(item.picture, heat, shown)
                 entry = self.journal.add(record, item.state, pictures, thumbnail)
@@ -225,12 +225,17 @@ class _Run:
             self.records.append(record)
 
     def _pictures(
-        self, record: ImageRecord, picture: NDArray[np.uint8] | None, answer: SliceScores, place: int
+        self,
+        record: ImageRecord,
+        picture: NDArray[np.uint8] | None,
+        heat: NDArray[np.float32],
+        answer: SliceScores,
+        place: int,
     ) -> dict[str, Any] | None:
         if picture is None or record.score is None or not self.shown.wants(record.image, record.score):
             return None
         deviation = None if answer.map_std is None else shown_map(answer.map_std[place])
-        return self.encoder(picture, shown_map(answer.anomaly_map[place]), deviation)
+        return self.encoder(picture, heat, deviation)
 
 
 def _settings(scorer: ImageScorer, options: InspectionOptions) -> dict[str, Any]:
