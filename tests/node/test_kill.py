@@ -1,10 +1,7 @@
 """kill -9 at any moment, and start again: no acknowledged instance is lost, nothing is screened or sent twice."""
 
 import json
-import multiprocessing
-import os
 import random
-import signal
 import sqlite3
 import threading
 import time
@@ -14,36 +11,20 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from tests.killed_processes import forked, kill, start
 from tests.network.orthanc import running_orthanc
 from tests.node.killed_node import serve
 from tests.node.node_builders import Archive, send_to, write_series
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that start at once: forked from a server that has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before]))
-    context.set_forkserver_preload(["tests.node.killed_node"])
-    yield context
-    os.environ["PYTHONPATH"] = before
+    with forked("tests.node.killed_node") as context:
+        yield context
 
 
-def start(context, folder: Path, targets: list[str]):
-    here, there = context.Pipe()
-    process = context.Process(target=serve, args=(str(folder), targets, there), daemon=True)
-    process.start()
-    if not here.poll(60):
-        raise TimeoutError("the node does not start")
-    return process, here.recv()
-
-
-def kill(process) -> None:
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+def start_node(context, folder: Path, targets: list[str]):
+    return start(context, serve, str(folder), targets)
 
 
 def rows(folder: Path, statement: str) -> list[tuple]:
@@ -96,7 +77,7 @@ def survive(context, folder: Path, stage: str, delay: float, target: str, stored
     """
     studies = [write_series(folder / name, f"{folder.name} {name}", slices=8) for name in ("a", "b")]
     before = stored()
-    process, port = start(context, folder, [target])
+    process, port = start_node(context, folder, [target])
     acknowledged: list[Path] = []
 
     def send_all() -> None:
@@ -117,7 +98,7 @@ def survive(context, folder: Path, stage: str, delay: float, target: str, stored
         found = folder / "node" / "received" / kept[str(sent.SOPInstanceUID)]
         assert pydicom.dcmread(found).PixelData == sent.PixelData, at
     made = {path: path.read_bytes() for path in (folder / "node" / "results").glob("*/*/series-*/lesions_seg.dcm")}
-    process, port = start(context, folder, [target])
+    process, port = start_node(context, folder, [target])
     try:
         for paths in studies:
             assert send_to(port, paths) == [0] * len(paths), at

@@ -1,9 +1,6 @@
 """kill -9 at any moment, and start again: every picture is answered exactly once, in every file."""
 
-import multiprocessing
-import os
 import random
-import signal
 import threading
 import time
 from collections import Counter
@@ -11,35 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.killed_processes import forked, kill, start
 from tests.station.station_builders import pictures, rows, save, watch
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that start at once: forked from a server that has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before]))
-    context.set_forkserver_preload(["tests.station.station_builders"])
-    yield context
-    os.environ["PYTHONPATH"] = before
+    with forked("tests.station.station_builders") as context:
+        yield context
 
 
-def start(context, folder: Path):
-    here, there = context.Pipe()
-    process = context.Process(target=watch, args=(str(folder / "in"), str(folder / "out"), there), daemon=True)
-    process.start()
-    if not here.poll(60):
-        raise TimeoutError("the station does not start")
-    here.recv()
+def start_watching(context, folder: Path):
+    process, _ = start(context, watch, str(folder / "in"), str(folder / "out"))
     return process
-
-
-def kill(process) -> None:
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
 
 
 def texts(folder: Path) -> str:
@@ -63,12 +44,12 @@ def survive(context, folder: Path, kills: int, count: int, draw: random.Random) 
             time.sleep(0.01)
 
     producer = threading.Thread(target=produce)
-    process = start(context, folder)
+    process = start_watching(context, folder)
     producer.start()
     for _ in range(kills):
         time.sleep(draw.uniform(0.02, 0.4))
         kill(process)
-        process = start(context, folder)
+        process = start_watching(context, folder)
     producer.join()
     end = time.monotonic() + 60
     while texts(folder).count("\n") < sum(expected.values()) and time.monotonic() < end:
