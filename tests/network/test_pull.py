@@ -230,7 +230,9 @@ def test_all_results_are_stored_once_and_not_screened_in_turn(
 
 
 STOPPED = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite started in the background would ignore it
 sys.path.insert(0, sys.argv[1])
 from anomalib_zsad.cli import main
 from anomalib_zsad.scoring import build
