@@ -423,6 +423,20 @@ def test_the_film_runs_until_something_else_is_done(page: Browser) -> None:
     assert current(page) == 0
 
 
+def test_the_film_stops_at_the_slice_that_it_shows(page: Browser) -> None:
+    """Asked to go where the film happens to be, it stops there: nothing but the film has changed."""
+    page.run("choose({ place: 0 }); document.getElementById('speed').value = '1'")
+    press(page, "c")
+    assert page.one("#play").get_attribute("aria-pressed") == "true"
+    press(page, Keys.HOME)
+    assert page.one("#play").get_attribute("aria-pressed") == "false"
+    page.run("document.getElementById('speed').value = '25'")
+    press(page, "c")
+    page.until("chosen.place > 2")
+    press(page, "c")
+    assert page.one("#play").get_attribute("aria-pressed") == "false"
+
+
 def test_all_by_keyboard_in_the_dark(dark: Browser, series_page: Path) -> None:
     """From the top of the page, tabulator alone reaches every control, in the order in which they stand."""
     dark.open(series_page, DESKTOP)

@@ -7,32 +7,23 @@ import { choose, chosen, watch } from "./series_state.js";
 let timer = null;
 let expected = -1; // the place that the film itself has chosen
 
-function pause() {
-  clearInterval(timer);
-  timer = null;
-  byId("play").setAttribute("aria-pressed", "false");
-  byId("play").textContent = "▶ Play";
-}
-
 function playNext() {
   expected = (chosen.place + 1) % page.rows.length;
   choose({ place: expected, region: null });
 }
 
-function play() {
-  timer = setInterval(playNext, 1000 / Number(byId("speed").value));
-  byId("play").setAttribute("aria-pressed", "true");
-  byId("play").textContent = "⏸ Stop";
+function showPlaying() {
+  clearInterval(timer);
+  if (chosen.playing) timer = setInterval(playNext, 1000 / Number(byId("speed").value));
+  byId("play").setAttribute("aria-pressed", String(chosen.playing));
+  byId("play").textContent = chosen.playing ? "⏸ Stop" : "▶ Play";
 }
 
 export function listenToCine() {
-  byId("play").addEventListener("click", () => (timer === null ? play() : pause()));
-  byId("speed").addEventListener("change", () => {
-    if (timer === null) return;
-    pause();
-    play();
-  });
+  byId("play").addEventListener("click", () => choose({ playing: !chosen.playing }));
+  byId("speed").addEventListener("change", showPlaying);
   watch((names) => {
-    if (timer !== null && names.has("place") && chosen.place !== expected) pause();
+    if (names.has("playing")) showPlaying();
+    else if (chosen.playing && names.has("place") && chosen.place !== expected) choose({ playing: false });
   });
 }

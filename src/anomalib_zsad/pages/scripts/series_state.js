@@ -14,6 +14,7 @@ export const chosen = {
   threshold: page.thresholds.mask,
   region: null, // number of the region gone to
   distance: null, // two points, { place, row, column } each; the second one may be missing
+  playing: false, // slices one after the other
   layout: "one",
   tool: "window",
   table: null, // from codes to greys

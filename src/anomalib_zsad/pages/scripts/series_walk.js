@@ -10,9 +10,9 @@ import { choose, chosen, tellAll, watch } from "./series_state.js";
 
 const SETTLED = 250; // milliseconds: browsers bound how often an address may change
 
-// Go to a slice by its place in the list.
+// Go to a slice by its place in the list. A film stops, also at the slice that it shows at this moment.
 export function go(place) {
-  choose({ place: clamp(place, 0, Math.max(0, page.rows.length - 1)), region: null });
+  choose({ place: clamp(place, 0, Math.max(0, page.rows.length - 1)), region: null, playing: false });
 }
 
 export function placeOf(slice) {
