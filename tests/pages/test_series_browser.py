@@ -1,5 +1,6 @@
 """The page of a series in a real browser."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -191,16 +192,19 @@ def test_a_finding_jumps_to_its_peak(browser: Browser, series_page: Path, size: 
 
 
 def test_the_table_of_findings_is_that_of_the_file(page: Browser, series_page: Path) -> None:
-    rows = (series_page.parent / "regions.csv").read_text().splitlines()
-    assert len(rows) == 3
+    with (series_page.parent / "regions.csv").open() as stream:
+        first, *others = csv.DictReader(stream)
+    assert len(others) == 1
     cells = [cell.text for cell in page.all("#regions tbody tr")[0].find_elements("css selector", "td")]
-    first = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
     assert cells[0] == f"{float(first['peak']):.3f}"
     assert cells[1].endswith(" ml")
     assert float(cells[1][:-3]) * 1000 == pytest.approx(float(first["volume_mm3"]), rel=0.05)
-    assert cells[2] == f"{first['first_slice']}\N{EN DASH}{first['last_slice']}"
+    assert cells[2] == f"{float(first['longest_diameter_mm']):.0f} mm"
+    assert cells[3] == f"{first['first_slice']}\N{EN DASH}{first['last_slice']}"
     position = [abs(float(first[f"peak_{axis}_mm"])) for axis in "xyz"]
-    assert [float(part) for part in cells[3].split()[1::2]] == pytest.approx(position, abs=0.051)
+    words, place = cells[4].split("\n")
+    assert words == first["place"]
+    assert [float(part) for part in place.split()[1::2]] == pytest.approx(position, abs=0.051)
     assert first["peak_slice"] == "5"
 
 

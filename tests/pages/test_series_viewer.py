@@ -1,5 +1,6 @@
 """What a reader does with the pictures of a series: planes, zoom, readout, distances, thresholds, regions, film."""
 
+import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,8 +214,9 @@ def test_the_readout_tells_value_map_and_place(page: Browser, series_page: Path)
     value = float(re.search(r"value ≈ (\S+) HU", text)[1])
     assert value == pytest.approx(SPOTS[5][2] - 60, abs=160)  # a bright pixel among noise, in JPEG
     assert re.search(r"map 0\.9\d\d", text)
-    first = (series_page.parent / "regions.csv").read_text().splitlines()[1].split(",")
-    peak = [abs(float(value)) for value in first[-3:]]
+    with (series_page.parent / "regions.csv").open() as stream:
+        first = next(csv.DictReader(stream))
+    peak = [abs(float(first[f"peak_{axis}_mm"])) for axis in "xyz"]
     place = re.search(r"[RL] (\S+) +[AP] (\S+) +[SI] (\S+) mm", text)
     assert [float(part) for part in place.groups()] == pytest.approx(peak, abs=0.051)
     x, y = middle_of(page, (3, 3))

@@ -3,13 +3,16 @@
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from anomalib_zsad.records.region_rows import region_rows, regions_csv
+from anomalib_zsad.volumes.body import Body
 from anomalib_zsad.volumes.map_file import MapFile
+from anomalib_zsad.volumes.place_words import body_extent
 from anomalib_zsad.volumes.regions import Region, Regions, RegionSearch, find_regions, voxel_volumes
 from anomalib_zsad.volumes.volume import SliceSource, Units, Volume
 from tests.volumes.volume_builders import affines
@@ -25,7 +28,7 @@ def make_volume(shape: tuple[int, int, int], affine: np.ndarray, **options: obje
     return Volume(voxels, affine, "CT", Units.ARBITRARY, axis, tuple(sources), **options)
 
 
-def search(folder: Path, values: np.ndarray, volume: Volume, threshold: float = 0.5, **options: int) -> Regions:
+def search(folder: Path, values: np.ndarray, volume: Volume, threshold: float = 0.5, **options: Any) -> Regions:
     maps = MapFile(folder / "map", values.shape)
     try:
         for index in range(values.shape[2]):
@@ -156,6 +159,55 @@ def test_the_table_has_a_row_for_each_region() -> None:
     assert (first["peak_x_mm"], first["peak_y_mm"], first["peak_z_mm"]) == ("-7.25", "0", "9")
     assert second["region"] == "2"
     assert second["volume_mm3"] == second["peak_x_mm"] == ""
+
+
+def test_regions_outside_the_body_come_last(tmp_path: Path) -> None:
+    """Whatever their peaks, in the list that is cut too; most of a region decides where it lies."""
+    volume = make_volume((40, 40, 12), np.eye(4))
+    mask = np.zeros(volume.shape, bool)
+    mask[10:30, 10:30, :] = True
+    body = Body(mask[::2, ::2], (2, 2, 1), volume.shape)
+    values = np.zeros(volume.shape, np.float32)
+    values[2:5, 2:5, 2:4] = 0.95  # in the air
+    values[12:14, 12:14, 5] = 0.7
+    values[27:32, 20, 8] = 0.8  # three of five voxels inside
+    values[28:34, 14, 10] = 0.9  # two of six
+    found = search(tmp_path, values, volume, body=body)
+    assert [(round(region.peak, 2), region.body_voxels, region.outside_body) for region in found.listed] == [
+        (0.8, 3, False),
+        (0.7, 4, False),
+        (0.95, 0, True),
+        (0.9, 2, True),
+    ]
+    assert (found.count, found.outside) == (4, 2)
+    assert [round(region.peak, 2) for region in search(tmp_path, values, volume, body=body, most=2).listed] == [
+        0.8,
+        0.7,
+    ]
+    unknown = search(tmp_path, values, volume)
+    assert [round(region.peak, 2) for region in unknown.listed] == [0.95, 0.9, 0.8, 0.7]
+    assert {region.body_voxels for region in unknown.listed} == {None}
+    assert not any(region.outside_body for region in unknown.listed)
+    rows = region_rows(found.listed, 2, diameters=[5.5], extent=body_extent(body, volume))
+    assert [row.outside_body for row in rows] == [False, False, True, True]
+    assert [bool(row.place) for row in rows] == [True, True, False, False]
+    assert [row.longest_diameter_mm for row in rows] == [5.5, None, None, None]
+    assert rows[0].share_of_body == pytest.approx(3 / mask.sum())
+    assert not rows[0].large
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_regions_outside_the_body_in_slices_that_run_across_the_planes(tmp_path: Path, axis: int) -> None:
+    volume = make_volume((20, 20, 20), np.eye(4), native_axis=axis, has_spatial_stack=False)
+    mask = np.zeros(volume.shape, bool)
+    mask[:, :, :10] = True
+    strides = (1, 2, 2) if axis == 0 else (2, 1, 2)
+    body = Body(mask[:: strides[0], :: strides[1], :: strides[2]], strides, volume.shape)
+    values = np.zeros(volume.shape, np.float32)
+    values[5, 5, 2:6] = 0.6
+    values[5, 5, 14:17] = 0.9
+    found = search(tmp_path, values, volume, body=body)
+    assert [(region.voxels, region.outside_body) for region in found.listed] == [(4, False), (3, True)]
 
 
 def test_a_search_takes_planes_in_order_and_may_leave_some_out() -> None:

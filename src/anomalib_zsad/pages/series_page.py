@@ -12,7 +12,7 @@ from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
 from anomalib_zsad.pages.document import render
 from anomalib_zsad.pages.encoding import LADDER, MAP_SIDE, MAP_TOLERANCE, reduced_size
 from anomalib_zsad.pages.slice_pictures import Scale, SlicePictures
-from anomalib_zsad.records.region_rows import RegionRow, region_rows
+from anomalib_zsad.records.region_rows import RegionRow
 from anomalib_zsad.records.series_report import SeriesReport
 from anomalib_zsad.records.slice_rows import SliceRow
 from anomalib_zsad.scoring.demonstration import demonstration_notice
@@ -37,6 +37,7 @@ class SeriesPage:
         stack: The screened slices. Their voxels are not touched.
         rows: One for each slice, in order.
         regions: Connected regions of the map.
+        region_rows: Their rows.
         report: What report.json says.
         pictures: All slices, finished.
         body: Where the body is; `None` where unknown.
@@ -45,6 +46,7 @@ class SeriesPage:
     stack: SliceStack
     rows: Sequence[SliceRow]
     regions: Regions
+    region_rows: Sequence[RegionRow]
     report: SeriesReport
     pictures: SlicePictures
     body: Body | None = None
@@ -75,9 +77,9 @@ class SeriesPage:
     def _is_ct(self) -> bool:
         return self.report.units == Units.HOUNSFIELD.value
 
-    def _listed(self) -> list[RegionRow]:
+    def _listed(self) -> Sequence[RegionRow]:
         """The regions that the page lists."""
-        return region_rows(self.regions.listed[:_LISTED], self.stack.axis)
+        return self.region_rows[:_LISTED]
 
     def _data(self) -> dict[str, Any]:
         """What the page's script works with."""
@@ -131,7 +133,7 @@ class SeriesPage:
     def _start(self) -> dict[str, Any]:
         """What the page begins with: the first region, else the highest score where there is enough of the body."""
         listed = self._listed()
-        if listed:
+        if listed and not listed[0].outside_body:
             return {**self._place(listed[0]), "region": listed[0].region}
         row = first_to_show(self.rows, None if self.body is None else self.body.areas(self.stack.axis))
         return {"slice": row.slice if row else 0, "pixel": None, "region": None}

@@ -76,12 +76,20 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class RegionTotals:
-    """Connected regions of the lesion map, all together; each is in regions.csv."""
+    """Connected regions of the lesion map, all together; each is in regions.csv.
+
+    Attributes:
+        count: How many.
+        listed: How many of them regions.csv has.
+        voxels, volume_mm3: Of all of them together.
+        outside_body: How many lie mostly outside the patient's body, of those that are counted.
+    """
 
     count: int
     listed: int
     voxels: int
     volume_mm3: float | None
+    outside_body: int = 0
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ def _table(regions: Sequence[ReportedRegion], count: int) -> str:
         p_value = "-" if one.p_value is None else f"{one.p_value:.4f}"
         place = "  ".join(f"{value:.0f}" for value in one.region.peak_position or ())
         diameter = f"{one.shape.longest_diameter:.1f}"
-        rows.append(f"{number:>6} {one.region.peak:>6.3f} {p_value:>7} {volume:>10} {diameter:>12}  {place}")
+        outside = "  outside the body" if one.region.outside_body else ""
+        rows.append(f"{number:>6} {one.region.peak:>6.3f} {p_value:>7} {volume:>10} {diameter:>12}  {place}{outside}")
     if count > min(len(regions), _LISTED):
         rows.append(f"and {count - min(len(regions), _LISTED)} more with lower peaks")
     return "\n".join(rows)

@@ -13,7 +13,7 @@ from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.versions import versions
 from anomalib_zsad.pages import series_page
 from anomalib_zsad.pages.slice_pictures import SlicePictures
-from anomalib_zsad.records.region_rows import region_rows, regions_csv
+from anomalib_zsad.records.region_rows import RegionRow, region_rows, regions_csv
 from anomalib_zsad.records.series_report import SeriesIdentity, SeriesReport, Thresholds
 from anomalib_zsad.records.slice_rows import SliceRow, rows_to_csv
 from anomalib_zsad.scoring.scores import SliceScorer
@@ -23,14 +23,19 @@ from anomalib_zsad.screening.previews import TopSlices
 from anomalib_zsad.screening.series_report import VolumeJudgement, series_report, with_hashed_uids
 from anomalib_zsad.screening.slice_records import blank_row, judge_rows, scored_row
 from anomalib_zsad.screening.volume_pass import ScoredBatch, VolumeScores, check_population, cut_slices, pass_over
-from anomalib_zsad.volumes.body import find_body
+from anomalib_zsad.volumes.body import Body, find_body
 from anomalib_zsad.volumes.faults import Fault, warn
+from anomalib_zsad.volumes.place_words import body_extent
+from anomalib_zsad.volumes.region_shapes import longest_diameters
 from anomalib_zsad.volumes.regions import Regions
 from anomalib_zsad.volumes.slice_stack import SliceStack
 from anomalib_zsad.volumes.uid_pseudonyms import hash_uid
 from anomalib_zsad.volumes.volume import Volume
 from anomalib_zsad.volumes.writing.derived_object import Algorithm
 from anomalib_zsad.volumes.writing.map_outputs import MapOutputs
+
+# Regions whose diameters are measured: those that a page lists.
+_MEASURED = 100
 
 
 def screen_volume(
@@ -72,15 +77,15 @@ def screen_volume(
     started = time.perf_counter()
     stack = cut_slices(volume, options)
     check_population(rule.calibration, stack)
+    body = find_body(volume)
     with ExitStack() as temporary:
         objects = DicomResults.of(folder, stack, options, rule, _algorithm(scorer, options, rule))
-        keeper = _Keeper.open(stack, options, folder, rule, objects, temporary)
+        keeper = _Keeper.open(stack, options, folder, rule, objects, body, temporary)
         scores = pass_over(stack, scorer, options, keeper.keep, advance)
         keeper.finish()
         if scores.all_blank:
             message = f"all {len(scores.blank)} slices are blank in this window: nothing was scored"
             volume.findings.append(warn(Fault.BLANK_SLICES, message))
-        body = find_body(volume)
         volume.release_voxels()
         found = _judge(scores, keeper.rows, rule)
         if hash_uids:
@@ -89,7 +94,7 @@ def screen_volume(
             )
         seconds["scoring"] = time.perf_counter() - started
         writing = time.perf_counter()
-        files, regions = _write(folder, stack, found, keeper)
+        files, regions, listed = _write(folder, stack, found, keeper, body)
         if keeper.pictures is not None:
             files.append(series_page.NAME)
         identity = identity or SeriesIdentity()
@@ -100,7 +105,7 @@ def screen_volume(
 
         files += objects.write(report, regions, keeper.outputs.maps, keeper.top)
         if keeper.pictures is not None:
-            page = series_page.SeriesPage(stack, found.rows, regions, report(), keeper.pictures, body)
+            page = series_page.SeriesPage(stack, found.rows, regions, listed, report(), keeper.pictures, body)
             page.write(folder / series_page.NAME)
         seconds["writing"] = time.perf_counter() - writing
     whole = report()
@@ -128,6 +133,7 @@ class _Keeper:
         folder: Path,
         rule: DecisionRule,
         objects: DicomResults,
+        body: Body | None,
         temporary: ExitStack,
     ) -> "_Keeper":
         """Open everything that is closed when `temporary` ends."""
@@ -138,6 +144,7 @@ class _Keeper:
             rule.mask_threshold,
             nifti=options.map_type if "nifti" in options.output_types else None,
             deviations=options.std_map,
+            body=body,
         )
         temporary.enter_context(outputs)
         pictures = None
@@ -190,16 +197,21 @@ def _judge(scores: VolumeScores, rows: list[SliceRow], rule: DecisionRule) -> Vo
     )
 
 
-def _write(folder: Path, stack: SliceStack, found: VolumeJudgement, keeper: _Keeper) -> tuple[list[str], Regions]:
+def _write(
+    folder: Path, stack: SliceStack, found: VolumeJudgement, keeper: _Keeper, body: Body | None
+) -> tuple[list[str], Regions, list[RegionRow]]:
     """Write everything but DICOM objects, page and report, several files at a time; names of the files, and regions."""
     with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
         finished = pool.submit(keeper.outputs.finish)
         previews = pool.submit(keeper.top.write, folder / "previews", stack.pixel_spacing)
         write_text(folder / "slices.csv", rows_to_csv(found.rows))
         names, regions = finished.result()
-        write_text(folder / "regions.csv", regions_csv(region_rows(regions.listed, stack.axis)))
+        maps, threshold, first = keeper.outputs.maps, keeper.rule.mask_threshold, regions.listed[:_MEASURED]
+        diameters = longest_diameters(first, maps, threshold, stack.volume)
+        rows = region_rows(regions.listed, stack.axis, diameters=diameters, extent=body_extent(body, stack.volume))
+        write_text(folder / "regions.csv", regions_csv(rows))
         shown = [f"previews/{name}" for name in previews.result()]
-    return [*names, "slices.csv", "regions.csv", *shown], regions
+    return [*names, "slices.csv", "regions.csv", *shown], regions, rows
 
 
 def _algorithm(scorer: SliceScorer, options: VolumeOptions, rule: DecisionRule) -> Algorithm:

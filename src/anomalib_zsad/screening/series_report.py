@@ -110,7 +110,7 @@ def _result(found: VolumeJudgement, regions: Regions, volume: Volume, *, decided
         flagged_slices=sum(bool(row.flagged) for row in rows) if decided else None,
         uncertain_slices=sum(row.decision == "uncertain" for row in rows) if decided else None,
         blank_slices=sum(row.blank for row in rows),
-        regions=RegionTotals(regions.count, len(regions.listed), regions.voxels, regions.volume_mm3),
+        regions=RegionTotals(regions.count, len(regions.listed), regions.voxels, regions.volume_mm3, regions.outside),
         slots_without_slice=[index for index, source in enumerate(volume.slices) if source is None],
     )
 

@@ -1,5 +1,6 @@
 """Shapes of regions in the patient: the outline on one slice, and the longest diameter."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -51,6 +52,22 @@ def shape_of(region: Region, maps: MapFile, threshold: float, volume: Volume) ->
     outline[:, others] = flat
     outline[:, axis] = place
     return RegionShape(_to_world(volume, outline + first), _longest(volume, np.argwhere(inside) + first))
+
+
+def longest_diameters(regions: Sequence[Region], maps: MapFile, threshold: float, volume: Volume) -> list[float | None]:
+    """Longest diameter of each region in mm; `None` where the geometry is not known or slices are no neighbours.
+
+    Args:
+        regions: Of `find_regions` at this threshold.
+        maps: Values on the volume's grid; the part around one region is in memory meanwhile.
+        threshold: From it on a voxel belongs to a region.
+        volume: Its voxels are not touched.
+    """
+    if not (volume.geometry_known and volume.has_spatial_stack):
+        return [None] * len(regions)
+    return [
+        _longest(volume, np.argwhere(_voxels(region, maps, threshold)) + np.asarray(region.first)) for region in regions
+    ]
 
 
 def _voxels(region: Region, maps: MapFile, threshold: float) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ plane), which is `scipy.ndimage.label` with a structure of ones.
 """
 
 import heapq
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from anomalib_zsad.volumes.body import Body
 from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.volume import Volume
 
@@ -33,6 +34,7 @@ class Region:
             last axis as the most significant one.
         peak_position: World position of the peak (RAS, mm); `None` where unknown.
         first, last: Corners of its bounding box (inclusive).
+        body_voxels: How many of its voxels lie in the patient's body; `None` where nobody knows where that is.
     """
 
     voxels: int
@@ -42,6 +44,12 @@ class Region:
     peak_position: tuple[float, float, float] | None
     first: tuple[int, int, int]
     last: tuple[int, int, int]
+    body_voxels: int | None = None
+
+    @property
+    def outside_body(self) -> bool:
+        """Whether most of it is known to lie outside the body."""
+        return self.body_voxels is not None and 2 * self.body_voxels < self.voxels
 
     def slices(self, axis: int) -> tuple[int, int]:
         """First and last slice along a voxel axis."""
@@ -54,19 +62,23 @@ class Regions:
 
     Attributes:
         listed: The regions with the highest peaks, highest first (of equal peaks the larger region), at most
-            `MOST_LISTED`.
+            `MOST_LISTED`; those outside the body after all others.
         count: How many there are.
         voxels: Of all of them together.
         volume_mm3: Of all of them together; `None` where the geometry is not known.
+        outside: How many of them lie outside the body.
     """
 
     listed: list[Region]
     count: int
     voxels: int
     volume_mm3: float | None
+    outside: int = 0
 
 
-def find_regions(maps: MapFile, threshold: float, volume: Volume, *, most: int = MOST_LISTED) -> Regions:
+def find_regions(
+    maps: MapFile, threshold: float, volume: Volume, *, body: Body | None = None, most: int = MOST_LISTED
+) -> Regions:
     """Connected regions of what reaches the threshold.
 
     Args:
@@ -74,9 +86,10 @@ def find_regions(maps: MapFile, threshold: float, volume: Volume, *, most: int =
         threshold: From it on a voxel belongs to a region (as in `lesions.nii.gz`).
         volume: Whose geometry places the regions. Where its slices are no neighbours in space (2D mode) no region
             crosses them. Its voxels are not touched.
+        body: Where the patient's body is; `None` where unknown.
         most: How many regions to list.
     """
-    search = RegionSearch(volume, threshold, most=most)
+    search = RegionSearch(volume, threshold, body=body, most=most)
     for index, plane in enumerate(maps.planes()):
         search.add(index, plane)
     return search.result()
@@ -86,11 +99,11 @@ class RegionSearch:
     """The same, told of planes as they come: for maps whose planes along the last axis are made one after the other.
 
     Args:
-        volume, threshold, most: Of `find_regions`.
+        volume, threshold, body, most: Of `find_regions`.
     """
 
-    def __init__(self, volume: Volume, threshold: float, *, most: int = MOST_LISTED) -> None:
-        self._volume, self._threshold, self._next = volume, threshold, 0
+    def __init__(self, volume: Volume, threshold: float, *, body: Body | None = None, most: int = MOST_LISTED) -> None:
+        self._volume, self._threshold, self._body, self._next = volume, threshold, body, 0
         self._by_row = not volume.has_spatial_stack and volume.native_axis != 2
         self._search = _Search(voxel_volumes(volume), volume.native_axis, joined=volume.has_spatial_stack, most=most)
 
@@ -104,12 +117,13 @@ class RegionSearch:
             raise ValueError(f"plane {index} comes after plane {self._next - 1}; add planes in ascending order")
         if index > self._next:
             self._search.add(index - 1, plane, np.zeros(plane.shape, bool))
-        self._search.add(index, plane, plane >= self._threshold, by_row=self._by_row)
+        inside = None if self._body is None else self._body.plane(index)
+        self._search.add(index, plane, plane >= self._threshold, inside=inside, by_row=self._by_row)
         self._next = index + 1
 
     def result(self) -> Regions:
         """Everything, once all planes were added."""
-        return self._search.result(self._volume)
+        return self._search.result(self._volume, body_known=self._body is not None)
 
 
 def voxel_volumes(volume: Volume) -> NDArray[np.float64] | None:
@@ -133,7 +147,10 @@ def voxel_volumes(volume: Volume) -> NDArray[np.float64] | None:
 
 @dataclass
 class _Parts:
-    """Figures of n regions, one entry of each array for each region; the peak's voxel is in `peak_voxel`, (n, 3)."""
+    """Figures of n regions, one entry of each array for each region.
+
+    The peak's voxel is in `peak_voxel`, (n, 3); how many voxels are body in `inside`.
+    """
 
     voxels: NDArray[np.int64]
     volume: NDArray[np.float64]
@@ -141,12 +158,14 @@ class _Parts:
     peak_voxel: NDArray[np.int64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
+    inside: NDArray[np.int64]
 
     @classmethod
     def none(cls) -> "_Parts":
         """No regions."""
         corners = np.empty((0, 3), np.int64)
-        return cls(np.empty(0, np.int64), np.empty(0), np.empty(0, np.float32), corners, corners, corners)
+        none = np.empty(0, np.int64)
+        return cls(none, np.empty(0), np.empty(0, np.float32), corners, corners, corners, none)
 
     def take(self, chosen: NDArray) -> "_Parts":
         """Some of them."""
@@ -169,6 +188,7 @@ class _Parts:
             self.peak_voxel[best],
             np.minimum.reduceat(self.first[order], starts),
             np.maximum.reduceat(self.last[order], starts),
+            np.add.reduceat(self.inside[order], starts),
         )
 
 
@@ -189,18 +209,28 @@ class _Search:
     most: int
     _labels: NDArray[np.int32] | None = None
     _open: _Parts = field(default_factory=_Parts.none)
-    _kept: list[tuple[float, int, tuple[int, ...], Region]] = field(default_factory=list)
+    _kept: list[tuple[bool, float, int, tuple[int, ...], Region]] = field(default_factory=list)
     _count: int = 0
+    _outside: int = 0
     _voxels: int = 0
     _volume: float = 0.0
 
-    def add(self, index: int, plane: NDArray[np.float32], mask: NDArray[np.bool_], *, by_row: bool = False) -> None:
+    def add(
+        self,
+        index: int,
+        plane: NDArray[np.float32],
+        mask: NDArray[np.bool_],
+        *,
+        inside: NDArray[np.bool_] | None = None,
+        by_row: bool = False,
+    ) -> None:
         """Go on with the next plane along the last axis.
 
         Args:
             index: Which one.
             plane: Values, (X, Y).
             mask: What belongs to regions, (X, Y).
+            inside: What belongs to the body, (X, Y); all of it where that is not known.
             by_row: Slices run across the planes and are no neighbours: see `_label_rows`.
         """
         if not mask.any():
@@ -208,7 +238,7 @@ class _Search:
             self._labels, self._open = None, _Parts.none()
             return
         labels, count = self._label_rows(mask) if by_row else ndimage.label(mask, _PLANE_NEIGHBOURS)
-        new = self._measure(index, plane, labels, count)
+        new = self._measure(index, plane, labels, count, inside)
         old = len(self._open.voxels)
         pairs = self._touching(labels, count, by_row=by_row)
         graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1] + old)), shape=(old + count,) * 2)
@@ -221,13 +251,21 @@ class _Search:
         number = np.cumsum(going_on)  # groups that go on, counted from 1
         self._labels = np.concatenate([[0], number[group[old:]]]).astype(np.int32)[labels]
 
-    def result(self, volume: Volume) -> Regions:
+    def result(self, volume: Volume, *, body_known: bool) -> Regions:
         """Everything, once all planes were added; world positions come from the volume."""
         self._close(self._open)
         self._open = _Parts.none()
-        listed = [entry[-1] for entry in sorted(self._kept, key=lambda entry: entry[:3], reverse=True)]
-        placed = [Region(**{**vars(region), "peak_position": volume.world(region.peak_voxel)}) for region in listed]
-        return Regions(placed, self._count, self._voxels, None if self.sizes is None else self._volume)
+        listed = [entry[-1] for entry in sorted(self._kept, key=lambda entry: entry[:4], reverse=True)]
+        placed = [
+            replace(
+                region,
+                peak_position=volume.world(region.peak_voxel),
+                body_voxels=region.body_voxels if body_known else None,
+            )
+            for region in listed
+        ]
+        volume_mm3 = None if self.sizes is None else self._volume
+        return Regions(placed, self._count, self._voxels, volume_mm3, self._outside)
 
     def _label_rows(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
         """Label a plane that cuts across slices which are no neighbours: runs along the other axis only."""
@@ -251,11 +289,19 @@ class _Search:
                 found.append(pairs[np.insert(np.diff(pairs) != 0, 0, True)] if len(pairs) else pairs)
         return np.stack(np.divmod(np.unique(np.concatenate(found)), count), axis=1)
 
-    def _measure(self, index: int, plane: NDArray[np.float32], labels: NDArray[np.int32], count: int) -> _Parts:
+    def _measure(
+        self,
+        index: int,
+        plane: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        count: int,
+        body: NDArray[np.bool_] | None,
+    ) -> _Parts:
         """Figures of the parts of one plane."""
         i, j = np.nonzero(labels)
         group, values = labels[i, j] - 1, plane[i, j]
         voxels = np.bincount(group, minlength=count)
+        inside = voxels if body is None else np.bincount(group, body[i, j], count).astype(np.int64)
         size = np.ones(1) if self.sizes is None else self.sizes[np.asarray((i, j, index)[self.axis])]
         volume = np.bincount(group, np.broadcast_to(size, group.shape), count).astype(np.float64)
         peak = np.full(count, -np.inf, values.dtype)
@@ -267,14 +313,16 @@ class _Search:
         boxes = [(x.start, y.start, x.stop - 1, y.stop - 1) for x, y in ndimage.find_objects(labels, count)]
         box = np.asarray(boxes, np.int64).reshape(-1, 4)
         first, last = (np.insert(corner, 2, index, axis=1) for corner in (box[:, :2], box[:, 2:]))
-        return _Parts(voxels, volume, peak, peak_voxel, first, last)
+        return _Parts(voxels, volume, peak, peak_voxel, first, last, inside)
 
     def _close(self, parts: _Parts) -> None:
         """Complete regions: count them, keep those with the highest peaks."""
         self._count += len(parts.voxels)
         self._voxels += int(parts.voxels.sum())
         self._volume += float(parts.volume.sum())
-        best = np.lexsort((parts.voxels, parts.peak))[::-1][: self.most]
+        within = 2 * parts.inside >= parts.voxels  # as `Region.outside_body`
+        self._outside += int(np.count_nonzero(~within))
+        best = np.lexsort((parts.voxels, parts.peak, within))[::-1][: self.most]
         for number in best:
             region = Region(
                 voxels=int(parts.voxels[number]),
@@ -284,12 +332,14 @@ class _Search:
                 peak_position=None,
                 first=_triple(parts.first[number]),
                 last=_triple(parts.last[number]),
+                body_voxels=int(parts.inside[number]),
             )
             # The place makes the order of equals certain.
-            entry = (region.peak, region.voxels, tuple(-place for place in reversed(region.peak_voxel)), region)
+            place = tuple(-index for index in reversed(region.peak_voxel))
+            entry = (bool(within[number]), region.peak, region.voxels, place, region)
             if len(self._kept) < self.most:
                 heapq.heappush(self._kept, entry)
-            elif entry[:3] > self._kept[0][:3]:
+            elif entry[:4] > self._kept[0][:4]:
                 heapq.heapreplace(self._kept, entry)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from anomalib_zsad.volumes.body import Body
 from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.options import MapType
 from anomalib_zsad.volumes.regions import Regions, RegionSearch, find_regions
@@ -32,22 +33,32 @@ class MapOutputs:
         threshold: From it on a voxel belongs to a lesion.
         nifti: Type of the maps in NIfTI files; `None` to write no such files.
         deviations: Keep maps of standard deviations too.
+        body: Where the patient's body is, to tell which regions lie outside; `None` where unknown.
 
     Attributes:
         maps: The map on the volume's grid, in a file that goes when the context ends.
     """
 
     def __init__(
-        self, folder: Path, volume: Volume, axis: int, threshold: float, *, nifti: MapType | None, deviations: bool
+        self,
+        folder: Path,
+        volume: Volume,
+        axis: int,
+        threshold: float,
+        *,
+        nifti: MapType | None,
+        deviations: bool,
+        body: Body | None = None,
     ) -> None:
         self._folder, self._volume, self._axis, self._threshold = folder, volume, axis, threshold
+        self._body = body
         with ExitStack() as opened:
             self.maps = MapFile(folder / ".map", volume.shape)
             opened.callback(self.maps.close)
             self._deviations = MapFile(folder / ".std", volume.shape) if deviations else None
             if self._deviations is not None:
                 opened.callback(self._deviations.close)
-            self._search = RegionSearch(volume, threshold) if axis == _LAST_AXIS else None
+            self._search = RegionSearch(volume, threshold, body=body) if axis == _LAST_AXIS else None
             self._kinds = [] if nifti is None else self._nifti_kinds(map_values(nifti))
             self._streams = self._open_streams(opened)
             self._opened = opened.pop_all()
@@ -88,7 +99,7 @@ class MapOutputs:
     def _find_regions(self) -> Regions:
         if self._search is not None:
             return self._search.result()
-        return find_regions(self.maps, self._threshold, self._volume)
+        return find_regions(self.maps, self._threshold, self._volume, body=self._body)
 
     def _nifti_kinds(self, stored: StoredValues) -> list[tuple[str, MapFile, StoredValues]]:
         """Name, values, and what of them is written."""
