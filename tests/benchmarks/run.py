@@ -30,6 +30,7 @@ TABLE = (
     "bench_node",
     "bench_openvino",
     "bench_tiles",
+    "bench_station",
 )
 # Of single parts; they print text. Arguments that suit two cores and a coffee break.
 PARTS = {

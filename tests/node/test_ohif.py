@@ -29,7 +29,7 @@ from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin  # noqa: E402
 from selenium.webdriver.support.wait import WebDriverWait  # noqa: E402
 
-from tests.pages.browser import FLAGS, programs  # noqa: E402
+from tests.pages.browser import FLAGS, WEBGL, programs  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -37,8 +37,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "sample_data" / "medical" / "head_ct" / "images" / "bleed"
 DOWNLOAD_SECONDS, SECONDS = 300, 60
 OBJECTS = ("dicom_seg", "parametric_map", "structured_report", "secondary_capture", "pdf")
-# Chromium draws WebGL without a graphics card where it is told to.
-WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist", "--window-size=1280,860")
 VIEWPORT = "cornerstone.getRenderingEngines()[0].getViewports()[0]"
 
 
@@ -118,7 +116,7 @@ class Viewer:
             pytest.skip("chromium and chromedriver are not installed")
         options = Options()
         options.binary_location = found[0]
-        for flag in (*(flag for flag in FLAGS if flag != "--disable-gpu"), *WEBGL, f"--user-data-dir={profile}"):
+        for flag in (*FLAGS, *WEBGL, "--window-size=1280,860", f"--user-data-dir={profile}"):
             options.add_argument(flag)
         self.driver = webdriver.Chrome(options=options, service=Service(found[1]))
         self.driver.set_page_load_timeout(SECONDS)

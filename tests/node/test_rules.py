@@ -130,3 +130,13 @@ def test_facts_of_an_enhanced_series_count_its_frames(tmp_path: Path):
     dataset.NumberOfFrames = 25
     dataset.save_as(path)
     assert series_facts(tmp_path, [path.name]) == SeriesFacts("CT", "", "HEAD", 25, "axial")
+
+
+def test_a_viewer_whose_library_is_missing_is_told_when_rules_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANOMALIB_ZSAD_NIIVUE", str(tmp_path / "none"))
+    path = tmp_path / "rules.yaml"
+    path.write_text("rules: [{name: heads, match: {}, screen: {allow_untrained: true, viewer: niivue}}]")
+    with pytest.raises((ValueError, FileNotFoundError), match=r"npm install --prefix .* @niivue/niivue@"):
+        load_rules(path)

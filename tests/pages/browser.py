@@ -16,7 +16,6 @@ from selenium.webdriver.support.wait import WebDriverWait
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
-    "--disable-gpu",
     "--disable-dev-shm-usage",
     "--no-first-run",
     "--disable-background-networking",
@@ -24,6 +23,9 @@ FLAGS = (
     "--disable-sync",
     "--hide-scrollbars",
 )
+# Chromium draws WebGL without a graphics card where it is told to.
+WITHOUT_GPU = ("--disable-gpu",)
+WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 PHONE, DESKTOP = (390, 844), (1440, 900)
 WIDTHS = (PHONE, (1024, 768), DESKTOP, (2560, 1440))
 
@@ -38,12 +40,12 @@ def programs() -> tuple[str, str] | None:
 class Browser:
     """Chromium, driven."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, *, webgl: bool = False) -> None:
         found = programs()
         assert found is not None
         options = Options()
         options.binary_location = found[0]
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        for flag in (*FLAGS, *(WEBGL if webgl else WITHOUT_GPU), f"--user-data-dir={profile}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(found[1]))

@@ -16,7 +16,7 @@ from tests.pages.browser import Browser
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "tools" / "javascript" / "node_modules" / "axe-core")) / "axe.min.js"
 SIZES = [(390, 844), (1024, 768), (1440, 900), (2560, 1440)]
-PAGES = ["gallery", "judged_gallery", "run_index", "long_run_index", "compare", "evaluation"]
+PAGES = ["gallery", "judged_gallery", "run_index", "long_run_index", "compare", "evaluation", "series", "flat_series"]
 _RUN = """
 const done = arguments[0];
 axe.run(document, { resultTypes: ["violations"], iframes: false }).then((found) => done(found.violations.map((one) =>
@@ -32,6 +32,8 @@ def pages(
     long_run: Path,
     two_series: Path,
     evaluation_page: Path,
+    series_page: Path,
+    flat_page: Path,
 ) -> dict[str, Path]:
     return {
         "gallery": gallery_page,
@@ -40,6 +42,8 @@ def pages(
         "long_run_index": long_run / "index.html",
         "compare": two_series / "compare.html",
         "evaluation": evaluation_page,
+        "series": series_page,
+        "flat_series": flat_page,
     }
 
 
@@ -80,7 +84,7 @@ def test_targets_of_a_phone_are_large_enough(browser: Browser, pages: dict[str, 
     assert small == []
 
 
-@pytest.mark.parametrize("name", PAGES[:4] + PAGES[5:])
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "compare"])
 def test_what_is_printed_has_no_empty_page(emulated: Browser, pages: dict[str, Path], name: str) -> None:
     import base64
     import io
@@ -94,3 +98,19 @@ def test_what_is_printed_has_no_empty_page(emulated: Browser, pages: dict[str, P
     document = pypdf.PdfReader(io.BytesIO(base64.b64decode(printed["data"])))
     filled = [len(page.extract_text().strip()) + 100 * len(page.images) for page in document.pages]
     assert np.all(np.array(filled) > 20), filled
+
+
+def test_a_printed_series_shows_its_highest_slices(emulated: Browser, series_page: Path) -> None:
+    """As a contact sheet; on the screen it is not there."""
+    emulated.open(series_page, (1440, 900))
+    emulated.shown()
+    assert not emulated.one(".printed").is_displayed()
+    emulated.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert emulated.one(".printed").is_displayed()
+    pictures = emulated.all(".printed img")
+    assert len(pictures) == 5
+    assert all(emulated.run("return arguments[0].naturalWidth", picture) >= 256 for picture in pictures)
+    captions = [caption.text for caption in emulated.all(".printed figcaption")]
+    assert captions[0].startswith("Slice 5, score 0.9")
+    scores = [float(caption.split()[-1]) for caption in captions]
+    assert scores == sorted(scores, reverse=True)

@@ -98,15 +98,16 @@ class HostileScorer(BrightSpotScorer):
         return {**super().describe(), "class_name": HOSTILE, "arguments": {HOSTILE: [HOSTILE]}}
 
 
-def assert_harmless(path: Path) -> None:
+def assert_harmless(path: Path, printed: int = 0) -> None:
     text = path.read_text()
     assert "<script>alert" not in text
     reader = Reader(text)
-    assert reader.images == 0
+    assert reader.images == text.count('<img src="data:image/jpeg;base64,') == printed
     assert reader.odd == []
     assert sum("type" not in script for script in reader.scripts) == 1
     assert all(script.get("type", "application/json") == "application/json" for script in reader.scripts)
-    assert not any(re.match(r"\w+:", address) for address in reader.addresses), reader.addresses
+    addresses = [address for address in reader.addresses if not address.startswith("data:image/jpeg;base64,")]
+    assert not any(re.match(r"\w+:", address) for address in addresses), addresses
     assert "default-src 'none'" in reader.policy
     assert "unsafe" not in reader.policy
     assert "http" not in reader.policy
@@ -120,7 +121,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     code, _ = screen(tmp_path / "in", tmp_path / "out", HostileScorer(), options)
     assert code is ExitCode.SOME_REFUSED
     (page,) = tmp_path.glob("out/*/report.html")
-    assert_harmless(page)
+    assert_harmless(page, printed=5)
     assert "&lt;img src=x onerror=alert(2)&gt;" in page.read_text()
     index = tmp_path / "out" / "index.html"
     assert "onerror=alert(3)&gt;" in index.read_text()

@@ -10,6 +10,7 @@ from anomalib_zsad.cli.decision_options import decision_rule
 from anomalib_zsad.cli.reading_options import SLICING, reading_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console, plain_table, visible
+from anomalib_zsad.pages.niivue_library import niivue_library
 from anomalib_zsad.records.run_summary import REFUSED, RunEntry, counts, nothing_was_left
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 
@@ -19,6 +20,7 @@ _OUTPUTS = {
     "previews": "number of pictures of top slices",
     "std_map": "write the map of standard deviations as well",
     "pages": "no report.html for series, no index.html for the run",
+    "viewer": "niivue writes viewer.html too, the volume in 3D",
 }
 PARTS = {
     "num_parts": "into how many parts the series are divided, by their names; start the command once for each part",
@@ -42,11 +44,13 @@ def screening_options(args: argparse.Namespace) -> ScreeningOptions:
 
     Raises:
         ValueError: If something makes no sense.
-        FileNotFoundError: If there is no such calibration.
+        FileNotFoundError: If there is no such calibration, or no library for a viewer.
     """
     volume, rule = fill(VolumeOptions, args), decision_rule(args, "volumes")
     if rule.own_scale:
         volume.check_scale()
+    if volume.viewer == "niivue":
+        niivue_library()  # refused before a model is loaded
     return fill(ScreeningOptions, args, reading=reading_options(args), volume=volume, rule=rule)
 
 

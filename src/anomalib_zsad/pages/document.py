@@ -21,16 +21,17 @@ NOTHING = "\N{EN DASH}"
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def render(template: str, scripts: tuple[str, ...], *, frames: bool = False, **context: Any) -> str:
+def render(template: str, scripts: tuple[str, ...], *, frames: bool = False, library: str = "", **context: Any) -> str:
     """A whole page.
 
     Args:
         template: Name of a file in `templates/`.
         scripts: Names of modules in `scripts/`, in the order in which they run; what they import comes before them.
         frames: Whether the page may show other pages of its folder inside itself.
+        library: A script that stands before them.
         context: What the template shows. Every value is escaped where it is shown.
     """
-    script = bundle(scripts)
+    script = f"{library}\n;\n{bundle(scripts)}" if library else bundle(scripts)
     style = _style()
     page = _environment().get_template(template)
     policy = _policy(script, style) + ("; frame-src 'self' file:" if frames else "")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_zsad.pages.colours import DEVIATION, MAP, colour_table
-from anomalib_zsad.pages.document import render
+from anomalib_zsad.pages.document import data_address, render
 from anomalib_zsad.pages.encoding import LADDER, MAP_SIDE, MAP_TOLERANCE, reduced_size
 from anomalib_zsad.pages.slice_pictures import Scale, SlicePictures
 from anomalib_zsad.records.region_rows import RegionRow
@@ -30,6 +30,20 @@ _STEPS = ("row", "column", "slice")
 
 
 @dataclass(frozen=True)
+class KeySlice:
+    """A slice among those with the highest scores: which one, its score, and its picture under its map as JPEG."""
+
+    slice: int
+    score: float
+    picture: bytes
+
+    @property
+    def address(self) -> str:
+        """The picture as a `data:` address."""
+        return data_address(self.picture, "jpeg")
+
+
+@dataclass(frozen=True)
 class SeriesPage:
     """What the page shows.
 
@@ -41,6 +55,8 @@ class SeriesPage:
         report: What report.json says.
         pictures: All slices, finished.
         body: Where the body is; `None` where unknown.
+        key_slices: What is printed of the slices, the highest score first.
+        viewer_note: Why there is no page in 3D, where one was asked for.
     """
 
     stack: SliceStack
@@ -50,6 +66,8 @@ class SeriesPage:
     report: SeriesReport
     pictures: SlicePictures
     body: Body | None = None
+    key_slices: Sequence[KeySlice] = ()
+    viewer_note: str = ""
 
     def write(self, path: Path) -> None:
         """Write the page; pictures are copied piece by piece, so it is never in memory as a whole."""
@@ -63,6 +81,7 @@ class SeriesPage:
             regions=self.regions,
             data=self._data(),
             notes=self._notes(),
+            key_slices=self.key_slices,
             place=_PLACE,
             presets=CT_PRESETS if self._is_ct else {},
         )
@@ -172,7 +191,7 @@ class SeriesPage:
             "for orientation, not for reading. Half of the grey levels lie in the model's window, the others reach to "
             f"{values[0]:.6g} and {values[-1]:.6g}."
         )
-        notes = [pictures]
+        notes = [pictures, *filter(None, [self.viewer_note])]
         if account.reduced:
             notes.append(f"To bound this page's size, {account.reduced} slices are stored still more coarsely.")
         if account.small_maps:

@@ -11,6 +11,8 @@ from anomalib_zsad.volumes.options import Channels, MapType, Plane, ReadingOptio
 
 OutputType = Literal["nifti", "dicom_seg", "parametric_map", "structured_report", "secondary_capture", "pdf"]
 
+Viewer = Literal["page", "niivue"]
+
 
 @dataclass(frozen=True)
 class VolumeOptions:
@@ -29,6 +31,7 @@ class VolumeOptions:
         score_blank: Let the model score blank slices too.
         std_map: Write the map of standard deviations as well.
         pages: Write report.html.
+        viewer: What shows a series: `page`, which is report.html; `niivue` adds viewer.html, the volume in 3D.
     """
 
     output_types: tuple[OutputType, ...] = ("nifti", "dicom_seg")
@@ -43,11 +46,14 @@ class VolumeOptions:
     score_blank: bool = False
     std_map: bool = False
     pages: bool = True
+    viewer: Viewer = "page"
 
     def __post_init__(self) -> None:
         check_window(self.window)
         if self.batch_size < 1 or self.top_k < 1 or self.previews < 0:
             raise ValueError("batch size and top-k are at least 1, the number of previews at least 0")
+        if self.viewer == "niivue" and not self.pages:
+            raise ValueError("--viewer niivue writes a page: leave out --no-pages")
         unknown = set(self.output_types) - set(get_args(OutputType))
         if unknown or not self.output_types:
             known = ", ".join(get_args(OutputType))
@@ -70,6 +76,8 @@ class VolumeOptions:
                 f"maps of {self.map_type} hold values in [0, 1], and this model's are on a scale of its own; give "
                 "--map-type float32"
             )
+        if self.viewer == "niivue":
+            raise ValueError("--viewer niivue shows scores in [0, 1], and this model's are on a scale of its own")
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from anomalib_zsad.pages.painted_picture import painted_picture
+from anomalib_zsad.pages.series_page import KeySlice
+
 _SMALLEST_SIDE = 256
 _OPACITY = 0.6
+_PRINTED_SIDE = 512
 
 
 @dataclass(order=True)
@@ -71,6 +75,23 @@ class TopSlices:
             side_by_side(entry.image, entry.heat, spacing).save(folder / name)
             names.append(name)
         return names
+
+    def printed(self, spacing: tuple[float, float] | None, threshold: float) -> list[KeySlice]:
+        """The slices under their maps with an outline, for the page as it is printed, the highest score first.
+
+        Args:
+            spacing: Distance between rows and between columns in mm; `None` takes square pixels.
+            threshold: Of the outline, on the scale of the maps that were offered.
+        """
+        found = []
+        for entry in self.best():
+            width, height = display_size((entry.image.shape[0], entry.image.shape[1]), spacing)
+            scale = min(1.0, _PRINTED_SIDE / max(width, height))
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            picture = np.asarray(Image.fromarray(entry.image).resize(size, Image.Resampling.BILINEAR).convert("RGB"))
+            heat = entry.heat.astype(np.float32) / np.float32(255)
+            found.append(KeySlice(entry.index, entry.score, painted_picture(picture, heat, threshold)))
+        return found
 
 
 def side_by_side(image: NDArray[np.uint8], heat: NDArray[np.uint8], spacing: tuple[float, float] | None) -> Image.Image:

@@ -191,7 +191,7 @@ class _Run:
             self._index = index = index_series(location, self.options.reading.budget, finding.advance)
             finding.remove()
             self._take_up_plan(index)
-            expected = self._expected(index)
+            expected = planned = self._expected(index)
             series = progress.bar("series", expected)
             intervals = GrowingIntervals()
             for place, entries in self._each(index, workforce(self, progress)):
@@ -199,7 +199,7 @@ class _Run:
                 expected += len(entries) - 1  # how many volumes a series holds is seen when it is read
                 series.expect(expected)
                 series.advance(len(entries))
-                if intervals.due():
+                if intervals.due() and len(self._outcomes) < planned:  # after the last one all is written anyway
                     intervals.begin()
                     self._write("running")
                     intervals.end()

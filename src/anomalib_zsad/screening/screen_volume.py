@@ -23,6 +23,7 @@ from anomalib_zsad.screening.previews import TopSlices
 from anomalib_zsad.screening.series_report import VolumeJudgement, series_report, with_hashed_uids
 from anomalib_zsad.screening.slice_records import blank_row, judge_rows, scored_row
 from anomalib_zsad.screening.volume_pass import ScoredBatch, VolumeScores, check_population, cut_slices, pass_over
+from anomalib_zsad.screening.volume_viewer import VolumeViewer
 from anomalib_zsad.volumes.body import Body, find_body
 from anomalib_zsad.volumes.faults import Fault, warn
 from anomalib_zsad.volumes.place_words import body_extent
@@ -86,6 +87,7 @@ def screen_volume(
         if scores.all_blank:
             message = f"all {len(scores.blank)} slices are blank in this window: nothing was scored"
             volume.findings.append(warn(Fault.BLANK_SLICES, message))
+        viewer = VolumeViewer.of(stack, options)
         volume.release_voxels()
         found = _judge(scores, keeper.rows, rule)
         if hash_uids:
@@ -96,7 +98,7 @@ def screen_volume(
         writing = time.perf_counter()
         files, regions, listed = _write(folder, stack, found, keeper, body)
         if keeper.pictures is not None:
-            files.append(series_page.NAME)
+            files += [series_page.NAME, *viewer.files]
         identity = identity or SeriesIdentity()
 
         def report() -> SeriesReport:
@@ -105,8 +107,19 @@ def screen_volume(
 
         files += objects.write(report, regions, keeper.outputs.maps, keeper.top)
         if keeper.pictures is not None:
-            page = series_page.SeriesPage(stack, found.rows, regions, listed, report(), keeper.pictures, body)
+            page = series_page.SeriesPage(
+                stack,
+                found.rows,
+                regions,
+                listed,
+                report(),
+                keeper.pictures,
+                body,
+                keeper.key_slices(),
+                viewer.note,
+            )
             page.write(folder / series_page.NAME)
+            viewer.write(folder, keeper.outputs.maps, report(), listed)
         seconds["writing"] = time.perf_counter() - writing
     whole = report()
     write_text(folder / "report.json", whole.text())
@@ -177,6 +190,11 @@ class _Keeper:
         if self.pictures is not None:
             self.pictures.offer(index, heat, deviation)
         self.rows.append(row)
+
+    def key_slices(self) -> list[series_page.KeySlice]:
+        """What is printed of the slices."""
+        low, high = self.rule.shown_range
+        return self.top.printed(self.stack.pixel_spacing, (self.rule.mask_threshold - low) / (high - low))
 
     def finish(self) -> None:
         """All slices were seen."""

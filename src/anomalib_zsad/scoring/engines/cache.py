@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,12 @@ from typing import Any
 from filelock import FileLock
 
 from anomalib_zsad.outputs.atomic import whole_folder
-
-VARIABLE = "ANOMALIB_ZSAD_CACHE"
-"""Environment variable that names another cache folder."""
+from anomalib_zsad.outputs.cache_folder import cache_folder
 
 
 def default_cache() -> Path:
     """`engines` in the user's cache folder."""
-    own = os.environ.get(VARIABLE)
-    if own:
-        return Path(own) / "engines"
-    base = os.environ.get("XDG_CACHE_HOME") or ""
-    # As the XDG specification has it, a relative path there is no path.
-    home = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
-    return home / "anomalib-zsad" / "engines"
+    return cache_folder() / "engines"
 
 
 def kept(root: Path, kind: str, decisive: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
