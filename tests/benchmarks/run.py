@@ -31,6 +31,7 @@ TABLE = (
     "bench_openvino",
     "bench_tiles",
     "bench_station",
+    "bench_pages",
 )
 # Of single parts; they print text. Arguments that suit two cores and a coffee break.
 PARTS = {

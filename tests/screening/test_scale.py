@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -78,21 +79,34 @@ def children_of(parent: int) -> list[int]:
     return found
 
 
-def oldest_worker_of(driver: int) -> int:
-    """The worker of a driver, a child of its fork server, that was started first."""
+def oldest_worker_of(driver: int, *, ray: bool = False) -> int:
+    """The worker of a driver that was started first: a child of its fork server, or of Ray's raylet."""
     workers = [worker for child in children_of(driver) for worker in children_of(child)]
+    if ray:
+        workers = [worker for worker in workers if is_at_work_for_ray(worker)]
     return min(workers, key=lambda worker: int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[19]))
 
 
-def is_at_work(output: Path) -> bool:
-    return any(output.glob(".partial-series-*"))
+def is_at_work_for_ray(process: int) -> bool:
+    """Whether it holds an actor: Ray names such a process for what it does."""
+    title = Path(f"/proc/{process}/cmdline").read_bytes()
+    return title.startswith(b"ray::") and not title.startswith(b"ray::IDLE")
 
 
-def wait_for_work(process: subprocess.Popen[bytes], output: Path) -> bool:
-    """Wait until a series is half done; returns whether the process is still there."""
+def half_done(output: Path) -> set[tuple[str, int]]:
+    """Series that are being screened, or were when their process was killed: names, and times of the last change."""
+    found = set()
+    for path in output.glob(".partial-series-*"):
+        with suppress(FileNotFoundError):
+            found.add((path.name, path.stat().st_ctime_ns))
+    return found
+
+
+def wait_for_work(process: subprocess.Popen[bytes], output: Path, earlier: Collection[tuple[str, int]] = ()) -> bool:
+    """Wait until a series is half done that was not before; whether the process is still there."""
     stop = time.monotonic() + LIMIT
     while process.poll() is None and time.monotonic() < stop:
-        if is_at_work(output):
+        if half_done(output) - set(earlier):
             return True
         time.sleep(0.005)
     return False
@@ -131,27 +145,34 @@ def test_two_processes_at_a_time_do_each_series_once(archive: Path, expected: di
     assert contents(tmp_path / "out") == expected
 
 
+@pytest.mark.parametrize("kind", ["local-2", "ray2"])
 def test_drivers_of_workers_that_are_killed_leave_nothing_half_and_nothing_double(
-    archive: Path, expected: dict[str, bytes], tmp_path: Path
+    kind: str, archive: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
+    if kind.startswith("ray"):
+        pytest.importorskip("ray", reason="the extra `ray` is not installed")
     output = tmp_path / "out"
     for moment in moments(1):
-        process = start("local-2", archive, output)
-        assert wait_for_work(process, output)
+        earlier = half_done(output)
+        process = start(kind, archive, output)
+        assert wait_for_work(process, output, earlier)
         time.sleep(moment)
         assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert run("local-2", archive, output) == 0
+    assert run(kind, archive, output) == 0
     assert contents(output) == expected
     assert not list(output.glob(".partial*"))
 
 
+@pytest.mark.parametrize("kind", ["local-2", "ray2"])
 def test_workers_that_are_killed_leave_nothing_half_and_nothing_double(
-    archive: Path, expected: dict[str, bytes], tmp_path: Path
+    kind: str, archive: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
+    if kind.startswith("ray"):
+        pytest.importorskip("ray", reason="the extra `ray` is not installed")
     output = tmp_path / "out"
-    process = start("local-2", archive, output)
+    process = start(kind, archive, output)
     for moment in moments(3):
         before = done(output)
         # The first series of a new worker takes long. No series may be killed three times, which would refuse it: so
@@ -161,7 +182,7 @@ def test_workers_that_are_killed_leave_nothing_half_and_nothing_double(
             time.sleep(0.01)
         assert wait_for_work(process, output)
         time.sleep(moment)
-        os.kill(oldest_worker_of(process.pid), signal.SIGKILL)
+        os.kill(oldest_worker_of(process.pid, ray=kind.startswith("ray")), signal.SIGKILL)
     code = process.wait(LIMIT)
     assert refused(output) == []
     assert code == 0
