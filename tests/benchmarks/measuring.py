@@ -24,7 +24,9 @@ TOWER_FLOPS = 1.01e12
 """Of the plain vision tower for one image: what R* is the time of at the best rate of a large matrix product."""
 
 
-def build(method: str, dtype: str = "float32", device: str = "cpu", backbone: str = BACKBONE) -> Any:
+def build(
+    method: str, dtype: str = "float32", device: str = "cpu", backbone: str = BACKBONE, extractor_heads: int = 12
+) -> Any:
     """The torch model of a method over a backbone with random weights, 10 sampled prompts, in evaluation mode."""
     from anomalib_zsad.backbone import FrozenCLIP
     from anomalib_zsad.models.bayes_pfl.torch_model import BayesPFLModel
@@ -32,9 +34,11 @@ def build(method: str, dtype: str = "float32", device: str = "cpu", backbone: st
 
     torch.manual_seed(0)
     if method == "BayesPFL":
-        model: torch.nn.Module = BayesPFLModel(FrozenCLIP(backbone, None), LAYERS)
+        clip = FrozenCLIP(backbone, None)
+        model: torch.nn.Module = BayesPFLModel(clip, LAYERS if backbone == BACKBONE else clip.config.default_layers)
     else:
-        model = CoPSModel(FrozenCLIP(backbone, None, activation="quick_gelu", position_resize="bilinear"))
+        clip = FrozenCLIP(backbone, None, activation="quick_gelu", position_resize="bilinear")
+        model = CoPSModel(clip, extractor_heads=extractor_heads)
     return model.eval().to(device, DTYPES[dtype])
 
 

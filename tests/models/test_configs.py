@@ -1,7 +1,9 @@
 """Every config is one that `anomalib train --config` takes, those without held-out categories the published setting."""
 
 import pytest
+import torch
 
+import anomalib_zsad
 from tests.models.configs import CONFIGS, parse
 
 # All but the rules of a DICOM node, which its own tests read.
@@ -59,3 +61,35 @@ def test_a_held_out_config_differs_in_validation_alone(name) -> None:
         for key in ("validation", "validation_categories", "validation_set"):
             del parsed["data"]["init_args"][key]
     assert published == held_out
+
+
+SMALLER = [(method, backbone) for method in ("bayes_pfl", "cops") for backbone in ("vit_b_16", "vit_b_16_plus_240")]
+
+
+@pytest.mark.parametrize(("method", "backbone"), SMALLER)
+def test_a_smaller_backbone_is_all_that_differs(method, backbone) -> None:
+    small, large = (
+        parse("train", "--config", CONFIGS / f"{method}_{kind}.yaml").as_dict() for kind in (backbone, "visa_held_out")
+    )
+    arguments = small["model"]["init_args"]
+    assert arguments["backbone"].lower().replace("-", "_") == backbone
+    assert "no figures to expect" in (CONFIGS / f"{method}_{backbone}.yaml").read_text()
+    for parsed in (small, large):
+        del parsed["config"]
+        for key in ("backbone", "pretrained", "extractor_heads"):
+            parsed["model"]["init_args"].pop(key, None)
+    assert small == large
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "backbone"), SMALLER)
+def test_a_smaller_backbone_answers(method, backbone) -> None:
+    """Over random weights: every part fits the backbone's widths."""
+    parsed = parse("train", "--config", CONFIGS / f"{method}_{backbone}.yaml").model
+    arguments = {**parsed.init_args.as_dict(), "pretrained": None, "visualizer": False}
+    arguments = {name: value for name, value in arguments.items() if value is not None or name == "pretrained"}
+    model = getattr(anomalib_zsad, parsed.class_path.rpartition(".")[2])(**arguments).eval()
+    with torch.inference_mode():
+        answer = model.model(torch.randn(1, 3, 512, 512), "object")
+    assert answer.anomaly_map.shape[-2:] == (512, 512)
+    assert 0 <= float(answer.pred_score) <= 1
