@@ -15,6 +15,7 @@ import anomalib_zsad
 from anomalib_zsad.cli import COMMANDS, build_parser, main
 from anomalib_zsad.data.sample_set import sample_data_folder
 from anomalib_zsad.demo.phantoms import normal_phantoms, write_phantom
+from tests.models.configs import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -33,10 +34,10 @@ def blocks(page: str) -> list[tuple[str, str]]:
     return [(block.partition("\n")[0], block.partition("\n")[2]) for block in fenced]
 
 
-def commands(page: str) -> list[list[str]]:
-    """Every `anomalib-zsad` command in a page's blocks, as words, without comments."""
+def commands(page: str, program: str = "anomalib-zsad") -> list[list[str]]:
+    """Every command of a program in a page's blocks, as words, without comments."""
     lines = [line for _, block in blocks(page) for line in block.replace("\\\n", " ").splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if line.lstrip().startswith("anomalib-zsad ")]
+    return [shlex.split(line, comments=True) for line in lines if line.lstrip().startswith(f"{program} ")]
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
@@ -53,6 +54,13 @@ def test_commands_of_the_pages_are_understood(page: str) -> None:
             build_parser(words[1]).parse_args(words[1:])
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page, "anomalib")])
+def test_commands_of_anomalib_on_the_pages_are_understood(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for words in commands(page, "anomalib"):
+        assert "anomalib_zsad." in parse(*words[1:]).model.class_path
+
+
 def test_the_readme_begins_with_what_a_newcomer_wants_in_three_lines_each() -> None:
     headings = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("## ")]
     assert headings[:3] == [
@@ -66,32 +74,21 @@ def test_the_pages_show_every_command() -> None:
     assert set(COMMANDS) <= shown
 
 
+def run_anomalib(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    program = "import sys; from anomalib.cli.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False, cwd=folder
+    )
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the README's commands name: a trained model, images, studies, normal cases."""
     folder = tmp_path_factory.mktemp("place")
-    command = [
-        *(sys.executable, "-c", "import sys; from anomalib.cli.cli import main; sys.exit(main())", "train"),
-        *(
-            "--model",
-            "BayesPFL",
-            "--model.backbone",
-            "demo",
-            "--trainer.max_epochs",
-            "1",
-            "--trainer.accelerator",
-            "cpu",
-        ),
-        *(
-            "--trainer.limit_train_batches",
-            "4",
-            "--trainer.limit_val_batches",
-            "1",
-            "--trainer.limit_test_batches",
-            "1",
-        ),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    few = [("--trainer.max_epochs", "1"), ("--trainer.accelerator", "cpu"), ("--trainer.limit_train_batches", "4")]
+    few += [("--trainer.limit_val_batches", "1"), ("--trainer.limit_test_batches", "1")]
+    (words,) = (words for words in commands("README.md", "anomalib") if "--model.backbone" in words)
+    done = run_anomalib(*words[1:], *(word for pair in few for word in pair), folder=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     shutil.copy(next(folder.rglob("model.ckpt")), folder / "model.ckpt")
     leather = sample_data_folder() / "industrial" / "leather" / "test"
@@ -117,3 +114,10 @@ def test_the_readme_does_what_it_says(place: Path, monkeypatch: pytest.MonkeyPat
         assert main(words[1:]) == 0, words
         ran += 1
     assert ran >= 5
+    for words in commands("README.md", "anomalib"):
+        if words[1] == "predict":
+            words[words.index("path/to/images")] = "IMAGES"
+            more = ("--trainer.accelerator", "cpu", "--trainer.limit_predict_batches", "1")
+            done = run_anomalib(*words[1:], *more, folder=place)
+            assert done.returncode == 0, done.stderr[-3000:]
+            assert any((place / "results").rglob("*.png"))

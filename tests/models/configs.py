@@ -14,7 +14,8 @@ def parse(*arguments: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AnomalibCLI, "before_instantiate_classes", lambda _self: None)
         patch.setattr(AnomalibCLI, "instantiate_classes", lambda _self: None)
-        return AnomalibCLI([*map(str, arguments)], run=False).config["train"]
+        words = [*map(str, arguments)]
+        return AnomalibCLI(words, run=False).config[words[0]]
 
 
 def model_arguments(name: str) -> dict[str, Any]:
