@@ -33,7 +33,7 @@ function applyThreshold() {
   byId("volume-threshold-value").textContent = formatScore(value);
   const map = viewer.volumes[1];
   map.cal_min = Math.max(1, value * MOST);
-  map.cal_max = Math.max(map.cal_min + 1, MOST);
+  map.cal_max = Math.max(map.cal_min + 1, map.global_max); // in full colour where this map is highest
   viewer.updateGLVolume();
 }
 
