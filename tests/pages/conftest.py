@@ -186,7 +186,7 @@ def write_large_gallery(page: Path, images: int) -> None:
     for place, record in enumerate(records):
         shown.add(record.image, record.score or 0.0, place)
     report = InspectionReport(
-        statement="Synthetic.", calibrated=False, thresholds=ImageThresholds(0.5, 0.5), model=MODEL,
+        statement="Synthetic.", calibrated=False, thresholds=ImageThresholds(None, 0.5), model=MODEL,
         decisions={}, uncertainty=1.0, pages=True, pictures=400, device=None, images=images, flagged=0,
         counts=dict.fromkeys(("abnormal", "uncertain", "normal", "unreadable"), 0), turned=0, skipped={}, reading={},
         files=(),

@@ -5,12 +5,18 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 
 from selenium.webdriver.common.keys import Keys
 
+from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.inspection.inspect_images import inspect_images
+from anomalib_zsad.inspection.options import InspectionOptions
+from tests.inspection.bright_image import BrightImageScorer
 from tests.pages.browser import DESKTOP, PHONE, Browser
 
 SIZES = pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
@@ -244,6 +250,24 @@ def test_ground_truth_shows_what_was_missed(browser: Browser, judged_gallery_pag
     assert set(kinds) == {"normal", "abnormal"}
     browser.run("document.querySelector('input[value=all]').click()")
     assert "above threshold" in browser.one("#grid .open").get_attribute("textContent")
+
+
+def test_a_chosen_threshold_decides_on_the_page_too(browser: Browser, tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(np.full((40, 30), 20 + 30 * number, np.uint8)).save(tmp_path / "in" / f"part{number}.png")
+    rule = DecisionRule("images", threshold=0.4)
+    inspect_images(tmp_path / "in", tmp_path / "out", BrightImageScorer(), InspectionOptions(rule))
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert 0 < report["flagged"] < 6
+    browser.open(tmp_path / "out" / "report.html")
+    tiles = browser.one(".tiles").text
+    assert f"{report['flagged']}" in tiles
+    assert "0.400 chosen by the user" in tiles
+    assert "the threshold that the user chose" in browser.one(".scores-body").text
+    assert "Uncalibrated" in browser.one(".standing").text
+    assert "above threshold" in browser.one("#grid .open").get_attribute("textContent")
+    assert browser.messages() == []
 
 
 def test_thousands_of_images_have_tiles_near_the_window_alone(browser: Browser, large_gallery_page: Path) -> None:

@@ -121,7 +121,7 @@ def write_gallery(
     data = {
         "images": _columns(records, places),
         "scored": sum(record.score is not None for record in records),
-        "decided": report.calibrated,
+        "decided": report.thresholds.image is not None,
         "thresholds": asdict(report.thresholds),
         "scales": _scales((stored.pictures(place) for place in places.values()), report.thresholds.mask),
         "sheets": {"side": side, "per": PER_SHEET, "columns": COLUMNS, "range": list(shown_range)},
