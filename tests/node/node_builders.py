@@ -84,7 +84,7 @@ def make_node(
         load_rules(rules_file(folder, rules)),
         targets,
         ReceivingOptions(**{"port": 0, "reserve_mib": 1, **receiving}),
-        working or WorkingOptions(quiet_seconds=0.5, retry_seconds=0.2, longest_retry_seconds=0.5),
+        working or WorkingOptions(quiet_seconds=QUIET_SECONDS, retry_seconds=0.2, longest_retry_seconds=0.5),
         StatusOptions(status_port=0 if page else None),
         build=lambda _: model,
     )
@@ -125,6 +125,10 @@ def is_settled(queue: Queue) -> bool:
     waiting = queue.rows("SELECT 1 FROM studies WHERE state NOT IN ('screened', 'failed')")
     unsent = queue.rows("SELECT 1 FROM deliveries WHERE state NOT IN ('delivered', 'superseded')")
     return not waiting and not unsent and bool(queue.rows("SELECT 1 FROM studies"))
+
+
+QUIET_SECONDS = 0.5
+"""After so long without an instance a study is complete, for nodes that are made here."""
 
 
 class Archive:

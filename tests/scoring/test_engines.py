@@ -228,10 +228,11 @@ def test_a_published_protocol_needs_torch(backbone: Any, tmp_path: Path, capsys:
 
 
 @pytest.mark.slow
-def test_int8_says_how_far_it_is_and_needs_its_own_calibration(backbone: Any, tmp_path: Path, capsys: Any) -> None:
+def test_int8_says_how_far_it_is_and_needs_its_own_calibration(tmp_path: Path, capsys: Any) -> None:
     pytest.importorskip("nncf")
     normal, cache = pictures(tmp_path / "normal", 20), tmp_path / "cache"
-    model = [*words_of("CoPS", backbone), "--engine-cache", str(cache), "--engine", "openvino"]
+    model = ["--model", "CoPS", "--allow-untrained", "--model.backbone", "demo"]
+    model += ["--engine-cache", str(cache), "--engine", "openvino"]
     int8 = ["--precision", "int8", "--int8-images", str(normal)]
     assert main(["calibrate", "-i", str(normal), "-o", str(tmp_path / "c.json"), *model, *int8]) == ExitCode.DONE
     (report,) = cache.glob("int8-*/int8.json")
@@ -248,7 +249,7 @@ def test_int8_says_how_far_it_is_and_needs_its_own_calibration(backbone: Any, tm
     assert "model.precision was 'int8 by openvino, nncf" in error
     few = pictures(tmp_path / "few", 3)
     with pytest.raises(ValueError, match="holds 3 pictures; int8 needs at least 10"):
-        build_model(None, "CoPS", arguments_of("CoPS", backbone), "cpu", EngineOptions("openvino", "int8", few, cache))
+        build_model(None, "CoPS", {"backbone": "demo"}, "cpu", EngineOptions("openvino", "int8", few, cache))
 
 
 @pytest.mark.slow

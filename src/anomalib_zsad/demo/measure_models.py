@@ -82,8 +82,8 @@ def train_one_class(name: str, normal: Sequence[Path], folder: Path, *, weights:
     data = Folder(
         name="normal",
         normal_dir=[str(path) for path in normal],
-        test_split_mode="none",
-        val_split_mode="none",
+        test_split_mode="synthetic",  # Folder wants something to validate on, which decides nothing here
+        val_split_mode="same_as_test",
         train_batch_size=16,
         num_workers=0,
         seed=_SEED,

@@ -56,7 +56,7 @@ def train(method: str, folder: Path, data: AnomalibDataModule | None = None, pre
         enable_model_summary=False,
         enable_progress_bar=sys.stdout.isatty(),
         num_sanity_val_steps=0,
-        check_val_every_n_epoch=5,
+        check_val_every_n_epoch=min(5, EPOCHS[method]),
     )
     engine.fit(model, datamodule=data or anomalib_zsad.SampleDataModule())
     return next(folder.rglob("model.ckpt"))

@@ -24,13 +24,18 @@ SCRIPTS = ("gallery.js",)
 _BYTES = 23_000_000
 # Of these, thumbnails take so many for each image, and two fifths at most; names and numbers take so many.
 _THUMBNAIL, _LINE = 6_000, 220
+_LEAST_THUMBNAIL = 600
+# Of more images than these the last ones may go without a thumbnail.
+_ALL_SHOWN = 20_000
 _PLACE = "<!--images-->"
 LADDER = (Quality(1024, 85), Quality(768, 82), Quality(640, 80), Quality(512, 76), Quality(384, 70), Quality(256, 65))
 
 
 def thumbnail_budget(images: int) -> float:
     """Bytes for the thumbnails of so many images."""
-    return min(0.42 * _BYTES, _THUMBNAIL * images)
+    # Of very many the least that a thumbnail takes counts, as long as there is room for some large pictures.
+    least = min(_LEAST_THUMBNAIL * images, 7 / 8 * _BYTES - _LINE * images)
+    return min(max(0.42 * _BYTES, least), _THUMBNAIL * images)
 
 
 class StoredPictures(Protocol):
@@ -62,7 +67,7 @@ class Encoder:
     @classmethod
     def for_images(cls, images: int, most: int, threshold: float) -> "Encoder":
         """The encoder for so many images, of which at most `most` get pictures."""
-        room = _BYTES - thumbnail_budget(images) - _LINE * images
+        room = _BYTES - 1.1 * thumbnail_budget(images) - _LINE * images  # sheets may take a tenth more
         return cls(threshold, max(room, _BYTES / 8) / max(1, min(images, most)))
 
     def __call__(
@@ -207,8 +212,11 @@ def _scales(pictures: Iterable[Mapping[str, Any]], threshold: float) -> dict[str
 
 
 def _notes(images: int, shown: Shown, side: int) -> list[str]:
+    which = (
+        "Every image has" if images <= _ALL_SHOWN else "As many images as this page affords, highest score first, have"
+    )
     reduced = (
-        f"Every image has a thumbnail of up to {side} pixels. Large pictures are reduced JPEG copies, maps have up to "
+        f"{which} a thumbnail of up to {side} pixels. Large pictures are reduced JPEG copies, maps have up to "
         f"{MAP_SIDE} x {MAP_SIDE} pixels: good for a look, not for measuring. All figures come from the full maps."
     )
     notes = [reduced]
