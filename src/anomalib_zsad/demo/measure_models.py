@@ -55,7 +55,7 @@ def one_class_model(name: str, weights: bool) -> Any:
     from torchvision.transforms.v2 import Resize
 
     seed_everything(_SEED, verbose=False)
-    more: dict[str, float] = {"coreset_sampling_ratio": 0.1} if name == "Patchcore" else {"n_features": 100}
+    more: dict[str, float] = {"coreset_sampling_ratio": 0.01} if name == "Patchcore" else {"n_features": 100}
     return getattr(anomalib.models, name)(
         backbone="resnet18",
         layers=["layer1", "layer2", "layer3"],

@@ -2,7 +2,6 @@
 
 import logging
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,7 +29,6 @@ QUEUE, RECEIVED, RESULTS = "queue.sqlite3", "received", "results"
 _LOG = logging.getLogger("anomalib_zsad.node")
 _LOCK = ".anomalib-zsad-lock"
 _PAUSE = 0.1
-_SWITCH_SECONDS = 0.0005
 
 
 @dataclass
@@ -70,7 +68,6 @@ class Node:
         """
         self._prepare_folder()
         self._threads: list[threading.Thread] = []
-        self._switch_interval = sys.getswitchinterval()
         received, results = self.folder / RECEIVED, self.folder / RESULTS
         try:
             self.queue = Queue(self.folder / QUEUE)
@@ -96,8 +93,6 @@ class Node:
         except BaseException:
             self.__exit__(None, None, None)
             raise
-        # A thread that receives would else keep the model's waiting for 5 ms, at each of its thousands of operations.
-        sys.setswitchinterval(_SWITCH_SECONDS)
         self._run("worker", self.worker.step)
         for number, target in enumerate(self.targets):
             self._run(f"courier-{number}", Courier(self.queue, results, target, self.working).step)
@@ -143,7 +138,6 @@ class Node:
     ) -> None:
         """Stop: nothing more is taken, and what is under way is finished."""
         self._stop.set()
-        sys.setswitchinterval(self._switch_interval)
         self.receiver.stop()
         if self.page is not None:
             self.page.stop()
