@@ -82,6 +82,9 @@ def test_a_calibration_keeps_its_promise_on_any_scale(
         assert row["score_std"] == ""
     other = ("--model", "Patchcore", "--checkpoint", checkpoints["Patchcore"], "--class-name", "tile")
     assert call("inspect", "-i", tiles / "tile" / "test", "-o", tmp_path / "no", *other, *options) == 2
+    by_module = tmp_path / "module.json"
+    assert call("calibrate", "-i", f"FolderTree:{tmp_path / 'more'}", "-o", by_module, *model) == 0
+    assert Calibration.load(by_module).threshold("image", 0.1) == pytest.approx(threshold, rel=1e-6)
 
 
 def test_what_is_missing_is_told(

@@ -256,11 +256,10 @@ def _check_training(args: argparse.Namespace, scorer: "ModelScorer", datamodule:
     """
     from anomalib_zsad.evaluation.subject import find_auxiliary
     from anomalib_zsad.evaluation.targets import datamodule_target
-    from anomalib_zsad.scoring.hosted_module import class_of
 
     name, root, arguments = datamodule
     target = datamodule_target(name, root, None, arguments)
-    auxiliary = find_auxiliary(class_of(scorer.module), args.checkpoint)
+    auxiliary = find_auxiliary(scorer.module, args.checkpoint)
     names = [category.name for category in target.categories]
     asked = [args.category] if args.category in names else names
     if auxiliary is not None and auxiliary.overlap(target.name, asked):

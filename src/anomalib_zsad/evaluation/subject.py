@@ -48,7 +48,7 @@ def build_subject(
     named = AuxiliarySet(canonical_name(auxiliary_set)) if auxiliary_set else None
     name = "" if checkpoint is None else checkpoint.name
     module = built.module
-    known = None if getattr(module, "own_scale", False) else find_auxiliary(class_of(module), checkpoint)
+    known = find_auxiliary(module, checkpoint)
     return Subject(
         model=module.model,
         transform=module.pre_processor.transform,
@@ -61,10 +61,16 @@ def build_subject(
     )
 
 
-def find_auxiliary(cls: type, checkpoint: Path | None) -> AuxiliarySet | None:
-    """What a checkpoint was trained on: as stamped on it, or as known of published files; none if unknown."""
-    if checkpoint is None:
+def find_auxiliary(module: Any, checkpoint: Path | None) -> AuxiliarySet | None:
+    """What a checkpoint was trained on: as stamped on it, or as known of published files; none if unknown.
+
+    Args:
+        module: The model; of anomalib's own nothing is known.
+        checkpoint: Its file.
+    """
+    if checkpoint is None or getattr(module, "own_scale", False):
         return None
+    cls = class_of(module)
     stamp = read_checkpoint(checkpoint, cls.__name__, published_key(cls)).stamp
     categories = tuple(stamp.get("auxiliary") or ())
     if categories:
