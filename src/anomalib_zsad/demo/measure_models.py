@@ -3,10 +3,11 @@
 Bayes-PFL and CoPS are trained as in `make demo` and have never seen what they are tested on. Patchcore and Padim are
 trained on normal pictures of just that, which the test leaves out. WinClip needs no training. Nothing is downloaded
 unless asked for: the zero-shot methods stand on the embedded backbone, Patchcore and Padim on a ResNet-18 and WinClip
-on a CLIP of random weights. `anomalib-zsad evaluate --models` does the rest.
+on a small CLIP of random weights. `anomalib-zsad evaluate --models` does the rest.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from anomalib_zsad.demo.train import METHODS, train
 SIDE = 256
 TILES = "magnetic_tile"
 _SEED = 0
+_SMALL_CLIP = "small-random-clip"
 
 
 def sample_tree(folder: Path) -> Path:
@@ -95,11 +97,18 @@ def train_one_class(name: str, normal: Sequence[Path], folder: Path, *, weights:
     return checkpoint
 
 
-def _random_winclip() -> None:
-    """WinClip without a download; its scores mean nothing, which the table has to say."""
+def _random_winclip(folder: Path) -> None:
+    """WinClip over a small CLIP of random weights: nothing is downloaded, and its scores mean nothing."""
+    import open_clip
     from anomalib.models.image.winclip import torch_model
 
-    torch_model.PRETRAINED = None  # type: ignore[assignment]
+    tower = {"width": 64, "layers": 2}
+    vision, text = {"image_size": 240, "patch_size": 16, "head_width": 32}, {"heads": 2}
+    config = {"embed_dim": 32, "vision_cfg": {**tower, **vision}, "text_cfg": {**tower, **text}}
+    folder.mkdir(parents=True)
+    (folder / f"{_SMALL_CLIP}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder / f"{_SMALL_CLIP}.json")
+    torch_model.BACKBONE, torch_model.PRETRAINED = _SMALL_CLIP, None  # type: ignore[assignment]
 
 
 def measure(name: str, tree: Path, zero_shot: dict[str, Path], options: argparse.Namespace) -> int:
@@ -134,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.real:
         trees[TILES] = tiles_tree(options.real, options.output / "sets" / TILES)
     if not options.weights:
-        _random_winclip()
+        _random_winclip(options.output / "trained" / "clip")
     zero_shot = {method: train(method, options.output / "trained" / method) for method in METHODS}
     return max(measure(name, tree, zero_shot, options) for name, tree in trees.items())
 
