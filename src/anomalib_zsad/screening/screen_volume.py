@@ -84,16 +84,13 @@ def screen_volume(
         keeper = _Keeper.open(stack, options, folder, rule, objects, body, temporary)
         scores = pass_over(stack, scorer, options, keeper.keep, advance)
         keeper.finish()
-        if scores.all_blank:
-            message = f"all {len(scores.blank)} slices are blank in this window: nothing was scored"
-            volume.findings.append(warn(Fault.BLANK_SLICES, message))
+        _warn_of_blanks(scores, volume)
         viewer = VolumeViewer.of(stack, options)
         volume.release_voxels()
         found = _judge(scores, keeper.rows, rule)
         if hash_uids:
-            found = replace(
-                found, rows=[replace(row, sop_instance_uid=hash_uid(row.sop_instance_uid)) for row in found.rows]
-            )
+            rows = [replace(row, sop_instance_uid=hash_uid(row.sop_instance_uid)) for row in found.rows]
+            found = replace(found, rows=rows)
         seconds["scoring"] = time.perf_counter() - started
         writing = time.perf_counter()
         files, regions, listed = _write(folder, stack, found, keeper, body)
@@ -107,18 +104,10 @@ def screen_volume(
 
         files += objects.write(report, regions, keeper.outputs.maps, keeper.top)
         if keeper.pictures is not None:
-            page = series_page.SeriesPage(
-                stack,
-                found.rows,
-                regions,
-                listed,
-                report(),
-                keeper.pictures,
-                body,
-                keeper.key_slices(),
-                viewer.note,
+            shown = keeper.pictures, body, keeper.key_slices(), viewer.note
+            series_page.SeriesPage(stack, found.rows, regions, listed, report(), *shown).write(
+                folder / series_page.NAME
             )
-            page.write(folder / series_page.NAME)
             viewer.write(folder, keeper.outputs.maps, report(), listed)
         seconds["writing"] = time.perf_counter() - writing
     whole = report()
@@ -201,6 +190,12 @@ class _Keeper:
         if self.pictures is not None:
             self.pictures.finish()
         self.rows.sort(key=lambda row: row.slice)
+
+
+def _warn_of_blanks(scores: VolumeScores, volume: Volume) -> None:
+    if scores.all_blank:
+        message = f"all {len(scores.blank)} slices are blank in this window: nothing was scored"
+        volume.findings.append(warn(Fault.BLANK_SLICES, message))
 
 
 def _judge(scores: VolumeScores, rows: list[SliceRow], rule: DecisionRule) -> VolumeJudgement:
