@@ -308,6 +308,7 @@ def test_smooth_maps_are_reduced_and_rough_ones_are_not() -> None:
     rough = np.random.default_rng(0).random((512, 400)).astype(np.float32)
     assert reduce_map(rough) is None
     assert store_map(rough).address.startswith("data:image/jpeg")
+    assert len(store_map(rough, 12_000).address) < 13_000 < len(store_map(rough).address)
     stored = store_map(smooth)
     assert (stored.low, stored.high) == pytest.approx((float(small.min()), float(small.max())))
     tiny = store_map(np.full((4, 6), 0.25, np.float32))

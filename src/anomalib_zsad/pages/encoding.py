@@ -14,7 +14,6 @@ from anomalib_zsad.pages.document import data_address
 # Longest side at which smooth maps are stored, and the largest difference that this may make.
 MAP_SIDE = 128
 MAP_TOLERANCE = 0.02
-_ROUGH_QUALITY = 88
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,9 @@ LADDER = (
     Quality(256, 60),
     Quality(192, 50),
 )
+
+# The same for maps that are too rough to be stored with fewer pixels.
+_ROUGH = (Quality(None, 88), Quality(256, 75), Quality(128, 60))
 
 
 def reduced_size(shape: tuple[int, int], side: int | None) -> tuple[int, int]:
@@ -113,16 +115,20 @@ class StoredMap:
         return {"source": self.address, "low": round(self.low, 6), "high": round(self.high, 6)}
 
 
-def store_map(values: NDArray[np.float32]) -> StoredMap:
-    """Store a map: PNG at up to 128 pixels a side where that comes within 0.02 of it everywhere, else JPEG in full.
+def store_map(values: NDArray[np.float32], most: float = float("inf")) -> StoredMap:
+    """Store a map: PNG at up to 128 pixels a side where that comes within 0.02 of it everywhere, else JPEG.
 
     Args:
         values: float32, (H, W).
+        most: Bytes of a JPEG, which has full resolution where they allow it.
     """
     small = reduce_map(values)
     if small is None:
         picture, low, high = _grey(values)
-        content = jpeg(picture, Quality(None, _ROUGH_QUALITY))
+        for quality in _ROUGH:
+            content = jpeg(picture, quality)
+            if len(content) * 4 / 3 <= most:
+                break
         return StoredMap(data_address(content, "jpeg"), low, high, float(np.median(values)), reduced=False)
     picture, low, high = _grey(small)
     address = data_address(png(picture), "png")

@@ -201,7 +201,8 @@ class SeriesPage:
                 f"{MAP_TOLERANCE}. Outlines of regions and all figures come from the full maps."
             )
         if account.rough_maps:
-            notes.append(f"{account.rough_maps} maps are too rough for that and are stored as JPEG in full resolution.")
+            how = "as JPEG, in full resolution where the size of this page allows it"
+            notes.append(f"{account.rough_maps} maps are too rough for that and are stored {how}.")
         return notes
 
 

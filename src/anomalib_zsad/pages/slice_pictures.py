@@ -21,7 +21,7 @@ from anomalib_zsad.volumes.slice_stack import SliceStack
 # A page of 200 slices stays under 25 MB with what slices may borrow; more slices get less each, for at most 48 MB.
 _BYTES_PER_SLICE = 106_000
 _LARGEST = 43_000_000
-_MAPS_SHARE = 0.2  # what maps are expected to take of it
+_MAPS_SHARE = 0.2  # what smooth maps are expected to take of it, and what a rough one may
 _BORROWED = 0.1  # of the whole: slices may differ, as long as the sum fits
 _SAMPLES = 8
 _WAITING = 12  # slices that may wait for the thread
@@ -170,7 +170,7 @@ class SlicePictures:
             self._room.release()
 
     def _store_map(self, values: NDArray[np.float32], scale: Scale) -> dict[str, Any]:
-        stored = store_map(values)
+        stored = store_map(values, self.account.allowance * _MAPS_SHARE)
         scale.lowest = min(scale.lowest, stored.low)
         scale.highest = max(scale.highest, stored.high)
         scale.middles.append(stored.middle)
