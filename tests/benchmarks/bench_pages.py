@@ -33,7 +33,7 @@ const paint = performance.getEntriesByType("paint").find((one) => one.name === "
 const [load] = performance.getEntriesByType("navigation");
 return [paint ? paint.startTime : 0, load.domContentLoadedEventEnd, load.loadEventEnd].map((ms) => ms / 1000);
 """
-_DRAWN = "performance.now() / 1000 * Boolean(document.getElementById('stage').dataset.shown)"
+_DRAWN = "(performance.getEntriesByName('first slice')[0]?.startTime ?? 0) / 1000"
 
 
 class Smooth(BrightSpotScorer):

@@ -28,15 +28,16 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("--size", type=int, nargs=2, default=(1440, 1000), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--webgl", action="store_true", help="for viewer.html")
     parser.add_argument("--script", default="", help="JavaScript to run before the picture is taken")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = Browser(Path(profile))
+        browser = Browser(Path(profile), webgl=options.webgl)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if options.dark else "light"}
         browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         browser.open(options.page.resolve(), tuple(options.size))
         browser.run(options.script)
-        for _ in range(10):
+        for _ in range(30 if options.webgl else 10):
             browser.pause()
         content = browser.driver.get_screenshot_as_png()
         browser.driver.quit()

@@ -8,6 +8,7 @@ import { Pane } from "./pane.js";
 import { codeFrom } from "./pure/threshold_counts.js";
 import { drawCrosshair, drawDistance, drawPlaneLines, drawRegions } from "./series_marks.js";
 import { chosen, watch } from "./series_state.js";
+import { begun, first } from "./series_turn.js";
 
 const blocks = new Map(
   [...document.querySelectorAll("script.slice")].map((block) => [Number(block.dataset.slice), block]),
@@ -47,12 +48,12 @@ function strokeThreshold(context, box) {
   } else if (map) strokeOutline(context, map, box, codeFrom(chosen.threshold, map.low, map.high));
 }
 
-const drawSoon = oncePerFrame(() => draw());
+const drawSoon = oncePerFrame(() => draw().finally(begun));
 
 async function draw() {
   const row = page.rows[chosen.place];
   if (!row) return;
-  const slice = await store.get(row.slice);
+  const slice = await first(() => store.get(row.slice));
   if (page.rows[chosen.place] !== row) return; // another one was chosen meanwhile
   Object.assign(drawn, { slice, row });
   const picture = { grey: slice.codes, width: slice.width, height: slice.height };

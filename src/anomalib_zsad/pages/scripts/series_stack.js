@@ -3,6 +3,7 @@
 
 import { decode, greyOf } from "./decode.js";
 import { coarseToFine } from "./pure/reformat.js";
+import { turn } from "./series_turn.js";
 
 const MOST_CELLS = 48_000_000; // what is kept of pictures; they are reduced within slices beyond that
 const MAP_SIDE = 128;
@@ -37,6 +38,7 @@ export class Stack {
     let told = performance.now();
     const worker = async () => {
       while (order.length) {
+        await turn();
         await this.decodeOne(order.shift());
         if (performance.now() - told < TOLD_EVERY) continue;
         told = performance.now();
