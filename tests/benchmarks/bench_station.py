@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60.0)
     arguments = parser.parse_args()
-    files = sorted((ROOT / "sample_data" / "industrial").glob("*/test/*/*.png"))
+    files = sorted((ROOT / "sample_data" / "industrial").glob("*/test/*/*.jpg"))
     pictures = [path.read_bytes() for path in files[:: max(1, len(files) // PICTURES)][:PICTURES]]
     process, port = serve()
     try:
@@ -146,6 +146,8 @@ def main() -> None:
         process.terminate()
         process.wait(60)
     ordered = sorted(tally.seconds)
+    if not ordered:
+        raise SystemExit(f"nothing was answered: {tally.others}")
     row(
         f"serve, {arguments.clients} clients for {arguments.seconds:g} s, demo backbone",
         ordered[int(0.99 * (len(ordered) - 1))],
