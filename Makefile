@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Workers of the test suite, of one thread each: more threads than cores only wait for each other.
 THREADS ?= 2
 
-.PHONY: help install demo test test-slow lint format bench docs dist clean
+.PHONY: help install demo test test-slow lint format bench docs dist matrix clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ dist: $(STAMP)  ## Sdist and wheel in dist/, and a smoke test of the wheel alone
 	build/wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	mkdir -p build/wheel/smoke
 	tools/smoke_test.sh $(CURDIR)/build/wheel/bin/python $(CURDIR)/build/wheel/smoke
+
+matrix: dist  ## The wheel's smoke test on every Python from 3.10 to 3.13 that this machine has
+	tools/python_matrix.sh dist/*.whl build/matrix
 
 clean:  ## Remove the virtual environment, caches and the demo's output
 	rm -rf $(VENV) demo_output dist build site .pytest_cache .ruff_cache .mypy_cache
