@@ -6,6 +6,9 @@ The pictures in docs/images were made from what `make demo` leaves:
         --size 1440 1160
     anomalib-zsad inspect -i sample_data/industrial/tile/test -o tiles --class-name tile \
         --checkpoint demo_output/BayesPFL/BayesPFL/industrial/v0/weights/lightning/model.ckpt
+    anomalib-zsad screen -i sample_data/medical/head_ct/images/bleed -o volume --checkpoint SAME --class-name brain \
+        --threshold 0.55 --viewer niivue
+    python -m tests.pages.screenshots volume/SERIES/viewer.html docs/images/viewer_3d.png --size 1440 900 --webgl
     python -m tests.pages.screenshots tiles/report.html docs/images/report_gallery.png --size 1440 820
 """
 
