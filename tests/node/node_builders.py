@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,13 +36,12 @@ rules:
 
 
 def dcmtk(name: str) -> str:
-    """A program of DCMTK, not the one of the same name that pynetdicom installs."""
-    own = str(Path(sys.prefix) / "bin")
-    places = [place for place in os.environ["PATH"].split(os.pathsep) if place != own]
-    found = shutil.which(name, path=os.pathsep.join(places))
-    if found is None:
-        pytest.skip(f"DCMTK's {name} is not installed")
-    return found
+    """A program of DCMTK, not the script of the same name that pynetdicom installs."""
+    for place in os.environ["PATH"].split(os.pathsep):
+        found = shutil.which(name, path=place)
+        if found is not None and Path(found).read_bytes()[:2] != b"#!":
+            return found
+    pytest.skip(f"DCMTK's {name} is not installed")
 
 
 def write_series(folder: Path, seed: str = "phantom", slices: int = 6, **values: Any) -> list[Path]:
