@@ -19,7 +19,7 @@ for minor in 10 11 12 13; do
     rm -rf "$place"
     mkdir -p "$place/smoke"
     if "$found" -m venv "$place/venv" &&
-        "$place/venv/bin/python" -m pip install --quiet --constraint "$here/constraints.txt" "$wheel" &&
+        "$place/venv/bin/python" -m pip install --quiet --quiet --constraint "$here/constraints.txt" "$wheel" &&
         "$here/tools/smoke_test.sh" "$place/venv/bin/python" "$(realpath "$place/smoke")" >"$place/smoke.log" 2>&1; then
         echo "Python 3.$minor: passed"
         rm -rf "$place/venv"
