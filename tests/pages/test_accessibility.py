@@ -17,11 +17,19 @@ ROOT = Path(__file__).resolve().parents[2]
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "tools" / "javascript" / "node_modules" / "axe-core")) / "axe.min.js"
 SIZES = [(390, 844), (1024, 768), (1440, 900), (2560, 1440)]
 PAGES = ["gallery", "judged_gallery", "run_index", "long_run_index", "compare", "evaluation", "series", "flat_series"]
-_RUN = """
+VIOLATIONS = """
 const done = arguments[0];
 axe.run(document, { resultTypes: ["violations"], iframes: false }).then((found) => done(found.violations.map((one) =>
   `${one.id}: ${one.nodes.length} x ${one.nodes[0].target}: ${one.help}`)), (error) => done([String(error)]));
 """
+
+SMALL_TARGETS = (
+    "const target = (e) => (e.matches('[type=checkbox], [type=radio]') ? e.closest('label') : e);"
+    "const kinds = 'main button, main select, main input, main summary, header select';"
+    "return [...document.querySelectorAll(kinds)].map((e) => [e, target(e).getBoundingClientRect()])"
+    ".filter(([, box]) => box.width && box.height && box.height < 40)"
+    ".map(([e, box]) => `${e.outerHTML.slice(0, 80)} ${box.height}`)"
+)
 
 
 @pytest.fixture
@@ -63,25 +71,18 @@ def test_axe_finds_nothing(emulated: Browser, pages: dict[str, Path], name: str)
         for size in SIZES if scheme == "light" else SIZES[:1]:
             emulated.open(pages[name], size)
             emulated.driver.execute_script(source)
-            assert emulated.driver.execute_async_script(_RUN) == [], (scheme, size)
+            assert emulated.driver.execute_async_script(VIOLATIONS) == [], (scheme, size)
             assert emulated.overflow() <= 0
     if "gallery" in name:
         emulated.run("gallery.large.open(0)")
         emulated.shown()
-        assert emulated.driver.execute_async_script(_RUN) == []
+        assert emulated.driver.execute_async_script(VIOLATIONS) == []
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_targets_of_a_phone_are_large_enough(browser: Browser, pages: dict[str, Path], name: str) -> None:
     browser.open(pages[name], SIZES[0])
-    small = browser.run(
-        "const target = (e) => (e.matches('[type=checkbox], [type=radio]') ? e.closest('label') : e);"
-        "const kinds = 'main button, main select, main input, main summary, header select';"
-        "return [...document.querySelectorAll(kinds)].map((e) => [e, target(e).getBoundingClientRect()])"
-        ".filter(([, box]) => box.width && box.height && box.height < 40)"
-        ".map(([e, box]) => `${e.outerHTML.slice(0, 80)} ${box.height}`)"
-    )
-    assert small == []
+    assert browser.run(SMALL_TARGETS) == []
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name != "compare"])

@@ -16,6 +16,7 @@ from anomalib_zsad.pages import niivue_library
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.screening.screen import screen
 from tests.pages.browser import DESKTOP, PHONE, Browser, programs
+from tests.pages.test_accessibility import AXE, SMALL_TARGETS, VIOLATIONS
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import affines, write_nifti, write_series
 
@@ -122,6 +123,20 @@ def test_it_fits_windows_of_any_width(webgl: Browser, series_folder: Path, size:
     webgl.until("document.body.dataset.ready")
     assert webgl.overflow() <= 0
     assert count(webgl, GREY) > 4_000
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason=f"axe-core is not installed: there is no {AXE}")
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_axe_finds_nothing(webgl: Browser, series_folder: Path, size: tuple[int, int]) -> None:
+    webgl.open(series_folder / "viewer.html", size)
+    webgl.until("document.body.dataset.ready")
+    webgl.driver.execute_script(AXE.read_text(encoding="utf-8"))
+    assert webgl.driver.execute_async_script(VIOLATIONS) == []
+
+
+def test_targets_of_a_phone_are_large_enough(webgl: Browser, series_folder: Path) -> None:
+    webgl.open(series_folder / "viewer.html", PHONE)
+    assert webgl.run(SMALL_TARGETS) == []
 
 
 def test_every_kind_of_view_by_keyboard(page: Browser) -> None:
