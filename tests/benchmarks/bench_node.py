@@ -8,7 +8,6 @@ once. Both have the same model, which is loaded before either begins, and write 
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from measuring import row
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from anomalib_zsad.demo.phantom_dicom import write_dicom_series
 from anomalib_zsad.demo.phantoms import make_phantom
 from anomalib_zsad.network.targets import parse_target
@@ -30,6 +31,7 @@ from anomalib_zsad.node.rules import Rule, load_rules
 from anomalib_zsad.scoring.build import build_scorer
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.screen import screen
+from tests.node.node_builders import find_dcmtk
 
 QUIET_SECONDS = 1.0
 RULES = """
@@ -85,12 +87,11 @@ def by_node(source: Path, folder: Path, rules: tuple[Rule, ...], scorer: SliceSc
 
 
 def dcmtk(name: str) -> str:
-    """DCMTK's program, not that of the same name in a virtual environment."""
-    own = str(Path(sys.prefix) / "bin")
-    for place in os.environ["PATH"].split(os.pathsep):
-        if place != own and (Path(place) / name).is_file():
-            return str(Path(place) / name)
-    raise SystemExit(f"{name} (Debian's package dcmtk) is not installed")
+    """DCMTK's program."""
+    found = find_dcmtk(name)
+    if found is None:
+        raise SystemExit(f"{name} (Debian's package dcmtk) is not installed")
+    return found
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from measuring import row
+from measuring import memory, row
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = 24
@@ -97,12 +97,6 @@ def serve() -> tuple[subprocess.Popen[str], int]:
     raise SystemExit("the server did not start")
 
 
-def resident_mib(process: int) -> float:
-    """Memory of a process that is in use now."""
-    text = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return int(re.search(r"VmRSS:\s*(\d+) kB", text)[1]) / 1024  # type: ignore[index]
-
-
 def distinct(pictures: list[bytes], known: list[float]) -> tuple[list[bytes], list[float]]:
     """Pictures whose scores tell them apart."""
     kept: list[int] = []
@@ -136,9 +130,9 @@ def main() -> None:
         for thread in threads:
             thread.start()
         time.sleep(min(WARM_SECONDS, arguments.seconds / 2))
-        early = resident_mib(process.pid)
+        early = memory("VmRSS", process.pid)
         time.sleep(max(0.0, end - time.monotonic() - 1))
-        late = resident_mib(process.pid)
+        late = memory("VmRSS", process.pid)
         for thread in threads:
             thread.join()
         seconds = time.monotonic() - began

@@ -17,7 +17,6 @@ from torch import Tensor
 
 BACKBONE = "ViT-L-14-336"
 SIDE = 518
-LAYERS = (6, 12, 18, 24)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 METHODS = ("BayesPFL", "CoPS")
 TOWER_FLOPS = 1.01e12
@@ -35,7 +34,7 @@ def build(
     torch.manual_seed(0)
     if method == "BayesPFL":
         clip = FrozenCLIP(backbone, None)
-        model: torch.nn.Module = BayesPFLModel(clip, LAYERS if backbone == BACKBONE else clip.config.default_layers)
+        model: torch.nn.Module = BayesPFLModel(clip, clip.config.default_layers)
     else:
         clip = FrozenCLIP(backbone, None, activation="quick_gelu", position_resize="bilinear")
         model = CoPSModel(clip, extractor_heads=extractor_heads)
@@ -100,9 +99,9 @@ def flops(work: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def memory(name: str) -> float:
-    """`VmRSS` (now) or `VmHWM` (peak) of this process in MiB."""
-    found = re.search(name + r":\s+(\d+)", Path("/proc/self/status").read_text())
+def memory(name: str, process: int | str = "self") -> float:
+    """`VmRSS` (now) or `VmHWM` (peak) of a process, by default of this one, in MiB."""
+    found = re.search(name + r":\s+(\d+)", Path(f"/proc/{process}/status").read_text())
     return int(found[1]) / 1024 if found else float("nan")
 
 

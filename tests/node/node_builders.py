@@ -35,13 +35,21 @@ rules:
 """
 
 
-def dcmtk(name: str) -> str:
+def find_dcmtk(name: str) -> str | None:
     """A program of DCMTK, not the script of the same name that pynetdicom installs."""
     for place in os.environ["PATH"].split(os.pathsep):
         found = shutil.which(name, path=place)
         if found is not None and Path(found).read_bytes()[:2] != b"#!":
             return found
-    pytest.skip(f"DCMTK's {name} is not installed")
+    return None
+
+
+def dcmtk(name: str) -> str:
+    """The same; the test is skipped where it is not installed."""
+    found = find_dcmtk(name)
+    if found is None:
+        pytest.skip(f"DCMTK's {name} is not installed")
+    return found
 
 
 def write_series(folder: Path, seed: str = "phantom", slices: int = 6, **values: Any) -> list[Path]:

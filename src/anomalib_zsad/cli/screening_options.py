@@ -10,7 +10,6 @@ from anomalib_zsad.cli.decision_options import decision_rule
 from anomalib_zsad.cli.reading_options import SLICING, reading_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console, plain_table, visible
-from anomalib_zsad.pages.niivue_library import niivue_library
 from anomalib_zsad.records.run_summary import REFUSED, RunEntry, counts, nothing_was_left
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 
@@ -49,8 +48,6 @@ def screening_options(args: argparse.Namespace) -> ScreeningOptions:
     volume, rule = fill(VolumeOptions, args), decision_rule(args, "volumes")
     if rule.own_scale:
         volume.check_scale()
-    if volume.viewer == "niivue":
-        niivue_library()  # refused before a model is loaded
     return fill(ScreeningOptions, args, reading=reading_options(args), volume=volume, rule=rule)
 
 

@@ -12,7 +12,6 @@ from typing import Any, TypeVar, get_type_hints
 from anomalib_zsad.calibration.calibration import Calibration
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.node.series_facts import SeriesFacts
-from anomalib_zsad.pages.niivue_library import niivue_library
 from anomalib_zsad.scoring.engine_options import Engine, EngineOptions, Precision
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.volumes.options import ReadingOptions
@@ -252,8 +251,6 @@ def screening_rule(name: str, given: Any, folder: Path, place: str = "the settin
         decisions["calibration"] = Calibration.load(calibration)
     rule = _part(DecisionRule, {"kind": "volumes", **decisions})
     options = ScreeningOptions(reading=reading, volume=volume, rule=rule, resume=True, progress=False)
-    if volume.viewer == "niivue":
-        niivue_library()  # whose lack would be found by the first series only
     return Rule(name, Match(), "", model, options)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.calibration.fingerprint import compared, flatten
+from anomalib_zsad.pages.niivue_library import niivue_library
 from anomalib_zsad.units.parts import Part
 from anomalib_zsad.volumes.options import Channels, MapType, Plane, ReadingOptions, check_window
 
@@ -32,6 +33,10 @@ class VolumeOptions:
         std_map: Write the map of standard deviations as well.
         pages: Write report.html.
         viewer: What shows a series: `page`, which is report.html; `niivue` adds viewer.html, the volume in 3D.
+
+    Raises:
+        ValueError: If a value makes no sense.
+        FileNotFoundError: If the library of the viewer is not there; says how to get it.
     """
 
     output_types: tuple[OutputType, ...] = ("nifti", "dicom_seg")
@@ -52,8 +57,10 @@ class VolumeOptions:
         check_window(self.window)
         if self.batch_size < 1 or self.top_k < 1 or self.previews < 0:
             raise ValueError("batch size and top-k are at least 1, the number of previews at least 0")
-        if self.viewer == "niivue" and not self.pages:
-            raise ValueError("--viewer niivue writes a page: leave out --no-pages")
+        if self.viewer == "niivue":
+            if not self.pages:
+                raise ValueError("--viewer niivue writes a page: leave out --no-pages")
+            niivue_library()  # whose lack would else be found when the first series is written
         unknown = set(self.output_types) - set(get_args(OutputType))
         if unknown or not self.output_types:
             known = ", ".join(get_args(OutputType))

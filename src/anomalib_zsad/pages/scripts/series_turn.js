@@ -1,6 +1,7 @@
 // Whose turn it is: the slice that the reader looks at is decoded and drawn before the others are, which nobody sees yet.
 
 let ahead = 1; // how much has to come first; at the start the first slice
+let started = false; // the first slice is there
 const waiting = [];
 
 function pass() {
@@ -20,8 +21,8 @@ export async function first(work) {
 
 // The first slice is there, or there is none.
 export function begun() {
-  if (begun.already) return;
-  begun.already = true;
+  if (started) return;
+  started = true;
   performance.mark("first slice"); // for tests/benchmarks/bench_pages.py
   pass();
 }
