@@ -7,6 +7,7 @@ from pathlib import Path
 
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.inspection.options import ImageReading
+from anomalib_zsad.outputs.object_store import Place
 
 # Endings of pictures, as `inspect` knows them; said here again because there they come with torchvision.
 PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -44,7 +45,7 @@ class Pictures:
 
     count: int
     alone: bool
-    place: Path
+    place: Place
 
     @property
     def hint(self) -> str:
@@ -55,8 +56,10 @@ class Pictures:
         return f"; {some} no volume: `anomalib-zsad inspect -i {self.place}` scores pictures"
 
 
-def count_pictures(place: Path) -> Pictures:
-    """How many pictures lie at a path, by their endings; nothing is opened, and no archive is looked into."""
+def count_pictures(place: Place) -> Pictures:
+    """How many pictures lie at a path, by their endings; nothing is opened, and no archive or store is looked into."""
+    if not isinstance(place, Path):
+        return Pictures(0, False, place)
     names = [place.name] if place.is_file() else [name for _, _, files in os.walk(place) for name in files]
     endings = [Path(name).suffix.lower() for name in names if not name.startswith(".")]
     count = sum(ending in PICTURES for ending in endings)

@@ -20,7 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add description and options."""
     description = "List what lies below a path: series, geometry, warnings. Nothing is written."
     run_options.describe(parser, description, "  anomalib-zsad info -i STUDIES")
-    run_options.add_input(parser, "a file, a folder (searched to any depth) or a zip archive")
+    what = "a file, a folder (searched to any depth), a zip archive, or a place such as s3://bucket/studies"
+    run_options.add_input(parser, what, stores=True)
     parser.add_argument("--check", action="store_true", help="decode all pixels too: finds truncated DICOM files")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_reading_options(parser)

@@ -28,7 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add description and options."""
     run_options.describe(parser, "Make one run of parts (screen or inspect, --num-parts).", _EPILOG)
     parser.add_argument(
-        "folders", type=Path, nargs="+", metavar="FOLDER", help="output folders of screen, or of inspect"
+        "folders",
+        type=run_options.place,
+        nargs="+",
+        metavar="FOLDER",
+        help="output folders of screen, or of inspect; one place in an object store",
     )
     run_options.add_output_folder(parser, required=False)
     parser.add_argument("--resume", action="store_true", help="go on with an earlier merge in the same output folder")
@@ -36,8 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Merge, print what there is, and tell by the exit code whether something was refused or is missing."""
-    merged = _merge_images if read_run(args.folders[0])["command"] == "inspect" else _merge_series
-    return merged(args)
+    first = args.folders[0]
+    images = isinstance(first, Path) and read_run(first)["command"] == "inspect"
+    return _merge_images(args) if images else _merge_series(args)
 
 
 def _merge_series(args: argparse.Namespace) -> int:
@@ -60,6 +65,8 @@ def _merge_images(args: argparse.Namespace) -> int:
 
     if args.output is None:
         raise ValueError("parts of inspect need an --output folder")
+    if not all(isinstance(folder, Path) for folder in args.folders):
+        raise ValueError("parts of inspect lie in folders; an object store holds runs of screen alone")
     inspection, options = merge_parts(args.folders, args.output, resume=args.resume)
     code = exit_code(inspection.records)
     print_summary(args.output, inspection, options, code)

@@ -4,22 +4,48 @@ import argparse
 from pathlib import Path
 
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.object_store import Place, place_of
 
 
-def add_input(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add `-i/--input`, a path."""
-    parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help=what)
+def local_path(text: str) -> Path:
+    """A path of this machine.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is an address of an object store, which the command knows nothing of.
+    """
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: only screen, info and merge know object stores; copy or mount it")
+    return Path(text)
 
 
-def add_output_folder(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add `-o/--output`, a folder."""
+def place(text: str) -> Place:
+    """A path of this machine, or a place in an object store.
+
+    Raises:
+        argparse.ArgumentTypeError: If no such store is known, or the package for it is missing.
+    """
+    try:
+        return place_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_input(parser: argparse.ArgumentParser, what: str, *, stores: bool = False) -> None:
+    """Add `-i/--input`: a path, or where `stores` says so a place in an object store."""
+    kind = place if stores else local_path
+    parser.add_argument("-i", "--input", type=kind, required=True, metavar="PATH", help=what)
+
+
+def add_output_folder(parser: argparse.ArgumentParser, *, required: bool = True, stores: bool = False) -> None:
+    """Add `-o/--output`: a folder, or where `stores` says so a place in an object store."""
+    where = ", or a place such as s3://bucket/results" if stores else ""
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=place if stores else local_path,
         required=required,
         metavar="FOLDER",
-        help="a new or empty folder, outside the input",
+        help=f"a new or empty folder, outside the input{where}",
     )
 
 
@@ -47,7 +73,7 @@ def describe(parser: argparse.ArgumentParser, description: str, epilog: str = ""
     parser.epilog = "\n".join(part for part in (epilog.strip(), ExitCode.table()) if part)
 
 
-def check_input(path: Path) -> None:
+def check_input(path: Place) -> None:
     """Refuse an input that is not there, before a model is loaded.
 
     Raises:

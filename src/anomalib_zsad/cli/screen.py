@@ -43,8 +43,10 @@ rate. `uncertain` are slices whose score the sampled prompts do not agree on.
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add description and options."""
     run_options.describe(parser, "Screen every series below a path. The input is only read.", _EPILOG)
-    run_options.add_input(parser, "a file, a folder or a zip archive")
-    run_options.add_output_folder(parser)
+    run_options.add_input(
+        parser, "a file, a folder, a zip archive, or a place such as s3://bucket/studies", stores=True
+    )
+    run_options.add_output_folder(parser, stores=True)
     add_model_options(parser)
     add_engine_options(parser)
     add_volume_options(parser)

@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule, decision_in_words
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.decision_options import decision_rule
 from anomalib_zsad.cli.reading_options import SLICING, reading_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.object_store import Place
 from anomalib_zsad.outputs.terminal import console, plain_table, visible
 from anomalib_zsad.records.run_summary import REFUSED, RunEntry, counts, nothing_was_left
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
@@ -59,13 +59,13 @@ def listed(entries: Sequence[RunEntry]) -> Sequence[RunEntry]:
     return ordered[:_LISTED]
 
 
-def print_summary(output: Path, entries: Sequence[RunEntry], code: ExitCode, rule: DecisionRule) -> None:
+def print_summary(output: Place, entries: Sequence[RunEntry], code: ExitCode, rule: DecisionRule) -> None:
     """Print what became of every series, reasons below, and where to look; without a calibration no decision."""
     print_entries(output, entries, code, rule.statement, calibrated=rule.calibration is not None)
 
 
 def print_entries(
-    output: Path, entries: Sequence[RunEntry], code: ExitCode, statement: str, *, calibrated: bool
+    output: Place, entries: Sequence[RunEntry], code: ExitCode, statement: str, *, calibrated: bool
 ) -> None:
     """The same for a run of which the rule is not at hand, but what it says of the scores."""
     from rich.text import Text

@@ -34,15 +34,23 @@ class RunFolder:
         settings: What decides results, by part, in JSON's types.
         source: The input, which the folder must not lie in; `None` where there are several, or data sets.
         resume: Go on with an earlier run.
+        shown: What the folder is called in messages; by default its path.
 
     Attributes:
         resumed: Whether an earlier run is taken up.
     """
 
     def __init__(
-        self, path: Path, command: str, settings: Mapping[str, Any], *, source: Path | None, resume: bool = False
+        self,
+        path: Path,
+        command: str,
+        settings: Mapping[str, Any],
+        *,
+        source: Path | None,
+        resume: bool = False,
+        shown: str = "",
     ) -> None:
-        self.path, self._source, self._resume = path, source, resume
+        self.path, self._source, self._resume, self._shown = path, source, resume, shown or str(path)
         self._record = json.loads(json.dumps({"command": command, "settings": dict(settings)}))
         self.resumed = False
         self._lock = FileLock(path / _LOCK, timeout=0)
@@ -77,7 +85,7 @@ class RunFolder:
         if (self.path / RECORD).is_file():
             return True
         if any(path.name != _LOCK and not is_partial_file(path) for path in self.path.iterdir()):
-            raise OutputInUseError(f"{self.path} is not empty and holds no earlier run; choose a new folder")
+            raise OutputInUseError(f"{self._shown} is not empty and holds no earlier run; choose a new folder")
         return False
 
     def __exit__(
@@ -97,7 +105,7 @@ class RunFolder:
             self._lock.acquire()
         except Timeout as error:
             raise OutputInUseError(
-                f"another process is at work in {self.path}; wait for it, or choose a new folder"
+                f"another process is at work in {self._shown}; wait for it, or choose a new folder"
             ) from error
 
     def _begin(self) -> None:
@@ -109,7 +117,7 @@ class RunFolder:
         earlier = _read_record(self.path / RECORD)
         if not self._may_go_on():
             raise OutputInUseError(
-                f"{self.path} holds an earlier run; give --resume to go on with it, or choose a new folder"
+                f"{self._shown} holds an earlier run; give --resume to go on with it, or choose a new folder"
             )
         settings = self._record["settings"]
         changed = [part for part in settings if earlier["settings"].get(part) != settings[part]]
@@ -117,7 +125,7 @@ class RunFolder:
             changed = ["command"]
         if changed or earlier["settings"].keys() != settings.keys():
             raise OutputInUseError(
-                f"{self.path} holds a run with other settings ({', '.join(changed)}); choose a new folder, or repeat "
+                f"{self._shown} holds a run with other settings ({', '.join(changed)}); choose a new folder, or repeat "
                 "them"
             )
         self.resumed = True
@@ -132,14 +140,18 @@ class RunFolder:
             remove_partial(self.path)
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path, shown: str = "") -> dict[str, Any]:
     """Command and settings of the run in a folder.
+
+    Args:
+        folder: The folder.
+        shown: What it is called in messages; by default its path.
 
     Raises:
         OutputInUseError: If there is none.
     """
     if not (folder / RECORD).is_file():
-        raise OutputInUseError(f"{folder} holds no run: there is no {RECORD} in it")
+        raise OutputInUseError(f"{shown or folder} holds no run: there is no {RECORD} in it")
     return _read_record(folder / RECORD)
 
 

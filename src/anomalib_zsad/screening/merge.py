@@ -11,8 +11,10 @@ from typing import Any
 
 from anomalib_zsad.outputs.atomic import whole_folder
 from anomalib_zsad.outputs.disk_errors import disk_errors
+from anomalib_zsad.outputs.object_store import Place
 from anomalib_zsad.outputs.output_folder import OutputInUseError, read_run
 from anomalib_zsad.records.run_summary import DONE, WARNED, RunEntry
+from anomalib_zsad.screening.result_place import ResultPlace, ResultsInFolder, result_place
 from anomalib_zsad.screening.run_outputs import LEFT_OUT, PLAN, Plan, RunOutputs
 from anomalib_zsad.units.records import Records, UnitRecord
 from anomalib_zsad.units.shared_folder import SharedRunFolder, records_of
@@ -33,38 +35,62 @@ class Merged:
     statement: str
 
 
-def merge(sources: Sequence[Path], output: Path | None = None, *, resume: bool = False) -> Merged:
+def merge(sources: Sequence[Place], output: Path | None = None, *, resume: bool = False) -> Merged:
     """Merge the output folders of parts of a screening run.
 
     Results are linked where the file system can, and copied elsewhere; the parts stay as they are.
 
     Args:
-        sources: Output folders of `screen`, of equal settings. One alone gets its own summary anew, without `output`.
+        sources: Output folders of `screen`, of equal settings. One alone, or one place in an object store, gets its
+            own summary anew, without `output`.
         output: A new or empty folder, or with `resume` that of an earlier merge.
         resume: Go on with an earlier merge.
 
     Raises:
-        ValueError: If several folders are given and no output, or two of them have different results for a series.
+        ValueError: If several folders are given and no output, two of them have different results for a series, or one
+            to be put together with others lies in an object store.
         OutputInUseError: If a folder is no output of `screen`, was made with other settings, or the output is in use.
         DiskError: If the output cannot be written.
     """
     if output is None and len(sources) != 1:
         raise ValueError(f"{len(sources)} folders to merge need an --output folder")
-    settings = _common_settings(sources)
-    target = sources[0] if output is None else output
-    joined = SharedRunFolder(target, "screen", settings, source=None, resume=resume or output is None)
+    if output is None:
+        return _summarised(sources[0])
+    folders = [source for source in sources if isinstance(source, Path)]
+    if len(folders) < len(sources):
+        raise ValueError("parts in an object store share one place, of which merge makes the summary anew")
+    settings = _common_settings(folders)
+    place = ResultsInFolder(output)
+    joined = SharedRunFolder(output, "screen", settings, source=None, resume=resume)
     with joined as folder, ExitStack() as opened, disk_errors():
         records = opened.enter_context(folder.records())
-        if output is not None:
-            parts = [_Source(path, opened.enter_context(records_of(path))) for path in sources]
-            _check_conflicts(parts)
-            for part in parts:
-                _take(part, records, target)
-            records.add(PLAN, -1, "", _common_plan(parts).as_dict())
-            records.add(LEFT_OUT, -1, "", [entry for part in parts for entry in part.outcome(LEFT_OUT) or []])
-        plan = _plan_of(records, target)
-        RunOutputs(target, settings, records, folder.claims).write("complete", plan, records.place)
-    summary = json.loads((target / "summary.json").read_text(encoding="utf-8"))
+        parts = [_Source(path, opened.enter_context(records_of(path))) for path in folders]
+        _check_conflicts(parts)
+        for part in parts:
+            _take(part, records, output)
+        records.add(PLAN, -1, "", _common_plan(parts).as_dict())
+        records.add(LEFT_OUT, -1, "", [entry for part in parts for entry in part.outcome(LEFT_OUT) or []])
+        return _written(place, settings, records, folder)
+
+
+def _summarised(source: Place) -> Merged:
+    """The summary of one run, made anew."""
+    place = result_place(source)
+    try:
+        place.begin()
+        settings = _settings_of(place.folder, place.shown)
+        joined = SharedRunFolder(place.folder, "screen", settings, source=None, resume=True, shown=place.shown)
+        with joined as folder, disk_errors(), folder.records() as records:
+            return _written(place, settings, records, folder)
+    finally:
+        place.close()
+
+
+def _written(place: ResultPlace, settings: dict[str, Any], records: Records, folder: SharedRunFolder) -> Merged:
+    """Write the summary, and read it."""
+    plan = _plan_of(records, place.shown)
+    RunOutputs(place, settings, records, folder.claims).write("complete", plan, records.place)
+    summary = json.loads((place.folder / "summary.json").read_text(encoding="utf-8"))
     entries = [RunEntry.from_dict(entry) for entry in summary["series"]]
     return Merged(entries, summary["state"], plan.statement)
 
@@ -94,15 +120,25 @@ def _common_settings(sources: Sequence[Path]) -> dict[str, Any]:
     Raises:
         OutputInUseError: If they differ, or a folder is no output of `screen`.
     """
-    runs = [read_run(path) for path in sources]
-    for path, run in zip(sources, runs, strict=True):
-        if run["command"] != "screen":
-            raise OutputInUseError(f"{path} is an output of {run['command']}; only those of screen are merged")
-        differing = [name for name in runs[0]["settings"] if run["settings"].get(name) != runs[0]["settings"][name]]
-        if differing or run["settings"].keys() != runs[0]["settings"].keys():
+    first, *others = [_settings_of(path, str(path)) for path in sources]
+    for path, settings in zip(sources[1:], others, strict=True):
+        differing = [name for name in first if settings.get(name) != first[name]]
+        if differing or settings.keys() != first.keys():
             parts = ", ".join(differing) or "of another version"
             raise OutputInUseError(f"{path} and {sources[0]} were screened with different settings ({parts})")
-    return runs[0]["settings"]
+    return first
+
+
+def _settings_of(folder: Path, shown: str) -> dict[str, Any]:
+    """Settings of the run of `screen` in a folder.
+
+    Raises:
+        OutputInUseError: If there is none.
+    """
+    run = read_run(folder, shown)
+    if run["command"] != "screen":
+        raise OutputInUseError(f"{shown} is an output of {run['command']}; only those of screen are merged")
+    return run["settings"]
 
 
 def _check_conflicts(parts: Sequence[_Source]) -> None:
@@ -142,14 +178,14 @@ def _link(source: str, target: str) -> None:
 
 def _common_plan(parts: Sequence[_Source]) -> Plan:
     """What the inputs of all held: an input that several parts share counts once."""
-    plans = {plan.digest: plan for plan in (_plan_of(part.records, part.path) for part in parts)}
+    plans = {plan.digest: plan for plan in (_plan_of(part.records, str(part.path)) for part in parts)}
     first = next(iter(plans.values()))
     total = sum(plan.series for plan in plans.values())
     return Plan("+".join(sorted(plans)), total, first.statement, first.with_files, first.pages)
 
 
-def _plan_of(records: Records, path: Path) -> Plan:
+def _plan_of(records: Records, shown: str) -> Plan:
     known = records.get(PLAN)
     if known is None:
-        raise OutputInUseError(f"{path} holds no records of what was screened; resume its run first")
+        raise OutputInUseError(f"{shown} holds no records of what was screened; resume its run first")
     return Plan(**known.outcome)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.disk_errors import disk_errors
 from anomalib_zsad.pages.run_index import write_index
-from anomalib_zsad.records.run_summary import RunEntry, RunSummary
+from anomalib_zsad.records.run_summary import DONE, WARNED, RunEntry, RunSummary
+from anomalib_zsad.screening.result_place import ResultPlace
 from anomalib_zsad.units.claims import Claims
 from anomalib_zsad.units.records import Records
 
@@ -49,7 +49,7 @@ class RunOutputs:
     """The outputs of a run as a whole.
 
     Attributes:
-        output: The run's folder.
+        place: Where results lie.
         settings: What decides results.
         records: What became of the units.
         claims: By which processes write one after the other.
@@ -57,7 +57,7 @@ class RunOutputs:
         others: Entries that are of no unit: names that were asked for in vain.
     """
 
-    output: Path
+    place: ResultPlace
     settings: Mapping[str, Any]
     records: Records
     claims: Claims
@@ -76,16 +76,20 @@ class RunOutputs:
             DiskError: If that fails.
         """
         with disk_errors(), self.claims.claim(_SUMMARY, seconds=-1):
+            self.place.take_up()
             self.records.refresh(everything=True)
             entries = [*self._entries(place), *self.others]
             if state == "complete" and not self.chosen:
                 state = self._completeness(plan, place)
             calibrated = self.settings["decisions"]["calibration"] is not None
             summary = RunSummary(plan.statement, state, calibrated, self.settings, entries, plan.with_files)
-            write_text(self.output / "summary.json", summary.text())
-            write_text(self.output / "summary.csv", summary.table())
+            folder = self.place.folder
+            write_text(folder / "summary.json", summary.text())
+            write_text(folder / "summary.csv", summary.table())
             if plan.pages:
-                write_index(self.output, summary)
+                self.place.bring(entry.series for entry in entries if entry.status in (DONE, WARNED))
+                write_index(folder, summary)
+            self.place.publish()
 
     def _completeness(self, plan: Plan, place: Callable[[str], int | None]) -> str:
         """`complete`, or what others still have to do."""

@@ -9,11 +9,14 @@ from typing import Any
 
 from anomalib_zsad.outputs.disk_errors import DiskError, disk_errors
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.object_store import Place, StorePlace
+from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.outputs.progress import Progress
 from anomalib_zsad.outputs.termination import exit_code_of_interrupt
 from anomalib_zsad.records.run_summary import DONE, REFUSED, WARNED, RunEntry, counts
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import ScreeningOptions, volume_fingerprint
+from anomalib_zsad.screening.result_place import ResultPlace, result_place
 from anomalib_zsad.screening.run_outputs import LEFT_OUT, PLAN, Plan, RunOutputs
 from anomalib_zsad.screening.series_units import SeriesTask, SeriesUnits, unknown
 from anomalib_zsad.screening.workers import CrewOfWorkers, ThisProcess, Workforce
@@ -27,16 +30,16 @@ from anomalib_zsad.volumes.reading.series_index import SeriesIndex
 
 
 def screen(
-    location: Path, output: Path, scorer: SliceScorer, options: ScreeningOptions | None = None
+    location: Place, output: Place, scorer: SliceScorer, options: ScreeningOptions | None = None
 ) -> tuple[ExitCode, list[RunEntry]]:
     """Screen every series below a location.
 
     Several processes may do so in one output folder, with equal settings: each series is screened by one of them.
 
     Args:
-        location: A file, folder or zip archive. It is only read.
+        location: A file, folder or zip archive, or a place in an object store. It is only read.
         output: A new or empty folder, or with `resume` the folder of an earlier run with equal settings, which others
-            may be at work in. Never inside the input.
+            may be at work in; or such a place in an object store. Never inside the input.
         scorer: The model.
         options: How.
 
@@ -55,14 +58,14 @@ def screen(
 
     def alone(run: "_Run", progress: Progress) -> Workforce:
         slices = progress.bar("slices")
-        return ThisProcess(SeriesUnits(run.output, scorer, options, run.records, run.folder.claims, slices))
+        return ThisProcess(SeriesUnits(run.place, scorer, options, run.records, run.folder.claims, slices))
 
-    return _screen(Path(location), Path(output), scorer.describe(), options, alone)
+    return _screen(location, output, scorer.describe(), options, alone)
 
 
 def screen_by_crew(
-    location: Path,
-    output: Path,
+    location: Place,
+    output: Place,
     crew: Crew,
     options: ScreeningOptions,
     share_out: Callable[[Ready], Share],
@@ -88,16 +91,16 @@ def screen_by_crew(
 
         def many(run: "_Run", progress: Progress) -> Workforce:
             del progress
-            return CrewOfWorkers(driver, run.output, run.records, with_files=options.source_names)
+            return CrewOfWorkers(driver, run.place, run.records, with_files=options.source_names)
 
-        return _screen(Path(location), Path(output), driver.first.description, options, many, crew.close)
+        return _screen(location, output, driver.first.description, options, many, crew.close)
     finally:
         crew.close()
 
 
 def _screen(
-    location: Path,
-    output: Path,
+    location: Place,
+    output: Place,
     description: dict[str, Any],
     options: ScreeningOptions,
     workforce: Callable[["_Run", Progress], Workforce],
@@ -108,21 +111,56 @@ def _screen(
     if not location.exists():
         raise FileNotFoundError(f"there is nothing at the input path: {location}")
     settings = run_settings(options, description)
-    folder = SharedRunFolder(output, "screen", settings, source=location, resume=options.resume, part=options.part)
-    with folder:
-        run = _Run(output, options, settings, folder)
-        try:
-            run.screen_all(location, workforce)
-        except KeyboardInterrupt as interrupt:
-            dismiss()
-            run.try_write("interrupted")
-            return exit_code_of_interrupt(interrupt), run.entries
-        except DiskError as error:
-            run.try_write(f"stopped: {error}")
-            return ExitCode.DISK, run.entries
-        finally:
-            dismiss()
-            run.close()
+    place = result_place(output)
+    try:
+        place.begin()
+        with _run_folder(location, output, place, settings, options) as folder:
+            run = _Run(place, options, settings, folder)
+            return _screen_all(run, location, workforce, dismiss)
+    finally:
+        place.close()
+
+
+def _run_folder(
+    location: Place, output: Place, place: ResultPlace, settings: dict[str, Any], options: ScreeningOptions
+) -> SharedRunFolder:
+    """The folder of the run; its place is not inside the input.
+
+    Raises:
+        OutputInUseError: If it is.
+    """
+    if isinstance(location, StorePlace) and isinstance(output, StorePlace) and output.is_relative_to(location):
+        raise OutputInUseError("the output lies inside the input; choose another place")
+    return SharedRunFolder(
+        place.folder,
+        "screen",
+        settings,
+        source=location if isinstance(location, Path) and isinstance(output, Path) else None,
+        resume=options.resume,
+        part=options.part,
+        shown=place.shown,
+    )
+
+
+def _screen_all(
+    run: "_Run",
+    location: Place,
+    workforce: Callable[["_Run", Progress], Workforce],
+    dismiss: Callable[[], None],
+) -> tuple[ExitCode, list[RunEntry]]:
+    """Screen, and leave a summary however it ends."""
+    try:
+        run.screen_all(location, workforce)
+    except KeyboardInterrupt as interrupt:
+        dismiss()
+        run.try_write("interrupted")
+        return exit_code_of_interrupt(interrupt), run.entries
+    except DiskError as error:
+        run.try_write(f"stopped: {error}")
+        return ExitCode.DISK, run.entries
+    finally:
+        dismiss()
+        run.close()
     return exit_code(run.entries), run.entries
 
 
@@ -162,7 +200,7 @@ def run_settings(options: ScreeningOptions, description: dict[str, Any]) -> dict
 class _Run:
     """State of one run."""
 
-    output: Path
+    place: ResultPlace
     options: ScreeningOptions
     settings: dict[str, Any]
     folder: SharedRunFolder
@@ -173,7 +211,7 @@ class _Run:
     def __post_init__(self) -> None:
         with disk_errors():
             self.records: Records = self.folder.records()
-        self._outputs = RunOutputs(self.output, self.settings, self.records, self.folder.claims, self.options.series)
+        self._outputs = RunOutputs(self.place, self.settings, self.records, self.folder.claims, self.options.series)
         self._plan = Plan("", 0, self.options.rule.statement, self.options.source_names, self.options.volume.pages)
 
     @property
@@ -182,7 +220,7 @@ class _Run:
         ordered = sorted(self._outcomes, key=lambda outcome: outcome[0])
         return [entry for _, entries in ordered for entry in entries]
 
-    def screen_all(self, location: Path, workforce: Callable[["_Run", Progress], Workforce]) -> None:
+    def screen_all(self, location: Place, workforce: Callable[["_Run", Progress], Workforce]) -> None:
         """Screen all series of this part."""
         if not self.folder.resumed:
             self._write("running")

@@ -1,20 +1,20 @@
 """A series as a unit of work: planned, read, screened and recorded, once, by whichever process claims it."""
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
-from anomalib_zsad.outputs.atomic import whole_folder
-from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, disk_errors
+from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, DiskError, disk_errors
+from anomalib_zsad.outputs.object_store import StoreError
 from anomalib_zsad.outputs.progress import Bar
 from anomalib_zsad.records.run_summary import DONE, REFUSED, WARNED, RunEntry
 from anomalib_zsad.records.series_report import SeriesIdentity
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import ScreeningOptions
+from anomalib_zsad.screening.result_place import ResultPlace
 from anomalib_zsad.screening.screen_volume import screen_volume
 from anomalib_zsad.units.claims import Claims
 from anomalib_zsad.units.crew import MOST_ATTEMPTS
@@ -24,6 +24,7 @@ from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.input_files import state_of
 from anomalib_zsad.volumes.reading.discovery import Candidate
 from anomalib_zsad.volumes.reading.loading import MASK_REASON, Job, is_mask, plan_jobs
+from anomalib_zsad.volumes.reading.store_files import at_hand
 
 _CHANGED = "the input has changed since an earlier run screened it: done again, and the earlier result is replaced"
 _CALIBRATED_ON = "this volume is one of those calibrated on: its p-values are no evidence"
@@ -55,7 +56,7 @@ class SeriesUnits:
     """Screens series.
 
     Args:
-        output: The run's folder.
+        place: Where results go.
         scorer: The model.
         options: How.
         records: What was screened.
@@ -65,14 +66,14 @@ class SeriesUnits:
 
     def __init__(
         self,
-        output: Path,
+        place: ResultPlace,
         scorer: SliceScorer,
         options: ScreeningOptions,
         records: Records,
         claims: Claims,
         slices: Bar | None = None,
     ) -> None:
-        self._output, self._scorer, self._options = output, scorer, options
+        self._place, self._scorer, self._options = place, scorer, options
         self._records, self._claims, self._slices = records, claims, slices
 
     def do(self, task: SeriesTask) -> list[RunEntry] | None:
@@ -84,14 +85,14 @@ class SeriesUnits:
         Raises:
             DiskError: If the output cannot be written.
         """
-        done = recorded(task, self._records, self._output)
+        done = recorded(task, self._records, self._place)
         if done is not None:
             return done
         with disk_errors(), self._claims.claim(task.unit, task.patience) as mine:
             if not mine:
                 return None
             self._records.refresh()
-            done = recorded(task, self._records, self._output)
+            done = recorded(task, self._records, self._place)
             if done is not None:
                 return done
             state = state_of(task.candidate.files)
@@ -101,22 +102,32 @@ class SeriesUnits:
 
     def _entries(self, task: SeriesTask) -> Iterator[RunEntry]:
         """What becomes of what was asked for of a series."""
-        candidate, told = task.candidate, self._options.reading.told
+        with ExitStack() as stack:
+            candidate = guarded(lambda: stack.enter_context(at_hand(task.candidate)))
+            if isinstance(candidate, Finding):
+                yield _left_out(self._options.reading.told(candidate), task.candidate.key, task.candidate)
+                return
+            yield from self._entries_of(candidate, task)
+
+    def _entries_of(self, candidate: Candidate, task: SeriesTask) -> Iterator[RunEntry]:
+        """The same of a series whose files are at hand."""
+        told = self._options.reading.told
         planned = guarded(lambda: plan_jobs(candidate, self._options.reading))
         jobs, left_out = ([], [planned]) if isinstance(planned, Finding) else planned
         if not task.volumes:
             yield from (_left_out(told(finding), candidate.key, candidate) for finding in left_out)
         for job in jobs:
             if not task.volumes or job.key in task.volumes:
-                entry = guarded(partial(self._screen_job, job, self._output / job.key))
+                entry = guarded(partial(self._screen_job, job))
                 yield _left_out(told(entry), job.key, candidate) if isinstance(entry, Finding) else entry
         for name in sorted(set(task.volumes) - {job.key for job in jobs}):
             yield unknown(name)
 
-    def _screen_job(self, job: Job, target: Path) -> RunEntry:
+    def _screen_job(self, job: Job) -> RunEntry:
         changed: list[Finding] = []
-        if target.exists():
-            found = _found_done(job, target)
+        report = _report(self._place, job.key)
+        if report is not None:
+            found = _found_done(job, report)
             if found is not None:
                 return found
             changed.append(warn(Fault.CHANGED_INPUT, _CHANGED))
@@ -130,13 +141,11 @@ class SeriesUnits:
         if self._slices is not None:
             self._slices.restart(job.key, len(volume.slices))
         volume.findings.extend(changed)
-        if changed:
-            with disk_errors():
-                shutil.rmtree(target)
-        with disk_errors(*NOTHING_CAN_BE_WRITTEN), whole_folder(target) as folder:
+        whole = self._place.whole(job.key, again=bool(changed))
+        with disk_errors(*NOTHING_CAN_BE_WRITTEN), whole as folder:
             if rule.calibration is not None and job.images in rule.calibration.cases:
                 volume.findings.append(warn(Fault.CALIBRATION, _CALIBRATED_ON))
-            report = screen_volume(
+            screened = screen_volume(
                 volume,
                 self._scorer,
                 self._options.volume,
@@ -147,14 +156,14 @@ class SeriesUnits:
                 hash_uids=self._options.reading.hash_uids,
                 advance=self._advance,
             )
-        return RunEntry.screened(report.as_dict(), candidate.files[0].name)
+        return RunEntry.screened(screened.as_dict(), candidate.files[0].name)
 
     def _advance(self, slices: int) -> None:
         if self._slices is not None:
             self._slices.advance(slices)
 
 
-def recorded(task: SeriesTask, records: Records, output: Path) -> list[RunEntry] | None:
+def recorded(task: SeriesTask, records: Records, place: ResultPlace) -> list[RunEntry] | None:
     """What became of a series, if that stands: its files are as they were, and the results are there.
 
     What an earlier run refused does not stand: it is tried again.
@@ -164,7 +173,7 @@ def recorded(task: SeriesTask, records: Records, output: Path) -> list[RunEntry]
         return None
     entries = [RunEntry.from_dict(entry) for entry in known.outcome]
     done = [entry for entry in entries if entry.status in (DONE, WARNED)]
-    if not all((output / entry.series / "report.json").is_file() for entry in done):
+    if not all(place.holds(entry.series) for entry in done):
         return None
     if any(entry.status == REFUSED for entry in entries) and records.is_earlier(task.unit):
         return None
@@ -208,17 +217,34 @@ def _left_out(finding: Finding, key: str, candidate: Candidate) -> RunEntry:
     return RunEntry.left_out(finding, key, candidate.study, candidate.modality, candidate.files[0].name)
 
 
-def _found_done(job: Job, folder: Path) -> RunEntry | None:
+_NO_RESULT = "the output holds a folder of this name that is no whole result; move it away and resume"
+
+
+def _report(place: ResultPlace, series: str) -> bytes | None:
+    """The report of a result that is there.
+
+    Raises:
+        SeriesRefusedError: If there is something else of its name.
+        DiskError: If a store does not answer.
+    """
+    try:
+        return place.report(series)
+    except StoreError as error:
+        raise DiskError(error.strerror) from error
+    except OSError:
+        refuse(Fault.INTERRUPTED, _NO_RESULT)
+
+
+def _found_done(job: Job, report: bytes) -> RunEntry | None:
     """The entry of a volume that an earlier run screened; `None` if its input has changed since.
 
     Raises:
-        SeriesRefusedError: If the folder holds no whole result.
+        SeriesRefusedError: If the report is none.
     """
     try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        entry = replace(RunEntry.screened(report, job.candidate.files[0].name), found_done=True)
-        images = report["images"]
-    except (OSError, ValueError, KeyError, TypeError):
-        message = "the output holds a folder of this name that is no whole result; move it away and resume"
-        refuse(Fault.INTERRUPTED, message)
+        told = json.loads(report)
+        entry = replace(RunEntry.screened(told, job.candidate.files[0].name), found_done=True)
+        images = told["images"]
+    except (ValueError, KeyError, TypeError):
+        refuse(Fault.INTERRUPTED, _NO_RESULT)
     return entry if images == job.images else None

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from anomalib_zsad.outputs.object_store import Place
 from anomalib_zsad.records.run_summary import RunEntry
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import ScreeningOptions
+from anomalib_zsad.screening.result_place import ResultPlace, result_place
 from anomalib_zsad.screening.series_units import SeriesTask, SeriesUnits, record, recorded, worker_refused
 from anomalib_zsad.units.crew import Driver, GivenUp
 from anomalib_zsad.units.records import Records
@@ -48,13 +49,13 @@ class CrewOfWorkers:
 
     Args:
         driver: Of the workers.
-        output: The run's folder.
+        place: Where results go. Where workers do not share records with this process, it makes them.
         records: What was screened.
         with_files: Whether names of files are written.
     """
 
-    def __init__(self, driver: Driver, output: Path, records: Records, *, with_files: bool) -> None:
-        self._driver, self._output, self._records, self._with_files = driver, output, records, with_files
+    def __init__(self, driver: Driver, place: ResultPlace, records: Records, *, with_files: bool) -> None:
+        self._driver, self._place, self._records, self._with_files = driver, place, records, with_files
 
     def work_off(self, tasks: Iterator[SeriesTask]) -> Iterator[Done]:
         """Screen series, in the order in which workers are done with them."""
@@ -62,13 +63,15 @@ class CrewOfWorkers:
         for task, result in self._driver.run(self._left(tasks, found)):
             while found:
                 yield found.pop()
+            if not self._place.shared and isinstance(result, list):
+                self._record(task, result)
             yield task, self._given_up(task) if isinstance(result, GivenUp) else result
         yield from found
 
     def _left(self, tasks: Iterator[SeriesTask], found: list[Done]) -> Iterator[SeriesTask]:
         """Those that are to be handed out; the others are put aside."""
         for task in tasks:
-            done = recorded(task, self._records, self._output)
+            done = recorded(task, self._records, self._place)
             if done is None:
                 yield task
             else:
@@ -77,8 +80,11 @@ class CrewOfWorkers:
     def _given_up(self, task: SeriesTask) -> list[RunEntry]:
         """Refuse a series that ended its worker too often."""
         entries = [worker_refused(task.candidate)]
-        record(task, state_of(task.candidate.files), entries, self._records, with_files=self._with_files)
+        self._record(task, entries)
         return entries
+
+    def _record(self, task: SeriesTask, entries: list[RunEntry]) -> None:
+        record(task, state_of(task.candidate.files), entries, self._records, with_files=self._with_files)
 
 
 @dataclass(frozen=True)
@@ -88,14 +94,14 @@ class StartSeriesWorker:
     Attributes:
         build: Builds the model, on a device of a name.
         devices: Names of devices; workers take turns.
-        output: The run's folder, as workers see it.
+        output: The run's folder, as workers see it, or its place in an object store.
         options: How to screen.
         threads: CPU threads; more may be told once the number of workers is known.
     """
 
     build: Callable[[str], SliceScorer]
     devices: tuple[str, ...]
-    output: Path
+    output: Place
     options: ScreeningOptions
     threads: int = 1
 
@@ -110,11 +116,11 @@ class SeriesWorker:
 
     Args:
         scorer: The model.
-        output: The run's folder, where the driver has joined the run.
+        output: The run's folder, where the driver has joined the run, or its place in an object store.
         options: How.
     """
 
-    def __init__(self, scorer: SliceScorer, output: Path, options: ScreeningOptions) -> None:
+    def __init__(self, scorer: SliceScorer, output: Place, options: ScreeningOptions) -> None:
         self._scorer, self._output, self._options = scorer, output, options
         self._units: SeriesUnits | None = None
 
@@ -133,8 +139,8 @@ class SeriesWorker:
             DiskError: If the output cannot be written.
         """
         if self._units is None:
-            self._presence = presence_in(self._output)  # which outlives a driver that is killed
-            records = records_in(self._output, self._options.part)
-            claims = claims_in(self._output)
-            self._units = SeriesUnits(self._output, self._scorer, self._options, records, claims)
+            place = result_place(self._output)
+            self._presence = presence_in(place.folder)  # which outlives a driver that is killed
+            records, claims = records_in(place.folder, self._options.part), claims_in(place.folder)
+            self._units = SeriesUnits(place, self._scorer, self._options, records, claims)
         return self._units.do(task)

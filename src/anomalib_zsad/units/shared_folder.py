@@ -24,7 +24,8 @@ UNITS = ".units"
 RECORDS = ".units.jsonl"
 """The records of those who have left."""
 
-_PARTS = ".units-parts"
+PARTS = ".units-parts"
+"""The names of the parts that were begun."""
 
 # The folder's lock is held for a moment by whoever joins or leaves, and by other commands for their whole run.
 _PATIENCE = 60.0
@@ -67,6 +68,7 @@ class SharedRunFolder(RunFolder):
         source: The input, which the folder must not lie in.
         resume: Go on with an earlier run.
         part: Which part of the run this process does.
+        shown: What the folder is called in messages; by default its path.
     """
 
     def __init__(
@@ -78,8 +80,9 @@ class SharedRunFolder(RunFolder):
         source: Path | None,
         resume: bool = False,
         part: Part | None = None,
+        shown: str = "",
     ) -> None:
-        super().__init__(path, command, settings, source=source, resume=resume)
+        super().__init__(path, command, settings, source=source, resume=resume, shown=shown)
         self._part = part or Part()
         self._units = path / UNITS
         self._lock = FileLock(self._lock.lock_file, timeout=_PATIENCE)
@@ -139,13 +142,13 @@ class SharedRunFolder(RunFolder):
 
     def _begun(self) -> list[str]:
         """Parts of the run that were begun."""
-        path = self.path / _PARTS
+        path = self.path / PARTS
         return path.read_text(encoding="ascii").split() if path.is_file() else []
 
     def _join(self) -> None:
         begun = self._begun()
         if not self._part.whole and self._part.name not in begun:
-            write_text(self.path / _PARTS, "\n".join((*begun, self._part.name)) + "\n")
+            write_text(self.path / PARTS, "\n".join((*begun, self._part.name)) + "\n")
         self._presence = presence_in(self.path)
 
     def _clean(self) -> None:
@@ -170,5 +173,5 @@ class SharedRunFolder(RunFolder):
     def _forget(self) -> None:
         """A run that failed before it wrote anything leaves nothing."""
         if not (self.path / RECORDS).exists() and self._alone():
-            (self.path / _PARTS).unlink(missing_ok=True)
+            (self.path / PARTS).unlink(missing_ok=True)
             super()._forget()

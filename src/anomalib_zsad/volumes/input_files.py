@@ -1,4 +1,4 @@
-"""Files of an input: on disk, or inside a zip that is read in place.
+"""Files of an input: on disk, inside a zip that is read in place, or in an object store.
 
 Archive members are unpacked into memory, or, where they are large, into a temporary file without a name: no name inside
 an archive can reach a path outside it, and nothing is left behind, even by a process that is killed.
@@ -11,11 +11,12 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, BinaryIO, NoReturn, cast
+from typing import IO, BinaryIO, NoReturn, Protocol, cast
 
+from anomalib_zsad.outputs.object_store import StorePlace
 from anomalib_zsad.volumes.faults import Fault, refuse
 
 _BLOCK = 1 << 20
@@ -146,13 +147,70 @@ def _opened(archive: Path, _modified: int, _size: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(archive)
 
 
-FileSource = DiskFile | ZipMember
+class Heads(Protocol):
+    """First bytes of many files of a store, fetched together."""
+
+    def of(self, place: StorePlace, count: int) -> bytes:
+        """The first bytes of one of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoreFile:
+    """An object of a store.
+
+    Attributes:
+        place: Where it is.
+        name: Its name relative to the input (may hold patient data: never shown by default).
+        size: Its length in bytes.
+        state: What the store says of its version, which changes when its content does.
+        heads: Where its first bytes are, if they are fetched with those of others.
+    """
+
+    place: StorePlace
+    name: str
+    size: int
+    state: str
+    heads: Heads | None = field(default=None, compare=False, repr=False)
+
+    def open(self) -> BinaryIO:
+        """The object, opened for reading at any position; what is read is fetched.
+
+        Raises:
+            OSError: If the store does not answer.
+        """
+        with self.place.errors():
+            return cast("BinaryIO", self.place.files.open(self.place.path, "rb"))
+
+    def head(self, count: int) -> bytes:
+        """Its first bytes.
+
+        Raises:
+            OSError: If the store does not answer.
+        """
+        if self.heads is not None:
+            return self.heads.of(self.place, count)
+        if not self.size:
+            return b""
+        with self.place.errors():
+            return bytes(self.place.files.cat_file(self.place.path, start=0, end=min(count, self.size)))
+
+    @property
+    def folder(self) -> str:
+        """The place it lies in: files without a series UID are grouped by it."""
+        return str(self.place).rpartition("/")[0]
+
+
+FileSource = DiskFile | ZipMember | StoreFile
 
 
 def state_of(files: Iterable[FileSource]) -> str:
     """A hash of sizes and times of files, which changes when one of them does; empty where one cannot be looked at."""
     digest = hashlib.sha256()
     for file in files:
+        if isinstance(file, StoreFile):
+            digest.update(repr((file.name, file.size, file.state)).encode("utf-8", "backslashreplace"))
+            continue
         path, member = (file.archive, file.member) if isinstance(file, ZipMember) else (file.path, "")
         try:
             facts = path.stat()

@@ -1,10 +1,11 @@
 """Find the series in a file, a folder tree or a zip archive, without trusting any of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from anomalib_zsad.outputs.object_store import Place, StorePlace, place_of
 from anomalib_zsad.volumes.faults import Fault, Finding, refuse, skip
 from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.input_files import DiskFile, FileSource
@@ -12,6 +13,7 @@ from anomalib_zsad.volumes.options import SizeBudget
 from anomalib_zsad.volumes.reading.dicom_directory import files_of_directory
 from anomalib_zsad.volumes.reading.series_index import Candidate, SeriesIndex, content_hash, pseudonym
 from anomalib_zsad.volumes.reading.series_tags import read_series_tag
+from anomalib_zsad.volumes.reading.store_files import walk_store
 from anomalib_zsad.volumes.reading.walking import Told, as_finding, walk
 
 __all__ = [
@@ -46,11 +48,12 @@ class Discovery:
     findings: list[Finding] = field(default_factory=list)
 
 
-def discover(location: str | Path, budget: SizeBudget | None = None) -> Discovery:
+def discover(location: str | Place, budget: SizeBudget | None = None) -> Discovery:
     """Find every series below a location; all of them in memory, for inputs of a few thousand series.
 
     Args:
-        location: A DICOM or NIfTI file, a folder (searched to any depth; zips inside it too), or a zip archive.
+        location: A DICOM or NIfTI file, a folder (searched to any depth; zips inside it too), a zip archive, or a place
+            in an object store.
         budget: Limits for archives.
 
     Returns:
@@ -64,12 +67,13 @@ def discover(location: str | Path, budget: SizeBudget | None = None) -> Discover
 
 
 def index_series(
-    location: str | Path, budget: SizeBudget | None = None, advance: Callable[[int], None] = lambda _: None
+    location: str | Place, budget: SizeBudget | None = None, advance: Callable[[int], None] = lambda _: None
 ) -> SeriesIndex:
     """Find every series below a location, in memory that does not grow with their number.
 
     Args:
-        location: A DICOM or NIfTI file, a folder (searched to any depth; zips inside it too), or a zip archive.
+        location: A DICOM or NIfTI file, a folder (searched to any depth; zips inside it too), a zip archive, or a place
+            in an object store.
         budget: Limits for archives.
         advance: Told how many files more were looked at.
 
@@ -79,15 +83,14 @@ def index_series(
     Raises:
         FileNotFoundError: If there is nothing at `location`.
         DiskError: If the temporary disk is full.
+        StoreError: If an object store does not answer.
     """
-    root = Path(location)
+    root = place_of(location) if isinstance(location, str) else location
     if not root.exists():
         raise FileNotFoundError(f"there is nothing at the input path: {root}")
     sorting = _Sorting(SeriesIndex(), budget or SizeBudget())
     try:
-        for files in walk(root.resolve(), sorting.budget, sorting.index.add_finding):
-            if root.is_file():
-                files += [*_followed(files, sorting.index.add_finding), *_partner(root.resolve())]
+        for files in _folders(root, sorting):
             sorting.take_all(files)
             advance(len(files))
         if sorting.others:
@@ -97,6 +100,16 @@ def index_series(
         sorting.index.close()
         raise
     return sorting.index
+
+
+def _folders(root: Place, sorting: "_Sorting") -> Iterator[list[FileSource]]:
+    """The files of one folder after the other."""
+    tell = sorting.index.add_finding
+    if isinstance(root, StorePlace):
+        yield from walk_store(root, tell)
+        return
+    for files in walk(root.resolve(), sorting.budget, tell):
+        yield [*files, *_followed(files, tell), *_partner(root.resolve())] if root.is_file() else files
 
 
 @dataclass

@@ -1,12 +1,13 @@
 """The dry run: what lies below an input path, where it lies in space, and what screening would say about it."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from nibabel.orientations import aff2axcodes
 
+from anomalib_zsad.outputs.object_store import Place
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome, skip
 from anomalib_zsad.volumes.geometry import Floats, voxel_sizes
 from anomalib_zsad.volumes.guard import guarded
@@ -14,6 +15,7 @@ from anomalib_zsad.volumes.options import ReadingOptions
 from anomalib_zsad.volumes.reading.discovery import Candidate, discover
 from anomalib_zsad.volumes.reading.loading import MASK_REASON, Job, is_mask, plan_jobs
 from anomalib_zsad.volumes.reading.series_plan import VolumePlan
+from anomalib_zsad.volumes.reading.store_files import at_hand
 
 
 @dataclass
@@ -61,11 +63,11 @@ class InventoryItem:
         return {**record, "source": self.source} if with_files else record
 
 
-def take_inventory(location: Path, options: ReadingOptions, *, check: bool = False) -> Iterator[InventoryItem]:
+def take_inventory(location: Place, options: ReadingOptions, *, check: bool = False) -> Iterator[InventoryItem]:
     """Look at everything below a location, one volume in memory at a time.
 
     Args:
-        location: A file, folder or zip archive.
+        location: A file, folder or zip archive, or a place in an object store.
         options: How volumes would be read.
         check: Decode DICOM pixels too, which finds truncated and damaged files. NIfTI files are always read whole.
 
@@ -82,6 +84,15 @@ def take_inventory(location: Path, options: ReadingOptions, *, check: bool = Fal
 
 
 def _look_at(candidate: Candidate, options: ReadingOptions, *, check: bool) -> Iterator[InventoryItem]:
+    with ExitStack() as stack:
+        here = guarded(lambda: stack.enter_context(at_hand(candidate)))
+        if isinstance(here, Finding):
+            yield _left_out(here, candidate)
+        else:
+            yield from _look_at_series(here, options, check=check)
+
+
+def _look_at_series(candidate: Candidate, options: ReadingOptions, *, check: bool) -> Iterator[InventoryItem]:
     planned = guarded(lambda: plan_jobs(candidate, options))
     if isinstance(planned, Finding):
         yield _left_out(planned, candidate)

@@ -13,8 +13,9 @@ from typing_extensions import Self
 
 from anomalib_zsad.outputs.disk_errors import DiskError
 from anomalib_zsad.outputs.file_hash import stream_sha256
+from anomalib_zsad.outputs.object_store import StorePlace
 from anomalib_zsad.volumes.faults import Finding
-from anomalib_zsad.volumes.input_files import DiskFile, FileSource, ZipMember
+from anomalib_zsad.volumes.input_files import DiskFile, FileSource, StoreFile, ZipMember
 from anomalib_zsad.volumes.reading.series_tags import SeriesTag
 
 _TABLES = """
@@ -24,7 +25,7 @@ CREATE TABLE series (
 );
 CREATE TABLE files (
     series INTEGER NOT NULL, place INTEGER NOT NULL, name BLOB NOT NULL, path BLOB NOT NULL, member BLOB,
-    size INTEGER, most INTEGER, instance TEXT NOT NULL
+    size INTEGER, most INTEGER, instance TEXT NOT NULL, state TEXT
 );
 CREATE TABLE findings (told TEXT NOT NULL);
 """
@@ -144,11 +145,15 @@ class SeriesIndex:
 
     def _add_file(self, series: int, place: int, file: FileSource, instance: str) -> None:
         name = _bytes(file.name)
+        where: tuple[object, ...]
         if isinstance(file, DiskFile):
-            row: tuple[object, ...] = (series, place, name, _bytes(str(file.path)), None, None, None, instance)
+            where = (_bytes(str(file.path)), None, None, None, instance, None)
+        elif isinstance(file, ZipMember):
+            where = (_bytes(str(file.archive)), _bytes(file.member), file.size, file.limit, instance, None)
         else:
-            row = (series, place, name, _bytes(str(file.archive)), _bytes(file.member), file.size, file.limit, instance)
-        self._database.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            whole = (_bytes(file.place.scheme), _bytes(file.place.path))
+            where = (*whole, file.size, None, instance, file.state)
+        self._database.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (series, place, name, *where))
 
     def _seal(self) -> None:
         """Everything was added: names of series without a UID are made of their instances, or of their content."""
@@ -168,7 +173,7 @@ class SeriesIndex:
             self._database.executescript(_PLAN)
 
     def _files(self, series: int) -> tuple[FileSource, ...]:
-        query = "SELECT name, path, member, size, most FROM files WHERE series = ? ORDER BY place, name"
+        query = "SELECT name, path, member, size, most, state FROM files WHERE series = ? ORDER BY place, name"
         return tuple(_file(*row) for row in self._database.execute(query, (series,)))
 
     def __len__(self) -> int:
@@ -206,8 +211,10 @@ class SeriesIndex:
             yield Finding.from_dict(json.loads(told))
 
 
-def _file(name: bytes, path: bytes, member: bytes | None, size: int, most: int) -> FileSource:
+def _file(name: bytes, path: bytes, member: bytes | None, size: int, most: int, state: str | None) -> FileSource:
     place, shown = Path(_text(path)), _text(name)
+    if state is not None:  # of a store: its scheme stands for the path, and the object for the member
+        return StoreFile(StorePlace(_text(path), _text(member or b"")), shown, size, state)
     return DiskFile(place, shown) if member is None else ZipMember(place, _text(member), shown, size, most)
 
 
