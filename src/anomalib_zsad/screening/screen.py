@@ -115,6 +115,8 @@ def _screen(
     try:
         place.begin()
         with _run_folder(location, output, place, settings, options) as folder:
+            with disk_errors():
+                place.publish()  # a store that takes nothing is told before anything is screened
             run = _Run(place, options, settings, folder)
             return _screen_all(run, location, workforce, dismiss)
     finally:
