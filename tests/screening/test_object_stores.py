@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def store() -> StorePlace:
 
 @pytest.fixture(autouse=True)
 def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where copies go; nothing may be left there. Its path is short: workers meet at a socket in it."""
+    """Where copies go; nothing may be left there."""
+    get_temp_dir()  # of the socket at which workers meet, which is chosen once in a process
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setenv("TMPDIR", folder)
         monkeypatch.setattr("tempfile.tempdir", folder)
