@@ -57,7 +57,14 @@ def test_s3_gets_what_a_folder_gets(place: StorePlace, tmp_path: Path) -> None:
     assert fetched(place / "out", tmp_path / "out") == contents(tmp_path / "alone")
 
 
-@pytest.mark.parametrize("workers", [[], ["--devices", "2"], ["--executor", "ray", "--devices", "1"]])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        [],
+        pytest.param(["--devices", "2"], marks=pytest.mark.slow),
+        pytest.param(["--executor", "ray", "--devices", "1"], marks=pytest.mark.slow),
+    ],
+)
 def test_the_command_with_every_kind_of_worker(workers: list[str], place: StorePlace, tmp_path: Path) -> None:
     if "ray" in workers:
         pytest.importorskip("ray", reason="Ray is not installed")
