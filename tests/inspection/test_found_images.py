@@ -90,7 +90,7 @@ def test_a_picture_beyond_the_budget_is_unreadable_and_is_not_decoded(
     save(tmp_path / "in" / "small.png")
     Image.new("1", (20_000, 10_000)).save(tmp_path / "in" / "large.png")  # more than Pillow's own limit
     decoded = []
-    monkeypatch.setattr(reading, "read_image", lambda path, _: decoded.append(path.name) or torch.zeros(3, 9, 9))
+    monkeypatch.setattr(reading, "read_picture", lambda path, _: decoded.append(path.name) or torch.zeros(3, 9, 9))
     assert inspect("-i", tmp_path / "in", "-o", tmp_path / "out") == ExitCode.SOME_REFUSED
     assert decoded == ["small.png"]
     reason = rows_of(tmp_path / "out")["large.png"]["reason"]
@@ -108,14 +108,14 @@ def test_memory_that_runs_out_over_an_image_ends_no_run(
 ) -> None:
     save(tmp_path / "in" / "a.png")
     save(tmp_path / "in" / "b.png")
-    read = reading.read_image
+    read = reading.read_picture
 
     def failing(path: Path, max_pixels: int) -> Any:
         if path.name == "a.png":
             raise error
         return read(path, max_pixels)
 
-    monkeypatch.setattr(reading, "read_image", failing)
+    monkeypatch.setattr(reading, "read_picture", failing)
     assert inspect("-i", tmp_path / "in", "-o", tmp_path / "out") == ExitCode.SOME_REFUSED
     assert rows_of(tmp_path / "out")["a.png"]["reason"] == "there is not enough memory to read the file"
 
@@ -125,7 +125,7 @@ def test_other_errors_of_the_program_are_not_swallowed(tmp_path: Path, monkeypat
         raise RuntimeError("a mistake in the program")
 
     save(tmp_path / "in" / "a.png")
-    monkeypatch.setattr(reading, "read_image", failing)
+    monkeypatch.setattr(reading, "read_picture", failing)
     with pytest.raises(RuntimeError, match="a mistake"):
         inspect("-i", tmp_path / "in", "-o", tmp_path / "out")
 

@@ -111,7 +111,7 @@ def test_a_model_without_maps_has_image_figures_alone(tiles: Path, tmp_path: Pat
         torch.manual_seed(0)
         return AnomalibAdapter(Ganomaly(batch_size=4).eval(), trained=True)
 
-    with mock.patch("anomalib_zsad.scoring.build.build_adapter", build):
+    with mock.patch("anomalib_zsad.scoring.anomalib_classes.build_adapter", build):
         assert call("evaluate", "-i", tiles, "-o", tmp_path / "e", "--model", "Ganomaly") == 0
         options = ("--model", "Ganomaly", "--threshold", 0.5)
         assert call("inspect", "-i", tiles / "tile" / "test", "-o", tmp_path / "i", *options) == 0

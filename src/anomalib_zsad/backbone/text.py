@@ -3,13 +3,13 @@
 from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Activation, BackboneConfig
+from .tokenizer import Tokenizer
 from .transformer import FrozenBlock, FrozenModule
 
 
@@ -173,16 +173,13 @@ def _spread(cached: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _tokenizer() -> Any:  # open_clip's class, imported late
-    from open_clip.tokenizer import SimpleTokenizer
-
-    return SimpleTokenizer()
+def _tokenizer() -> Tokenizer:
+    return Tokenizer()
 
 
 def start_and_end_tokens() -> tuple[int, int]:
     """Ids of SOS and EOT in CLIP's vocabulary."""
-    encoder = _tokenizer().encoder
-    return encoder["<start_of_text>"], encoder["<end_of_text>"]
+    return _tokenizer().start_and_end
 
 
 @lru_cache(maxsize=4096)

@@ -75,11 +75,22 @@ def describe_model(module: Any) -> dict[str, Any]:
     own = getattr(module, "description", None)
     if own is not None:
         return dict(own)
-    model = module.model
     transform = getattr(module.pre_processor, "transform", None)
+    return description_of(type(module).__name__, module.model, transform, trained=bool(module.trained))
+
+
+def description_of(name: str, model: Any, transform: Any, *, trained: bool) -> dict[str, Any]:
+    """See `describe_model`.
+
+    Args:
+        name: Name of the method.
+        model: Its torch model.
+        transform: What prepares images for it; `None` for nothing.
+        trained: Whether its weights come from a checkpoint.
+    """
     return {
-        "model": type(module).__name__,
-        "trained": bool(module.trained),
+        "model": name,
+        "trained": trained,
         "backbone": Path(model.backbone.config.name).name,  # of a file its name alone, as folders may name people
         "backbone_fingerprint": model.backbone.fingerprint,
         "image_size": model.backbone.image_size,

@@ -21,6 +21,7 @@ from anomalib_zsad.cli.model_options import (
     tile_options,
 )
 from anomalib_zsad.cli.reading_options import SLICING, add_reading_options, reading_options
+from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.evaluation.target_names import split_datamodule
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.outputs.exit_codes import ExitCode
@@ -102,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     _check_image_options(args, folder_of_images=kind == "images" and datamodule is None)
     if kind == "volumes" and args.tiles is not None:
         raise ValueError(VOLUMES_WHOLE)
-    scorer = load_scorer(args)
+    scorer = load_scorer(args, only_scores=False)  # what it was trained on is asked of its class
     calibrate = _volumes if kind == "volumes" else _images
     calibration = calibrate(args, scorer, datamodule)
     calibration.save(args.output, overwrite=args.overwrite)
@@ -147,13 +148,11 @@ def _kind(args: argparse.Namespace, datamodule: DataModule | None) -> str:
     if args.kind != "auto":
         return args.kind
     folder = Path(args.input)
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
     unreadable: list[OSError] = []
     files = [folder.name] if folder.is_file() else []
     files += [name for _, _, names in os.walk(folder, onerror=unreadable.append) for name in names]
     endings = Counter(Path(name).suffix.lower() for name in files)
-    images = sum(endings[suffix] for suffix in IMG_EXTENSIONS)
+    images = sum(endings[suffix] for suffix in IMAGE_ENDINGS)
     volumes = sum(endings[suffix] for suffix in _VOLUME_SUFFIXES)
     if unreadable and not files:
         raise PermissionError(f"the folder {unreadable[0].filename} cannot be read: {unreadable[0].strerror}")

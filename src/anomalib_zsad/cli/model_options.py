@@ -194,8 +194,12 @@ def method_of(args: argparse.Namespace) -> str | None:
     return args.model or (None if args.checkpoint else DEFAULT_METHOD)
 
 
-def load_scorer(args: argparse.Namespace) -> "ModelScorer":
+def load_scorer(args: argparse.Namespace, *, only_scores: bool = True) -> "ModelScorer":
     """The model that was asked for, on its engine, and by tiles where the command has them.
+
+    Args:
+        args: The command line.
+        only_scores: See `build_scorer`.
 
     Raises:
         ValueError: If it cannot be built.
@@ -204,7 +208,8 @@ def load_scorer(args: argparse.Namespace) -> "ModelScorer":
     from anomalib_zsad.scoring.build import build_scorer
 
     how = engine_options(args), tile_options(args) if "tiles" in args else TileOptions()
-    scorer = build_scorer(args.checkpoint, method_of(args), args.model_arguments, args.device, args.class_name, *how)
+    which = args.checkpoint, method_of(args), args.model_arguments
+    scorer = build_scorer(*which, args.device, args.class_name, *how, only_scores)
     say_model(scorer.describe())
     return scorer
 

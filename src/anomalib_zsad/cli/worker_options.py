@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anomalib_zsad.cli.failures import say
 from anomalib_zsad.cli.model_options import engine_options, method_of
 from anomalib_zsad.scoring.engine_options import PLAIN, EngineOptions
+from anomalib_zsad.scoring.tile_options import WHOLE
 from anomalib_zsad.units.worker_count import Machine, Share, share
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class Build:
         from anomalib_zsad.scoring.build import build_scorer
 
         quieten()
-        return build_scorer(self.checkpoint, self.method, dict(self.arguments), device, self.class_name, self.engine)
+        which = self.checkpoint, self.method, dict(self.arguments)
+        return build_scorer(*which, device, self.class_name, self.engine, WHOLE, True)
 
 
 def screen_by_workers(

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
+from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.data.labelled_image import LabelledImage
 
 
@@ -28,7 +27,7 @@ def read_bmad_category(category: Path | str, class_name: str) -> list[LabelledIm
         images = kind / "img" if (kind / "img").is_dir() else kind
         abnormal = kind.name.lower() != "good"
         for path in sorted(images.iterdir()):
-            if path.suffix.lower() in IMG_EXTENSIONS:
+            if path.suffix.lower() in IMAGE_ENDINGS:
                 mask = kind / "label" / path.name
                 samples.append(LabelledImage(path, abnormal, class_name, mask if mask.is_file() else None, kind.name))
     return samples

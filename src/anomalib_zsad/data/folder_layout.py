@@ -32,10 +32,9 @@ Files whose names begin with a dot are passed over.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
-from anomalib_zsad.data.image_files import read_mask
+from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.data.labelled_image import LabelledImage
+from anomalib_zsad.data.pictures import read_marks
 
 __all__ = ["NORMAL_NAMES", "find_categories", "find_labelled_images"]
 
@@ -125,7 +124,7 @@ def _labelled_by_masks(category: Path, mask_threshold: float) -> Iterator[Labell
                 f"{image} has no mask in {_mask_folder(category)}. In this layout the masks tell which images are "
                 "anomalous: give an empty one for a normal image, or sort the images into folders of kinds."
             )
-        abnormal = bool(read_mask(mask, mask_threshold).any())
+        abnormal = bool(read_marks(mask, mask_threshold).any())
         yield LabelledImage(image, abnormal, mask_path=mask, kind=_IMAGES)
 
 
@@ -179,7 +178,7 @@ def _folders(parent: Path) -> list[Path]:
 
 def _images(folder: Path) -> list[Path]:
     """The visible image files directly in a folder, sorted; none if it is absent."""
-    return sorted(child for child in _children(folder) if child.suffix.lower() in IMG_EXTENSIONS and child.is_file())
+    return sorted(child for child in _children(folder) if child.suffix.lower() in IMAGE_ENDINGS and child.is_file())
 
 
 def _children(folder: Path) -> Iterator[Path]:

@@ -20,6 +20,8 @@ from torch.utils.data import default_collate
 from torchvision.transforms.v2.functional import resize
 from torchvision.tv_tensors import Mask
 
+from anomalib_zsad.data.class_name import check_class_name
+
 # The descriptors are defaults that anomalib's dataclasses share on purpose: each validates one field of every instance.
 # ruff: noqa: RUF009
 
@@ -28,20 +30,6 @@ __all__ = ["ClassNamedBatch", "ClassNamedItem", "NumpyClassNamedBatch", "NumpyCl
 NameT = TypeVar("NameT", str, list[str])
 ArrayT = TypeVar("ArrayT", torch.Tensor, np.ndarray)
 MapT = TypeVar("MapT", Mask, np.ndarray)
-
-
-def check_class_name(name: Any) -> str:
-    """Return a class name as it came, or raise if it is none.
-
-    Raises:
-        TypeError: If the name is not a string.
-        ValueError: If the name is empty.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"class_name must be a string, got {name!r}. Give the category's name, such as 'metal_nut'.")
-    if not name.strip():
-        raise ValueError(f"class_name is empty ({name!r}). Give the category's name, or leave the field out.")
-    return name
 
 
 def _check_names(names: Any) -> list[str]:

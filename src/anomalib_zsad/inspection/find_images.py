@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
+from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.units.parts import Part
 
@@ -59,7 +58,7 @@ def find_images(location: Path, reading: ImageReading | None = None) -> FoundIma
     reading, found = reading or ImageReading(), FoundImages()
     if location.is_file():
         if not _is_image(location):
-            raise ValueError(f"{location.name} is no image by its ending; known are {', '.join(IMG_EXTENSIONS)}")
+            raise ValueError(f"{location.name} is no image by its ending; known are {', '.join(IMAGE_ENDINGS)}")
         _sort_in(found, reading, spoken(location.name), location)
         return found
     if not location.is_dir():
@@ -110,4 +109,4 @@ def _kind_of(path: Path) -> str | None:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMG_EXTENSIONS and not path.name.startswith(".")
+    return path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from anomalib_zsad.data.folder_layout import MASK_FOLDERS, NORMAL_NAMES
-from anomalib_zsad.data.image_files import read_mask
+from anomalib_zsad.data.pictures import read_marks
 
 Truth = Literal["normal", "abnormal"]
 _IMAGES = "images"
@@ -58,6 +58,6 @@ def _told_by_mask(path: Path, beside: PurePosixPath | None, paths: Mapping[PureP
     if not candidates:
         return None
     try:
-        return "abnormal" if read_mask(candidates[0], _MASK_THRESHOLD).any() else "normal"
+        return "abnormal" if read_marks(candidates[0], _MASK_THRESHOLD).any() else "normal"
     except (OSError, ValueError):
         return None

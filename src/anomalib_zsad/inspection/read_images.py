@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from anomalib_zsad.data.appearance import Appearance, appearance
-from anomalib_zsad.data.image_files import PictureSource, pixel_count, read_image, was_turned
+from anomalib_zsad.data.pictures import PictureSource, pixel_count, read_picture, was_turned
 from anomalib_zsad.inspection.journal import file_state
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.outputs.memory_errors import is_out_of_memory
@@ -82,7 +82,7 @@ class ImageReader:
     def _decode(self, name: str, path: PictureSource) -> ReadImage:
         """Read and prepare an image that can be read."""
         state = file_state(path) if isinstance(path, Path) else ""
-        image = read_image(path, self._reading.max_pixels)
+        image = read_picture(path, self._reading.max_pixels)
         prepared = torch.as_tensor(self._scorer.prepare(image))
         size, turned = (image.shape[-1], image.shape[-2]), was_turned(image)
         looks = appearance(torch.as_tensor(image))

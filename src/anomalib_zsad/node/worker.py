@@ -41,16 +41,23 @@ def build_model(settings: ModelSettings) -> SliceScorer:
         ValueError: As `build_scorer`, or if it is no method of this package's kind.
         FileNotFoundError: As `build_scorer`.
     """
-    from anomalib_zsad.scoring.anomalib_classes import anomalib_class
     from anomalib_zsad.scoring.build import build_scorer
 
     method = settings.model or (None if settings.checkpoint else "BayesPFL")
-    if method is not None and anomalib_class(method) is not None:
+    if method is not None and _is_anomalibs(method):
         raise ValueError(
             f"a node screens with zero-shot methods such as BayesPFL, whose scores DICOM objects hold; {method} is none"
         )
     engine = settings.engine_options
-    return build_scorer(settings.checkpoint, method, settings.arguments, settings.device, settings.class_name, engine)
+    which = settings.checkpoint, method, settings.arguments
+    return build_scorer(*which, settings.device, settings.class_name, engine, only_scores=True)
+
+
+def _is_anomalibs(method: str) -> bool:
+    """Whether a name means one of anomalib's own models, which are imported to find out."""
+    from anomalib_zsad.scoring.anomalib_classes import anomalib_class
+
+    return anomalib_class(method) is not None
 
 
 @dataclass

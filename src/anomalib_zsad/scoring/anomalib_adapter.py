@@ -182,12 +182,6 @@ class AdaptedScorer(ModelScorer):
         )
 
 
-def scorer_of(module: Any, device: str, class_name: str | None = None, facts: Any = None) -> ModelScorer:
-    """The scorer that fits a module of this package, or what stands for one; see `ModelScorer`."""
-    made = AdaptedScorer if getattr(module, "own_scale", False) else ModelScorer
-    return made(module, device, class_name, facts)
-
-
 def _size_of(name: str, transform: Any) -> int:
     """Width of the images that a transform makes.
 

@@ -1,4 +1,8 @@
-"""How a model is built for scoring: the one way for every command."""
+"""How a model is built for scoring: the one way for every command.
+
+What only other models than trained ones of this package's methods need is imported where it is used: see the design,
+"A command that scores imports no model of anomalib's".
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,20 +11,15 @@ from typing import Any
 
 import torch
 
-from anomalib_zsad.data.class_arguments import checked_arguments
 from anomalib_zsad.models.components.tiled_model import TiledModel
-from anomalib_zsad.models.methods import find_method, method_of
 from anomalib_zsad.outputs.file_hash import file_sha256
-from anomalib_zsad.scoring.anomalib_adapter import scorer_of
-from anomalib_zsad.scoring.anomalib_classes import anomalib_class, build_adapter
 from anomalib_zsad.scoring.device import resolve_device
 from anomalib_zsad.scoring.engine_options import PLAIN, EngineOptions
-from anomalib_zsad.scoring.engines.build_engine import check_engine, on_engine
-from anomalib_zsad.scoring.engines.engine_model import EngineModel
 from anomalib_zsad.scoring.hosted_module import is_stand_in
 from anomalib_zsad.scoring.model_scorer import ModelScorer, device_name
 from anomalib_zsad.scoring.tile_options import WHOLE, TileOptions
 from anomalib_zsad.scoring.tiled_module import tiled
+from anomalib_zsad.scoring.trained_model import own_method, trained_model
 
 
 @dataclass(frozen=True)
@@ -72,26 +71,73 @@ def build_model(
         MissingExtraError: If the engine is not installed.
         FileNotFoundError: If checkpoint or backbone weights are missing.
     """
+    from anomalib_zsad.scoring.engines.build_engine import check_engine, on_engine
+
     place = check_engine(engine, resolve_device(device) if engine.engine == "torch" or device != "auto" else "cpu")
+    _check_given(checkpoint, method)
+    module = _module(checkpoint, method, arguments)
+    module = module.eval() if engine.is_plain else on_engine(module.eval(), engine)
+    return _built(module, place, checkpoint, arguments, tiles)
+
+
+def _check_given(checkpoint: Path | None, method: str | None) -> None:
     if checkpoint is not None and not checkpoint.is_file():
         raise FileNotFoundError(f"there is no checkpoint {checkpoint}")
     if method is None and checkpoint is None:
         raise ValueError("neither a checkpoint nor a method is given; a checkpoint says which method it is of")
+
+
+def _module(checkpoint: Path | None, method: str | None, arguments: Mapping[str, Any] | None) -> Any:
+    """The Lightning module of a method, or the adapter of one of anomalib's models."""
+    from anomalib_zsad.models.methods import find_method, method_of
+    from anomalib_zsad.scoring.anomalib_classes import anomalib_class, build_adapter
+
     anomalib_cls = None if method is None else anomalib_class(method)
     if anomalib_cls is not None:
-        module: Any = build_adapter(anomalib_cls, checkpoint, arguments)
-    else:
-        cls = find_method(method) if method is not None else method_of(checkpoint)  # type: ignore[arg-type]
-        module = _build_method(cls, checkpoint, arguments or {})
+        return build_adapter(anomalib_cls, checkpoint, arguments)
+    cls = find_method(method) if method is not None else method_of(checkpoint)  # type: ignore[arg-type]
+    return _build_method(cls, checkpoint, arguments or {})
+
+
+def _built(
+    module: Any, place: torch.device, checkpoint: Path | None, arguments: Mapping[str, Any] | None, tiles: TileOptions
+) -> BuiltModel:
+    module = module.to(place)
     facts = {
         "checkpoint_sha256": None if checkpoint is None else file_sha256(checkpoint),
         "arguments": _without_folders(arguments or {}),
     }
-    module = (module.eval() if engine.is_plain else on_engine(module.eval(), engine)).to(place)
     return BuiltModel(module if tiles.tiles is None else tiled(module, tiles), place, checkpoint, facts)
 
 
+def build_for_scores(
+    checkpoint: Path | None,
+    method: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    engine: EngineOptions = PLAIN,
+    tiles: TileOptions = WHOLE,
+) -> BuiltModel:
+    """Build a model as `build_model` does, without its Lightning module where scores need none.
+
+    That is for a checkpoint of one of this package's methods by torch at float32, without further arguments: a second
+    or two instead of many. Answers and descriptions are the same.
+    """
+    if checkpoint is None or arguments or not engine.is_plain:
+        return build_model(checkpoint, method, arguments, device, engine, tiles)
+    place = resolve_device(device)
+    _check_given(checkpoint, method)
+    name = own_method(checkpoint, method)
+    if name is None:
+        return build_model(checkpoint, method, arguments, device, engine, tiles)
+    with torch.random.fork_rng(devices=[]):  # weights are drawn before the checkpoint's take their place
+        module = trained_model(name, checkpoint)
+    return _built(module.eval(), place, checkpoint, arguments, tiles)
+
+
 def _build_method(cls: type, checkpoint: Path | None, arguments: Mapping[str, Any]) -> Any:
+    from anomalib_zsad.data.class_arguments import checked_arguments
+
     given = checked_arguments(cls, arguments, "--model.")
     if checkpoint is not None:
         given["checkpoint"] = str(checkpoint)
@@ -113,6 +159,7 @@ def build_scorer(
     class_name: str | None = None,
     engine: EngineOptions = PLAIN,
     tiles: TileOptions = WHOLE,
+    only_scores: bool = False,
 ) -> ModelScorer:
     """Build a model and make it a scorer of images and slices of one class.
 
@@ -124,21 +171,41 @@ def build_scorer(
         class_name: What is to be scored, for the prompts; `None` for the model's own.
         engine: See `build_model`.
         tiles: See `build_model`; such a scorer is for images.
+        only_scores: Whether the scorer's module is asked for scores alone, so that it may be less than a Lightning
+            module; see `build_for_scores`.
 
     Raises:
         ValueError: As `build_model`, or if the model cannot score at all.
         MissingExtraError: As `build_model`.
         FileNotFoundError: As `build_model`.
     """
-    built = build_model(checkpoint, method, arguments, device, engine, tiles)
+    build = build_for_scores if only_scores else build_model
+    built = build(checkpoint, method, arguments, device, engine, tiles)
     scorer = scorer_of(built.module, str(built.device), class_name, built.facts)
     model = scorer.module.model
     model = model.tile_model if isinstance(model, TiledModel) else model
+    if not engine.is_plain:
+        _settle_engine(model, scorer)
+    _try_out(scorer)
+    return scorer
+
+
+def scorer_of(module: Any, device: str, class_name: str | None = None, facts: Any = None) -> ModelScorer:
+    """The scorer that fits a module of this package, or what stands for one; see `ModelScorer`."""
+    if not getattr(module, "own_scale", False):
+        return ModelScorer(module, device, class_name, facts)
+    from anomalib_zsad.scoring.anomalib_adapter import AdaptedScorer
+
+    return AdaptedScorer(module, device, class_name, facts)
+
+
+def _settle_engine(model: Any, scorer: ModelScorer) -> None:
+    """Make the graph of the scorer's class name now, and keep what there is to tell of it."""
+    from anomalib_zsad.scoring.engines.engine_model import EngineModel
+
     if isinstance(model, EngineModel):
         model.settle(scorer.class_name)
         scorer.facts |= model.notes
-    _try_out(scorer)
-    return scorer
 
 
 def _try_out(scorer: ModelScorer) -> None:

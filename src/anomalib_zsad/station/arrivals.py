@@ -7,12 +7,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
+from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.inspection.find_images import spoken
 from anomalib_zsad.inspection.options import ImageReading
 
-_ENDINGS = tuple(IMG_EXTENSIONS)
+_ENDINGS = tuple(IMAGE_ENDINGS)
 
 
 class Arrival(NamedTuple):

@@ -16,7 +16,7 @@ from anomalib_zsad.evaluation.volumes.volume_record import VolumeRecord
 from anomalib_zsad.evaluation.volumes.volume_set import VolumeSet
 from anomalib_zsad.metrics import IMAGE_METRICS, PIXEL_METRICS, ImageMetrics, curves
 from anomalib_zsad.metrics.score_summary import append
-from anomalib_zsad.scoring.anomalib_adapter import scorer_of
+from anomalib_zsad.scoring.build import scorer_of
 from anomalib_zsad.volumes.faults import Fault, Finding, refuse
 from anomalib_zsad.volumes.guard import guarded
 

@@ -11,32 +11,18 @@ from anomalib.visualization import Visualizer
 from lightning.pytorch import Callback
 from torch import Tensor, nn
 
-from anomalib_zsad.backbone import FrozenCLIP
-from anomalib_zsad.models.components.checkpoint import (
-    AUTO,
-    Checkpoint,
-    check_backbone,
-    load_parameters,
-    read_checkpoint,
-    settle,
-    settle_shape,
-)
+from anomalib_zsad.models.components.checkpoint import AUTO, read_checkpoint, settle, settle_shape
 from anomalib_zsad.models.components.global_batch import is_shared, share_of_step
 from anomalib_zsad.models.components.kept_training import KeepsFeatures
-from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
-from anomalib_zsad.models.components.proportion import count_at, length_at
+from anomalib_zsad.models.components.lightning_mixin import ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.training_noise import seeded_start, step_generator
 
-from .published import PUBLISHED_KEY, from_published, infer_arguments, infer_stage
+from .construction import SHAPE, frozen_backbone, load_weights, new_model, shape_of
+from .published import PUBLISHED_KEY
 from .stages import TwoStageTraining
-from .torch_model import BayesPFLModel
 from .training import draw_training_noise, image_head_losses, kept_tokens, prompt_losses
 from .validation import StageFigures, validation_noise
 
-# Published constants of the map, in pixels at 518 x 518.
-BLUR_SIGMA, TOP_K = 8.0, 2000
-# Published sizes of the prompts and flows.
-SHAPE: dict[str, int | None] = {"num_prompts": 3, "context_length": 5, "state_length": 5, "num_flows": 10}
 # Parameters that stage 2 trains, and those that only it trains, by the beginning of their names.
 IMAGE_HEAD = ("class_mapping.", "image_mapping.", "fusion.")
 STAGE_2_ONLY = ("image_mapping.", "fusion.")
@@ -135,9 +121,7 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
         self.keep(keep_features, keep_features_limit, keep_features_folder)
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
         base = settle(saved, backbone, pretrained, image_size, layers, class_name)
-        frozen = FrozenCLIP(
-            base.backbone, base.pretrained, base.image_size, activation="gelu", position_resize="bicubic_antialias"
-        )
+        frozen = frozen_backbone(base)
         super().__init__(
             pre_processor=resolve_pre_processor(pre_processor, frozen.image_size),
             post_processor=post_processor,
@@ -146,7 +130,6 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
         )
         self.seed = seed
         self.class_name, self.trained = base.class_name, saved is not None
-        self.checkpoint_path = None if saved is None else saved.path
         self.checkpoint_path = None if saved is None else saved.path
         self.learning_rate, self.schedule_epochs = learning_rate, schedule_epochs
         self.patience, self.stage_1_epochs = patience, stage_1_epochs
@@ -157,34 +140,17 @@ class BayesPFL(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[mi
             "state_length": state_length,
             "num_flows": num_flows,
         }
-        shape = settle_shape(saved, shape, {} if saved is None else _arguments_of(saved), SHAPE)
+        shape = settle_shape(saved, shape, {} if saved is None else shape_of(saved), SHAPE)
         with seeded_start(seed):
-            self.model = BayesPFLModel(
-                frozen,
-                base.layers or frozen.config.default_layers,
-                num_samples=num_samples,
-                class_name=base.class_name or DEFAULT_CLASS_NAME,
-                blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
-                map_weight=map_weight,
-                top_k=count_at(frozen.image_size, TOP_K) if top_k is None else top_k,
-                **shape,  # type: ignore[arg-type]
+            self.model = new_model(
+                frozen, base, shape, num_samples=num_samples, blur_sigma=blur_sigma, map_weight=map_weight, top_k=top_k
             )
         if saved is not None:
             self.hparams.update(shape, **asdict(base))  # what rebuilds this model from a checkpoint of its own
-            self._load(saved)
+            self.built_from = saved
+            load_weights(self.model, saved)
         self.pretrained = base.pretrained
         self.use_calibration(calibration, false_alarm_rate)
-
-    def _load(self, saved: Checkpoint) -> None:
-        self.built_from = saved
-        frozen = self.model.backbone
-        state = saved.state
-        if saved.published_key:
-            parameters = dict(self.model.named_parameters(remove_duplicate=False))
-            state = from_published(saved.state, parameters) | {"_extra_state": {"stage": infer_stage(saved.path)}}
-        else:
-            check_backbone(saved, frozen)
-        load_parameters(self.model, state, saved, frozen.config.name)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Losses of the current stage on a labelled batch."""
@@ -307,16 +273,3 @@ def _group_of(name: str) -> Literal["prompt", "flow", "temperature", "head", "ot
     if "_flow." in name and ".base." not in name:
         return "flow"
     return "other"
-
-
-def _arguments_of(saved: Checkpoint) -> dict[str, int]:
-    """Hyper-parameters that a checkpoint was trained with, read from its shapes."""
-    if saved.published_key:
-        return infer_arguments(saved.state)
-    num_prompts, context_length, _ = saved.state["prompts.context"].shape
-    return {
-        "num_prompts": num_prompts,
-        "context_length": context_length,
-        "state_length": saved.state["prompts.normal"].shape[1],
-        "num_flows": saved.state["normal_flow.direction"].shape[1],
-    }

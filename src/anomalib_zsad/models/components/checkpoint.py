@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from anomalib_zsad.backbone.config import DEMO
 from anomalib_zsad.backbone.frozen_clip import FrozenCLIP
 from anomalib_zsad.backbone.weights import SUFFIXES
-from anomalib_zsad.data.items import check_class_name
+from anomalib_zsad.data.class_name import check_class_name
 
 from .safe_checkpoint import SUFFIX, read_safe_checkpoint
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
-from anomalib_zsad.data.items import check_class_name
+from anomalib_zsad.data.class_name import check_class_name
+
+DEFAULT_CLASS_NAME = "object"
+"""What images show where nothing says it."""
 
 
 def resolve_names(class_names: Sequence[str] | str | None, images: int, default: str) -> list[str]:

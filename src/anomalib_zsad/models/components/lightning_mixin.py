@@ -26,6 +26,7 @@ from anomalib_zsad.data.visualizer import CategoryVisualizer
 from anomalib_zsad.metrics.collection import streaming_metrics
 
 from .checkpoint import STAMP, Checkpoint
+from .class_names import DEFAULT_CLASS_NAME
 from .examination import Examination, examine_image
 from .exports import Exports
 from .global_batch import Share, global_sum
@@ -37,8 +38,6 @@ from .prediction import ZeroShotPrediction
 from .training_batch import TrainingBatch, training_batch
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_CLASS_NAME = "object"
 
 
 class ZeroShotMixin(HubMixin, Exports):

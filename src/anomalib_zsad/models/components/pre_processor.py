@@ -9,10 +9,8 @@ from torchvision.transforms.v2 import Compose, InterpolationMode, Normalize, Res
 
 from anomalib_zsad.data.pillow_resize import PillowResize
 
+from .clip_preparation import CLIP_MEAN, CLIP_STD
 from .exportable_resize import ExportableResize
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class ClampToUnit(Transform):

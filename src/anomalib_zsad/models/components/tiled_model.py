@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2.functional import resize
 
+from .clip_preparation import resize_bicubic
 from .windows import window_starts, window_weights
 
 Transform = Callable[[Tensor], Tensor]
@@ -177,8 +176,8 @@ class WorkingSize:
         """A picture (..., h, w) in [0, 1] at that resolution: reduced as the models' own images are."""
         if self._scale == 1:
             return image
-        shape = [max(1, round(length * self._scale)) for length in image.shape[-2:]]
-        return resize(image, shape, InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
+        height, width = (max(1, round(length * self._scale)) for length in image.shape[-2:])
+        return resize_bicubic(image, (height, width)).clamp(0, 1)
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -10,43 +10,19 @@ from anomalib.models.components import AnomalibModule
 from anomalib.visualization import Visualizer
 from torch import Tensor, nn
 
-from anomalib_zsad.backbone import FrozenCLIP
-from anomalib_zsad.models.components.checkpoint import (
-    AUTO,
-    Checkpoint,
-    CheckpointError,
-    check_backbone,
-    load_parameters,
-    read_checkpoint,
-    settle,
-    settle_shape,
-)
+from anomalib_zsad.models.components.checkpoint import AUTO, read_checkpoint, settle, settle_shape
 from anomalib_zsad.models.components.global_batch import global_sum, share_of_step
 from anomalib_zsad.models.components.kept_training import KeepsFeatures
-from anomalib_zsad.models.components.lightning_mixin import DEFAULT_CLASS_NAME, ZeroShotMixin, resolve_pre_processor
-from anomalib_zsad.models.components.proportion import length_at
+from anomalib_zsad.models.components.lightning_mixin import ZeroShotMixin, resolve_pre_processor
 from anomalib_zsad.models.components.training_batch import TrainingBatch
 from anomalib_zsad.models.components.training_noise import seeded_start, step_generator
 
+from .construction import SHAPE, frozen_backbone, load_weights, new_model, shape_of
 from .loss import abnormal_share
-from .published import PUBLISHED_KEY, from_published, infer_arguments, unknown_names
-from .torch_model import CoPSModel
+from .published import PUBLISHED_KEY
 from .training import draw_training_noise, prompt_losses
 
 logger = logging.getLogger(__name__)
-
-# Published smoothing of the map, in pixels at 518 x 518.
-BLUR_SIGMA = 4.0
-
-# Published sizes of the prompts; how many text blocks have deep ones follows from the text tower.
-SHAPE: dict[str, int | None] = {
-    "context_length": 6,
-    "state_length": 6,
-    "class_length": 2,
-    "deep_depth": None,
-    "deep_length": 4,
-    "extractor_heads": 12,
-}
 
 # What Lightning makes of a max_epochs that is not set, before any hook is called.
 LIGHTNING_DEFAULT_EPOCHS = 1000
@@ -156,9 +132,7 @@ class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
         self.keep(keep_features, keep_features_limit, keep_features_folder)
         saved = None if checkpoint is None else read_checkpoint(checkpoint, type(self).__name__, PUBLISHED_KEY)
         base = settle(saved, backbone, pretrained, image_size, layers, class_name)
-        frozen = FrozenCLIP(
-            base.backbone, base.pretrained, base.image_size, activation="quick_gelu", position_resize="bilinear"
-        )
+        frozen = frozen_backbone(base)
         super().__init__(
             pre_processor=resolve_pre_processor(pre_processor, frozen.image_size),
             post_processor=post_processor,
@@ -185,39 +159,18 @@ class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
             "deep_length": deep_length,
             "extractor_heads": extractor_heads,
         }
-        self._shape = settle_shape(saved, given, {} if saved is None else _arguments_of(saved), SHAPE)
+        self._shape = settle_shape(saved, given, {} if saved is None else shape_of(saved), SHAPE)
         with seeded_start(seed):
-            self.model = CoPSModel(
-                frozen,
-                base.layers,
-                num_samples=num_samples,
-                class_name=base.class_name or DEFAULT_CLASS_NAME,
-                blur_sigma=length_at(frozen.image_size, BLUR_SIGMA) if blur_sigma is None else blur_sigma,
-                constants={name: value for name, value in constants.items() if value is not None},
-                **self._shape,  # type: ignore[arg-type]
+            self.model = new_model(
+                frozen, base, self._shape, num_samples=num_samples, blur_sigma=blur_sigma, constants=constants
             )
         if saved is not None:
             # What the checkpoint decided is what rebuilds this model from a checkpoint of its own.
             self.hparams.update(self._shape, **asdict(base))
-            self._load(saved)
+            self.built_from = saved
+            load_weights(self.model, saved)
         self.pretrained = base.pretrained
         self.use_calibration(calibration, false_alarm_rate)
-
-    def _load(self, saved: Checkpoint) -> None:
-        self.built_from = saved
-        frozen = self.model.backbone
-        state = saved.state
-        if saved.published_key:
-            parameters = dict(self.model.named_parameters())
-            unknown = unknown_names(saved.state, parameters)
-            if unknown:
-                raise CheckpointError(
-                    f"'{saved.path}' holds '{unknown[0]}', which CoPS does not have: it is of another method"
-                )
-            state = from_published(saved.state, parameters) | {"_extra_state": self.model.get_extra_state()}
-        else:
-            check_backbone(saved, frozen)
-        load_parameters(self.model, state, saved, frozen.config.name)
 
     def stamp(self) -> dict[str, Any]:
         """What is written on checkpoints; two arguments of the shape are not to be seen from the weights."""
@@ -258,25 +211,3 @@ class CoPS(KeepsFeatures, ZeroShotMixin, AnomalibModule):  # type: ignore[misc]
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam at one learning rate, without a schedule."""
         return torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, betas=(0.5, 0.999))
-
-
-def _arguments_of(saved: Checkpoint) -> dict[str, int]:
-    """Hyper-parameters that a checkpoint was trained with, read from its shapes and its stamp."""
-    state, hidden = saved.state, saved.stamp.get("arguments", {})
-    try:
-        if saved.published_key:
-            return infer_arguments(state)
-        deep = [value for name, value in state.items() if name.startswith("prompts.deep.")]
-        state_length, class_length = state["prototypes.normal"].shape[0], hidden["class_length"]
-        return {
-            "context_length": state["prompts.normal"].shape[0] - state_length - class_length,
-            "state_length": state_length,
-            "class_length": class_length,
-            "deep_depth": len(deep),
-            "deep_length": deep[0].shape[0] if deep else 0,
-            "extractor_heads": hidden["extractor_heads"],
-        }
-    except (KeyError, AttributeError, IndexError) as error:
-        raise CheckpointError(
-            f"'{saved.path}' lacks {error}, which every checkpoint of CoPS has: it is incomplete"
-        ) from error

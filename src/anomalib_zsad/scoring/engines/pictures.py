@@ -4,8 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
+from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.outputs.file_hash import file_sha256
 
 FEWEST = 10
@@ -36,7 +35,7 @@ def find_pictures(folder: Path) -> Pictures:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder of pictures for int8 at {folder}")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())
     if len(found) < FEWEST:
         raise ValueError(f"{folder} holds {len(found)} pictures; int8 needs at least {FEWEST} to choose its scales by")
     some = found if len(found) <= _MOST else [found[place * len(found) // _MOST] for place in range(_MOST)]

@@ -1,0 +1,253 @@
+"""Read image files of any bit depth and colour mode as tensors, upright and within a budget of pixels.
+
+anomalib's own reader converts everything with Pillow's `convert("RGB")`, which saturates 16-bit images to white, and
+passes over the orientation that cameras note in a file (EXIF). Here the former are rescaled and pictures are turned as
+every viewer shows them. Files of 8 bits a channel without such a note read exactly as anomalib reads them.
+
+Neither torchvision nor anomalib is imported here: a command that scores needs them for nothing else.
+"""
+
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import ExifTags, UnidentifiedImageError
+from PIL import Image as PILImage
+from torch import Tensor
+
+# How pictures are turned upright, by the number of EXIF's orientation; `ImageOps.exif_transpose` also rewrites the EXIF
+# block, and fails where that is damaged.
+_UPRIGHT = {
+    2: PILImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PILImage.Transpose.ROTATE_180,
+    4: PILImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PILImage.Transpose.TRANSPOSE,
+    6: PILImage.Transpose.ROTATE_270,
+    7: PILImage.Transpose.TRANSVERSE,
+    8: PILImage.Transpose.ROTATE_90,
+}
+# Held while Pillow's own limit, which holds for the whole process, is put aside.
+_PILLOW_LIMIT = threading.Lock()
+# Depths that cameras and scanners write into 16-bit files.
+_DEPTHS = (8, 10, 12, 14, 16)
+
+
+PictureSource = str | Path | BinaryIO
+"""A file, or a stream of one from somebody who need not be trusted: of a stream only common formats are read."""
+# Pillow's formats of the endings that count as images; it knows others, of which some start programs (EPS).
+_COMMON_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+
+
+class TooManyPixelsError(ValueError):
+    """A picture has more pixels than are to be read."""
+
+
+def read_picture(path: PictureSource, max_pixels: int | None = None) -> Tensor:
+    """Read an image of any mode as RGB, turned upright as its EXIF orientation says.
+
+    - Grayscale, palette and CMYK images become RGB; transparency is dropped, as anomalib drops it.
+    - 16-bit images are divided by the largest value of the smallest of 8, 10, 12, 14 or 16 bits that holds their
+      maximum, so a 12-bit camera's image in a 16-bit file is not black.
+    - Images of 32-bit integers beyond that range, of signed integers and of floating point outside [0, 1] are rescaled
+      linearly from their own minimum and maximum.
+
+    Args:
+        path: An image file that Pillow can read, or a stream.
+        max_pixels: See `open_picture`.
+
+    Returns:
+        float32, (3, h, w), in [0, 1]; `was_turned` tells whether it was turned.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read as an image, has more pixels than allowed, or holds values that are not
+            finite.
+    """
+    picture, turned = _open_upright(path, max_pixels)
+    if picture.mode.startswith("I") or picture.mode == "F":
+        gray = torch.from_numpy(_rescale(np.asarray(picture), path))
+        image = gray.expand(3, -1, -1).contiguous()
+    else:
+        levels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+        del picture  # of a large picture there are few copies at a time
+        image = levels.float().mul_(1 / 255)
+    image.turned_by_exif = turned  # type: ignore[attr-defined]
+    return image
+
+
+def was_turned(image: Tensor) -> bool:
+    """Whether an image, as `read_picture` gave it, was turned or mirrored as its file's EXIF orientation says."""
+    return bool(getattr(image, "turned_by_exif", False))
+
+
+def read_marks(path: str | Path | Sequence[str | Path], threshold: float = 0) -> Tensor:
+    """Read a mask: pixels above `threshold` are anomalous.
+
+    Values are compared as they are stored: gray values, palette indices, the largest of the colour channels; in masks
+    of one bit, set pixels are 255.
+
+    Args:
+        path: A mask file, or several whose union is the mask (MVTec LOCO).
+        threshold: Largest value that still means normal.
+
+    Returns:
+        uint8, (h, w), 0 or 1.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read, or if it marks something but nothing above the threshold: then the
+            threshold does not fit the way in which the masks are stored.
+    """
+    if not isinstance(path, str | Path):
+        masks = [read_marks(part, threshold) for part in path]
+        return torch.stack(masks).amax(dim=0)
+    values = _mask_values(open_picture(path))
+    marked = values > threshold
+    if not marked.any() and values.max(initial=0) > 0:
+        raise ValueError(
+            f"mask {path} marks no pixel above {threshold:g}: its largest value is {values.max():g}. "
+            "Set mask_threshold below that (0 for masks that number the kinds of defect)."
+        )
+    return torch.from_numpy(marked.astype(np.uint8))
+
+
+def picture_mode(path: str | Path) -> str:
+    """Pillow's mode of an image file that was read before, from its header alone: nothing is decoded."""
+    with PILImage.open(path) as picture:
+        return picture.mode
+
+
+def pixel_count(path: PictureSource, max_pixels: int | None = None) -> int:
+    """Number of pixels of an image file by its header; nothing is decoded.
+
+    Raises:
+        FileNotFoundError, ValueError: As `open_picture`.
+    """
+    with _opened(path, max_pixels) as picture:
+        return picture.width * picture.height
+
+
+def open_picture(path: str | Path, max_pixels: int | None = None) -> PILImage.Image:
+    """Open and decode a file, and turn the picture upright as its EXIF orientation says.
+
+    Args:
+        path: The file.
+        max_pixels: Most pixels, by the header, that are decoded; `None` for Pillow's own limit, which refuses pictures
+            of more than 179 million.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file cannot be read as an image, or has more pixels.
+    """
+    return _open_upright(path, max_pixels)[0]
+
+
+def _open_upright(path: PictureSource, max_pixels: int | None) -> tuple[PILImage.Image, bool]:
+    """A decoded picture, and whether it was turned."""
+    with _opened(path, max_pixels) as picture:
+        if picture.format == "TIFF":  # Pillow turns these itself, when it decodes them
+            turning = _turning(picture)
+            picture.load()
+            return picture, turning is not None
+        picture.load()  # the note of a PNG may stand behind its pixels
+        turning = _turning(picture)
+        return (picture, False) if turning is None else (picture.transpose(turning), True)
+
+
+@contextmanager
+def _opened(path: PictureSource, max_pixels: int | None) -> Iterator[PILImage.Image]:
+    """A picture of an allowed size that is not decoded yet; what goes wrong while it is becomes a plain error."""
+    try:
+        # From a stream, which Pillow does not map into memory: mapped TIFF files come out wrong where they are turned.
+        with _stream(path) as stream, _open_header(stream, max_pixels, _formats(path)) as picture:
+            _check_size(picture, path, max_pixels)
+            yield picture
+    except (FileNotFoundError, TooManyPixelsError):
+        raise
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{_name(path)} cannot be read as an image (it is of no known format). Replace the file or remove it."
+        ) from error
+    except (OSError, SyntaxError, ValueError, struct.error, PILImage.DecompressionBombError) as error:
+        raise ValueError(
+            f"{_name(path)} cannot be read as an image ({type(error).__name__}: {error}). "
+            "Replace the file or remove it."
+        ) from error
+
+
+def _name(path: PictureSource) -> str:
+    return str(path) if isinstance(path, str | Path) else "the picture"
+
+
+def _formats(path: PictureSource) -> tuple[str, ...] | None:
+    if isinstance(path, str | Path):
+        return None
+    PILImage.init()
+    return tuple(name for name in _COMMON_FORMATS if name in PILImage.OPEN)
+
+
+def _stream(path: PictureSource) -> AbstractContextManager[BinaryIO]:
+    if isinstance(path, str | Path):
+        return Path(path).open("rb")
+    path.seek(0)
+    return nullcontext(path)
+
+
+def _open_header(stream: BinaryIO, max_pixels: int | None, formats: tuple[str, ...] | None) -> PILImage.Image:
+    """Open a file without decoding it; with a budget of our own, Pillow's does not count."""
+    if max_pixels is None:
+        return PILImage.open(stream, formats=formats)
+    with _PILLOW_LIMIT:
+        limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
+        try:
+            return PILImage.open(stream, formats=formats)
+        finally:
+            PILImage.MAX_IMAGE_PIXELS = limit
+
+
+def _turning(picture: PILImage.Image) -> PILImage.Transpose | None:
+    """What turns a picture upright; `None` where it is, and where its EXIF block is damaged and says nothing."""
+    try:
+        return _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # of whatever kind Pillow's parser raises; the pixels are whole
+        return None
+
+
+def _check_size(picture: PILImage.Image, path: PictureSource, max_pixels: int | None) -> None:
+    width, height = picture.size
+    if max_pixels is not None and width * height > max_pixels:
+        raise TooManyPixelsError(
+            f"{_name(path)} has {width} x {height} pixels, {width * height:,} in all, and no more than {max_pixels:,} "
+            "are read. Reduce the picture, or raise --max-pixels (max_pixels)."
+        )
+
+
+def _rescale(values: np.ndarray, path: PictureSource) -> np.ndarray:
+    """Map integers or floating point to float32 in [0, 1]; see `read_picture`."""
+    if not np.isfinite(values).all():
+        raise ValueError(f"{_name(path)} holds values that are not finite. Replace the file or remove it.")
+    low, high = float(values.min()), float(values.max())
+    if np.issubdtype(values.dtype, np.integer) and low >= 0:
+        for depth in _DEPTHS:
+            if high < 2**depth:
+                return (values / (2**depth - 1)).astype(np.float32)
+    elif low >= 0 and high <= 1:
+        return values.astype(np.float32)
+    return ((values - low) / max(high - low, float(np.finfo(np.float32).tiny))).astype(np.float32)
+
+
+def _mask_values(picture: PILImage.Image) -> np.ndarray:
+    """A mask's stored values, (h, w)."""
+    if picture.mode == "1":
+        picture = picture.convert("L")
+    elif picture.mode in {"LA", "PA"}:
+        picture = picture.getchannel(0)
+    elif picture.mode not in {"L", "P", "F"} and not picture.mode.startswith("I"):
+        picture = picture.convert("RGB")
+    values = np.asarray(picture)
+    return values.max(axis=-1) if values.ndim == 3 else values
