@@ -1,13 +1,17 @@
 """What a backbone is: its shape, read from open_clip's model configurations, and what suits it by default."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from .open_clip_files import open_clip_file
+
 Activation = Literal["gelu", "quick_gelu"]
 PositionResize = Literal["bicubic_antialias", "bilinear"]
 
+_PLAIN_NAME = re.compile(r"\w[\w.-]*")
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parent / "demo"
 
@@ -132,6 +136,9 @@ def load_config(backbone: str) -> BackboneConfig:
         return BackboneConfig(**{**config.__dict__, "activation": "gelu"})
     if backbone.endswith(".json") or Path(backbone).is_file():
         return _parse(backbone, _read_json(Path(backbone)))
+    known = open_clip_file(f"model_configs/{backbone}.json") if _PLAIN_NAME.fullmatch(backbone) else None
+    if known is not None:
+        return _parse(backbone, _read_json(known))
 
     from open_clip.factory import get_model_config, list_models
 

@@ -6,13 +6,14 @@ takes longer than everything else before a first answer.
 
 import gzip
 import html
-import importlib.util
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import ftfy
 import regex
+
+from .open_clip_files import open_clip_file
 
 _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 # Merges that CLIP uses of the file, whose first line is a heading: its vocabulary less bytes and special tokens.
@@ -91,9 +92,9 @@ def _vocabulary_file() -> Path:
     Raises:
         FileNotFoundError: If open_clip is not installed, or has no such file any more.
     """
-    spec = importlib.util.find_spec("open_clip")
-    folders = [] if spec is None else [Path(folder) for folder in spec.submodule_search_locations or ()]
-    for folder in folders:
-        if (folder / _VOCABULARY).is_file():
-            return folder / _VOCABULARY
-    raise FileNotFoundError(f"open_clip's vocabulary {_VOCABULARY} is missing; reinstall the package open_clip_torch")
+    found = open_clip_file(_VOCABULARY)
+    if found is None:
+        raise FileNotFoundError(
+            f"open_clip's vocabulary {_VOCABULARY} is missing; reinstall the package open_clip_torch"
+        )
+    return found

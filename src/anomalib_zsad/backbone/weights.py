@@ -78,13 +78,14 @@ def _find_by_hand(name: str, tag: str) -> Path | None:
         return None
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"the environment variable {WEIGHTS_VARIABLE} names '{folder}', which is not a folder")
-    published = _published_url(name, tag).rsplit("/", 1)[-1]
-    names = [f"{name}-{tag}{suffix}" for suffix in SUFFIXES] + ([published] if published else [])
-    for candidate in (Path(folder) / file_name for file_name in names):
-        if candidate.is_file():
-            _verify(candidate, _published_checksums().get(candidate.name))
-            return candidate
-    return None
+    for suffix in SUFFIXES:
+        if (Path(folder) / f"{name}-{tag}{suffix}").is_file():
+            return Path(folder) / f"{name}-{tag}{suffix}"
+    published = _published_url(name, tag).rsplit("/", 1)[-1]  # asked last, as open_clip takes its time to import
+    if not published or not (Path(folder) / published).is_file():
+        return None
+    _verify(Path(folder) / published, _published_checksums().get(published))
+    return Path(folder) / published
 
 
 def _fetch(name: str, tag: str) -> Path:

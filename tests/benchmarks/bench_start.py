@@ -1,0 +1,95 @@
+"""From the start of a command to its first answer: python tests/benchmarks/bench_start.py [--large].
+
+`inspect` on one picture with a checkpoint of each method, over the demonstration's backbone and, with --large, over
+ViT-L-14-336 with random weights in a file. Beside it what `import torch` alone takes. Processes of their own, in turn;
+the first round, in which files come from the disk, does not count.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import BACKBONE, METHODS, row
+from PIL import Image
+from safetensors.torch import save_file
+
+import anomalib_zsad
+from anomalib_zsad.backbone.config import load_config
+from anomalib_zsad.backbone.weights import WEIGHTS_VARIABLE, random_weights
+from anomalib_zsad.models.components.checkpoint import STAMP
+
+PROGRAM = Path(sys.executable).with_name("anomalib-zsad")
+
+
+def save_checkpoint(method: str, backbone: str, path: Path) -> Path:
+    """A checkpoint of an untrained model, as a training writes it."""
+    module = getattr(anomalib_zsad, method)(backbone=backbone)
+    state = {f"model.{name}": value for name, value in module.model.state_dict().items()}
+    torch.save({"state_dict": state, STAMP: module.stamp()}, path)
+    return path
+
+
+def run(command: list[str]) -> tuple[float, float]:
+    """Seconds and CPU seconds of a process."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - started, used
+
+
+def measure(checkpoints: dict[str, Path], folder: Path, repeats: int) -> None:
+    """Rows for some checkpoints."""
+    commands = {"import torch": [sys.executable, "-c", "import torch"]}
+    for name, path in checkpoints.items():
+        commands[name] = [str(PROGRAM), "inspect", "-i", str(folder / "in"), "--checkpoint", str(path), "--no-progress"]
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for repeat in range(repeats + 1):
+        for name, command in commands.items():
+            output = [] if name == "import torch" else ["-o", str(folder / f"out-{name}-{repeat}")]
+            found = run([*command, *output])
+            times[name] += [found] if repeat else []
+    for name, found in times.items():
+        bounds: tuple[Any, ...] = ("4", "2.5") if "demo" in name else ("8", "5") if BACKBONE in name else ()
+        seconds, used = (statistics.median(values) for values in zip(*found, strict=True))
+        row(f"{name}, from start to end", seconds, "s", *bounds, cpu_seconds=used)
+
+
+def main() -> None:
+    """Print rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--large", action="store_true", help=f"{BACKBONE}, too, of which a file of 1.7 GB is written")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in").mkdir()
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)).save(
+            folder / "in" / "a.png"
+        )
+        os.environ[WEIGHTS_VARIABLE] = name
+        backbones = ["demo"]
+        if arguments.large:
+            backbones.append(BACKBONE)
+            weights = {name: value.contiguous() for name, value in random_weights(load_config(BACKBONE)).items()}
+            save_file(weights, folder / f"{BACKBONE}-openai.safetensors")
+            del weights
+        made = {
+            f"{method}, {backbone}": save_checkpoint(method, backbone, folder / f"{method}-{backbone}.ckpt")
+            for backbone in backbones
+            for method in METHODS
+        }
+        measure(made, folder, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
