@@ -1,6 +1,7 @@
 """An archive of small series, without a model: python tests/benchmarks/bench_archive.py [MEASURE ...].
 
 growth: CPU seconds a series and resident memory in each tenth of a run, and what the summary of all costs.
+growth-with-pages: the same with the results that a run has by default: pages, pictures, the SEG.
 discovery: series found a second, the second time, when the files are in memory.
 overhead: milliseconds a unit that does nothing takes, in this process, with local workers and with Ray's.
 workers: two workers of one thread against one of two threads, with the demonstration's model, alternating.
@@ -85,12 +86,17 @@ class Watching(BrightSpotScorer):
         return super().__call__(images)
 
 
-def growth(folder: Path, series: int) -> dict[str, Any]:
+def growth_with_pages(folder: Path, series: int) -> dict[str, Any]:
+    """Cost of a series in each tenth of a run with the results that there are by default."""
+    return growth(folder, series, VolumeOptions(window="brain"))
+
+
+def growth(folder: Path, series: int, volume: VolumeOptions = LEAST) -> dict[str, Any]:
     """Cost of a series in each tenth of a run."""
     write_archive(folder / "in", series)
     scorer = Watching(max(1, series // 100))
     started = time.process_time()
-    screen(folder / "in", folder / "out", scorer, ScreeningOptions(volume=LEAST, progress=False))
+    screen(folder / "in", folder / "out", scorer, ScreeningOptions(volume=volume, progress=False))
     whole = time.process_time() - started
     notes = np.array(scorer.notes)
     edges = np.linspace(0, len(notes) - 1, 11).astype(int)
@@ -215,7 +221,8 @@ def workers(folder: Path, series: int) -> dict[str, Any]:
 def main() -> None:
     """Print a line of JSON for each measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = {measure.__name__: measure for measure in (growth, discovery, overhead, workers)}
+    measures = (growth, growth_with_pages, discovery, overhead, workers)
+    known = {measure.__name__.replace("_", "-"): measure for measure in measures}
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--series", type=int, default=5000)
     args = parser.parse_args()
