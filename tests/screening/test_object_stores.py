@@ -22,6 +22,7 @@ from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.outputs.scratch_folder import ScratchFolder
 from anomalib_zsad.screening.merge import merge
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.result_place import result_place
 from anomalib_zsad.screening.screen import screen, screen_by_crew
 from anomalib_zsad.screening.workers import StartSeriesWorker
 from anomalib_zsad.units.local_crew import LocalCrew
@@ -157,6 +158,23 @@ def test_an_object_that_changed_is_screened_again(store: StorePlace, tmp_path: P
     _, (entry,) = screen(source, store / "out", scorer, replace(OPTIONS, resume=True))
     assert len(scorer.batches) == 1
     assert "the input has changed since an earlier run screened it" in entry.findings[0].message
+
+
+def test_the_index_shows_a_result_that_was_made_anew(store: StorePlace, tmp_path: Path) -> None:
+    """Its earlier copy was already brought here when the summary was written in between."""
+    source = upload(write_series(tmp_path / "in"), store / "in")
+    screen(source, store / "out", BrightSpotScorer(), OPTIONS)
+    (series,) = (name for name in (store / "out").names() if name.startswith("series-"))
+    place = result_place(store / "out")
+    place.begin()
+    place.bring([series])
+    with place.whole(series, again=True) as folder:
+        (folder / "report.json").write_text("anew")
+    place.forget(series)
+    place.bring([series])
+    assert (place.folder / series / "report.json").read_text() == "anew"
+    assert not (place.folder / series / "report.html").exists()
+    place.close()
 
 
 def test_first_bytes_are_fetched_together(store: StorePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

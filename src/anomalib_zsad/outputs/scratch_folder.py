@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 from typing_extensions import Self
 
 _NAME, _LOCK = "anomalib-zsad-scratch-", ".lock"
+_PATIENCE = 10.0
+"""Whoever sweeps may hold a lock that was just made, for a moment."""
 
 
 class ScratchFolder:
@@ -27,7 +29,7 @@ class ScratchFolder:
         base = Path(tempfile.gettempdir())
         _sweep(base)
         name = _NAME + secrets.token_hex(8)
-        self._lock = FileLock(base / f"{name}{_LOCK}", timeout=0)
+        self._lock = FileLock(base / f"{name}{_LOCK}", timeout=_PATIENCE)
         self._lock.acquire()
         self.path = base / name
         self.path.mkdir(mode=0o700)

@@ -73,6 +73,10 @@ class ResultPlace(Protocol):
         """Bring what the index shows of results to `folder`."""
         ...
 
+    def forget(self, series: str) -> None:
+        """Drop what was brought of a result that has been made anew."""
+        ...
+
     def publish(self) -> None:
         """Bring records and summary from `folder` to where the results lie."""
         ...
@@ -129,6 +133,9 @@ class ResultsInFolder:
 
     def bring(self, series: Iterable[str]) -> None:
         """Nothing: results are in the folder."""
+
+    def forget(self, series: str) -> None:
+        """Nothing: nothing was brought."""
 
     def publish(self) -> None:
         """Nothing: the folder is the place."""
@@ -240,6 +247,10 @@ class ResultsInStore:
             if pictures:
                 (folder / "previews").mkdir()
                 (place / "previews" / pictures[0]).fetch(folder / "previews" / pictures[0])
+
+    def forget(self, series: str) -> None:
+        """Drop the copy of a result that has been made anew."""
+        rmtree(self.folder / series, ignore_errors=True)
 
     def publish(self) -> None:
         """Bring records and summary from `folder` to the store."""

@@ -97,7 +97,7 @@ class SeriesUnits:
                 return done
             state = state_of(task.candidate.files)
             entries = list(self._entries(task))
-            record(task, state, entries, self._records, with_files=self._options.source_names)
+            record(task, state, entries, self._records, self._place, with_files=self._options.source_names)
         return entries
 
     def _entries(self, task: SeriesTask) -> Iterator[RunEntry]:
@@ -180,7 +180,9 @@ def recorded(task: SeriesTask, records: Records, place: ResultPlace) -> list[Run
     return [replace(entry, found_done=True) if entry in done else entry for entry in entries]
 
 
-def record(task: SeriesTask, state: str, entries: list[RunEntry], records: Records, *, with_files: bool) -> None:
+def record(
+    task: SeriesTask, state: str, entries: list[RunEntry], records: Records, place: ResultPlace, *, with_files: bool
+) -> None:
     """Record what became of a series.
 
     Args:
@@ -188,6 +190,7 @@ def record(task: SeriesTask, state: str, entries: list[RunEntry], records: Recor
         state: Of its files, when they were read.
         entries: What became of it.
         records: Where.
+        place: Where its results are.
         with_files: Whether names of files, which may hold patient data, are written.
 
     Raises:
@@ -195,6 +198,9 @@ def record(task: SeriesTask, state: str, entries: list[RunEntry], records: Recor
     """
     with disk_errors():
         records.add(task.unit, task.place, state, [entry.as_dict(with_files=with_files) for entry in entries])
+    for entry in entries:
+        if entry.status in (DONE, WARNED) and not entry.found_done:
+            place.forget(entry.series)
 
 
 def unknown(name: str) -> RunEntry:

@@ -84,7 +84,8 @@ class CrewOfWorkers:
         return entries
 
     def _record(self, task: SeriesTask, entries: list[RunEntry]) -> None:
-        record(task, state_of(task.candidate.files), entries, self._records, with_files=self._with_files)
+        state = state_of(task.candidate.files)
+        record(task, state, entries, self._records, self._place, with_files=self._with_files)
 
 
 @dataclass(frozen=True)
