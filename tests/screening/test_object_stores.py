@@ -46,8 +46,9 @@ def store() -> StorePlace:
 
 
 @pytest.fixture(autouse=True)
-def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where copies go; nothing may be left there."""
+    tmp_path_factory.getbasetemp()
     get_temp_dir()  # of the socket at which workers meet, which is chosen once in a process
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.setenv("TMPDIR", folder)

@@ -137,9 +137,9 @@ class StorePlace:
         """Copy a file to an object, which appears whole.
 
         Raises:
-            StoreError: If the store does not take it.
+            StoreError: If the store does not take it, such as where there is no such bucket.
         """
-        with self.errors():
+        with self.errors(may_be_missing=False):
             if self.scheme != "file":  # a store shows an object once all of it has arrived
                 self.files.put_file(str(source), self.path)
                 return
@@ -161,8 +161,11 @@ class StorePlace:
                 return
 
     @contextmanager
-    def errors(self) -> Iterator[None]:
+    def errors(self, *, may_be_missing: bool = True) -> Iterator[None]:
         """Tell errors of the store as one kind; they come as whatever its library raises, and quote names of objects.
+
+        Args:
+            may_be_missing: Whether that an object is not there is told as such.
 
         Raises:
             FileNotFoundError: As it comes.
@@ -170,9 +173,11 @@ class StorePlace:
         """
         try:
             yield
-        except (FileNotFoundError, StoreError):
+        except StoreError:
             raise
         except Exception as error:  # of the many libraries beneath
+            if may_be_missing and isinstance(error, FileNotFoundError):
+                raise
             bucket = self.path.lstrip("/").partition("/")[0]
             message = (
                 f"the store {self.scheme}{_MARK}{bucket} does not answer as asked ({type(error).__name__}): check its "
