@@ -120,11 +120,12 @@ class TextTower(FrozenModule):
     def _begin(self, tokens: Tensor, prefix: Prefix | None) -> tuple[Tensor, Tensor]:
         """Tokens with positions, (prod(leading), length, Dt), and what each may look at, (length, all tokens)."""
         length, start = tokens.shape[-2], prefix.length if prefix else 0
-        self._check_length(start + length)
+        self.check_length(start + length)
         x = (tokens + self.positions[start : start + length].to(tokens.dtype)).flatten(0, -3)
         return x, torch.ones(length, start + length, dtype=torch.bool, device=x.device).tril(start)
 
-    def _check_length(self, length: int) -> None:
+    def check_length(self, length: int) -> None:
+        """Raise `ValueError` unless a prompt of so many tokens can be read."""
         if length > self.positions.shape[0]:
             raise ValueError(
                 f"a prompt of {length} tokens is longer than the text tower's {self.positions.shape[0]}; "

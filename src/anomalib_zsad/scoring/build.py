@@ -4,8 +4,9 @@ What only other models than trained ones of this package's methods need is impor
 "A command that scores imports no model of anomalib's".
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,9 @@ def build_scorer(
     model = model.tile_model if isinstance(model, TiledModel) else model
     if not engine.is_plain:
         _settle_engine(model, scorer)
-    _try_out(scorer)
+    check: Any = getattr(model, "check_class_name", None)
+    by_torch_here = engine.is_plain and scorer.device.type == "cpu"
+    _try_out(scorer, partial(check, scorer.class_name) if check is not None and by_torch_here else None)
     return scorer
 
 
@@ -208,14 +211,22 @@ def _settle_engine(model: Any, scorer: ModelScorer) -> None:
         scorer.facts |= model.notes
 
 
-def _try_out(scorer: ModelScorer) -> None:
-    """Score one empty image: what fails for every slice is told before the run and not once for each series.
+def _try_out(scorer: ModelScorer, check: Callable[[], None] | None) -> None:
+    """Tell what would fail for every slice before the run, and not once for each series.
+
+    Args:
+        scorer: The scorer.
+        check: Finds it out, where the class name is all that can be wrong; without it one empty image is scored, which
+            takes as long as any other.
 
     Raises:
         ValueError: If the model cannot score at all, such as with a class name that is too long.
     """
     try:
-        scorer.predict(torch.zeros(1, 3, 16, 16))
+        if check is None:
+            scorer.predict(torch.zeros(1, 3, 16, 16))
+        else:
+            check()
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"the model cannot score on {device_name(scorer.device)}: {error}") from error
 

@@ -209,6 +209,12 @@ class BayesPFLModel(NoTiler, nn.Module):
         normal, abnormal = self.normal_flow(noise_normal), self.abnormal_flow(noise_abnormal)
         return FixedPrompts(self.backbone.embed_start(), noise_context, normal, abnormal, names, ends)
 
+    def check_class_name(self, name: str) -> None:
+        """Raise `ValueError` unless prompts with a class name can be read; hardly anything is computed."""
+        names, _ = self._embed_names(name, 1)
+        start, context, state = 1, self.prompts.context.shape[-2], self.prompts.normal.shape[-2]
+        self.backbone.text.check_length(start + context + state + names.shape[-2])
+
     def sample_prompts(
         self, tokens: ImageTokens, class_names: Sequence[str] | str | None, noise: Noise
     ) -> PromptSample:

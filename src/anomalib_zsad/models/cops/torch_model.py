@@ -207,6 +207,9 @@ class CoPSModel(NoTiler, nn.Module):
         prefix, end = self._constant_parts()
         return FixedPrompts(prefix, self.vae.sample(self._draws(noise)), end)
 
+    def check_class_name(self, name: str) -> None:
+        """Accept any: CoPS's prompts hold no class name."""
+
     def _constant_parts(self) -> tuple[Prefix, Tensor]:
         """What stands before and behind all that changes in a prompt."""
         prefix: Prefix = self.constant_prefix.read(self.prompts, self.backbone)
