@@ -82,7 +82,7 @@ def main() -> None:
     """Print rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default=BACKBONE)
-    parser.add_argument("--pictures", type=int, default=2)
+    parser.add_argument("--pictures", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     arguments = parser.parse_args()
