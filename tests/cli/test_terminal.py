@@ -10,7 +10,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
 from anomalib_zsad.cli import inspect, main, screening_options
-from anomalib_zsad.cli.image_options import PICTURES, count_pictures
+from anomalib_zsad.cli.image_options import count_pictures
+from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.evaluation.result_tables import Cell, Row, rich_tables
 from anomalib_zsad.metrics import METRICS
 from anomalib_zsad.outputs.exit_codes import ExitCode
@@ -95,7 +96,7 @@ def test_a_folder_of_pictures_leads_to_inspect(
 
 
 def test_what_may_be_a_volume_is_looked_at(tmp_path: Path) -> None:
-    assert set(PICTURES) == set(IMG_EXTENSIONS)
+    assert set(IMAGE_ENDINGS) == set(IMG_EXTENSIONS)
     for name in ("a.png", "IM0001"):
         (tmp_path / name).write_bytes(b"")
     assert count_pictures(tmp_path).count == 1

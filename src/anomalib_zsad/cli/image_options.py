@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anomalib_zsad.cli.dataclass_options import add_options, fill
+from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.outputs.object_store import Place
 
-# Endings of pictures, as `inspect` knows them; said here again because there they come with torchvision.
-PICTURES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _BESIDE_PICTURES = (".txt", ".csv", ".json", ".md", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini")
 
 
@@ -62,6 +61,6 @@ def count_pictures(place: Place) -> Pictures:
         return Pictures(0, False, place)
     names = [place.name] if place.is_file() else [name for _, _, files in os.walk(place) for name in files]
     endings = [Path(name).suffix.lower() for name in names if not name.startswith(".")]
-    count = sum(ending in PICTURES for ending in endings)
-    others = sum(ending not in (*PICTURES, *_BESIDE_PICTURES) for ending in endings)
+    count = sum(ending in IMAGE_ENDINGS for ending in endings)
+    others = sum(ending not in (*IMAGE_ENDINGS, *_BESIDE_PICTURES) for ending in endings)
     return Pictures(count, count > 0 and not others, place)

@@ -261,8 +261,7 @@ class ResultsInStore:
         for path in sorted(records.rglob("*.jsonl")):
             name = path.relative_to(records).as_posix()
             if name not in self._others:
-                part, _, file = name.partition("/")
-                (self._place / UNITS / "records" / part / file).put(path)
+                (self._place / UNITS / "records" / name).put(path)
 
     def close(self) -> None:
         """Remove the copy."""

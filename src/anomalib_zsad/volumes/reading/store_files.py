@@ -121,11 +121,11 @@ def at_hand(candidate: Candidate) -> Iterator[Candidate]:
         if needed > free:
             message = f"{needed:,} bytes of a store and room for {free:,}: set TMPDIR to a larger disk"
             refuse(Fault.TOO_LARGE, message)
-        copies: list[FileSource] = []
+        copies: list[DiskFile] = []
         for number, file in enumerate(remote):
             ending = next((ending for ending in _ENDINGS if file.name.lower().endswith(ending)), "")
             copies.append(DiskFile(scratch.path / f"{number:06d}{ending}", file.name))
-        _fetch(remote, [str(scratch.path / f"{copy.path.name}") for copy in copies if isinstance(copy, DiskFile)])
+        _fetch(remote, [str(copy.path) for copy in copies])
         for file, copy in zip(remote, copies, strict=True):
             if copy.size != file.size:
                 message = f"an object has {copy.size:,} bytes, and had {file.size:,} when it was found: screen it anew"
