@@ -5,36 +5,21 @@ Accuracy control may bring layers back to float32; how many steps it took is not
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import openvino
-import torch
-from measuring import BACKBONE, METHODS, medians, memory, row
+from measuring import BACKBONE, METHODS, medians, memory, on_disk, peak_of_an_answer, row
 from PIL import Image
 
-import anomalib_zsad
 from anomalib_zsad.calibration.fingerprint import describe_model
 from anomalib_zsad.scoring.engines.graphs import graph_of
 from anomalib_zsad.scoring.engines.int8 import int8_graph, read_report
 from anomalib_zsad.scoring.engines.pictures import find_pictures
 from anomalib_zsad.scoring.engines.runtimes import load
-
-CHILD = """
-import sys, numpy as np
-sys.path.insert(0, sys.argv[4])
-from measuring import memory
-from anomalib_zsad.scoring.engines.runtimes import load
-from pathlib import Path
-before = memory("VmRSS")
-side = int(sys.argv[3])
-load(Path(sys.argv[1]), "openvino", sys.argv[2])(np.zeros((1, 3, side, side), np.float32))
-print(before, memory("VmHWM"))
-"""
+from anomalib_zsad.scoring.trained_model import trained_model
 
 
 def write_pictures(folder: Path, count: int) -> Path:
@@ -47,23 +32,15 @@ def write_pictures(folder: Path, count: int) -> Path:
     return folder
 
 
-def peak(path: Path, precision: str, side: int) -> tuple[float, float]:
-    """Memory of a process before and at its peak, in MiB, which loads a model and answers one image."""
-    command = [sys.executable, "-c", CHILD, str(path), precision, str(side), sys.path[0]]
-    before, highest = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-2:]
-    return float(before), float(highest)
-
-
-def compare(method: str, backbone: str, folder: Path, pictures: int, repeats: int) -> None:
+def compare(method: str, checkpoint: Path, backbone: str, folder: Path, pictures: int, repeats: int) -> None:
     """Rows of one method."""
-    torch.manual_seed(0)
-    demo = backbone == "demo"
-    module = getattr(anomalib_zsad, method)(backbone=backbone, **({} if demo else {"pretrained": None})).eval()
+    shown, cache = write_pictures(folder / method, pictures), folder / "cache"
+    module = trained_model(method, checkpoint).eval()
     side, prepare = module.model.backbone.image_size, module.pre_processor.transform
-    floating = graph_of(module, describe_model(module), "object", "openvino", folder / "cache")
+    floating = graph_of(module, describe_model(module), "object", "openvino", cache)
     del module
     started = time.perf_counter()
-    coarse = int8_graph(floating, find_pictures(write_pictures(folder / method, pictures)), prepare, folder / "cache")
+    coarse = int8_graph(floating, find_pictures(shown), prepare, cache)
     making, report = time.perf_counter() - started, read_report(coarse)
     image = np.random.default_rng(1).normal(size=(1, 3, side, side)).astype(np.float32)
     runtimes = {"float32": load(floating, "openvino"), "int8": load(coarse, "openvino", "int8")}
@@ -73,9 +50,11 @@ def compare(method: str, backbone: str, folder: Path, pictures: int, repeats: in
     what = f"{method}, {backbone}, int8 by OpenVINO {openvino.__version__.split('-')[0]}"
     details = {"seconds": found, "made_in_seconds": making, "bytes": sizes, "report": report}
     row(what, found["int8"] / found["float32"], "of float32's time", "0.55", "0.40", **details)
-    for precision, path, bounds in (("float32", floating, ("2.51", "2.14")), ("int8", coarse, ("1.49", "1.12"))):
-        before, highest = peak(path, precision, side)
-        row(f"{method}, {backbone}, {precision}, peak memory", highest / 1024, "GiB", *bounds, before_mib=before)
+    given = {"engine": "openvino", "engine_cache": str(cache)}
+    for more, bounds in (({}, ("2.51", "2.14")), ({"precision": "int8", "int8_images": str(shown)}, ("1.49", "1.12"))):
+        before, highest = peak_of_an_answer(checkpoint, **given, **more)
+        what = f"{method}, {backbone}, {more.get('precision', 'float32')} by OpenVINO, peak memory"
+        row(what, highest / 1024, "GiB", *bounds, imports_mib=before)
 
 
 def main() -> None:
@@ -87,9 +66,10 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     arguments = parser.parse_args()
     memory("VmRSS")
-    for method in arguments.methods:
-        with tempfile.TemporaryDirectory() as folder:
-            compare(method, arguments.backbone, Path(folder), arguments.pictures, arguments.repeats)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for method, checkpoint in on_disk(arguments.methods, arguments.backbone, folder).items():
+            compare(method, checkpoint, arguments.backbone, folder, arguments.pictures, arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""From the start of a command to its first answer: python tests/benchmarks/bench_start.py [--large].
+"""From the start of a command to its first answer: python tests/benchmarks/bench_start.py [--large] [--engine NAME].
 
 `inspect` on one picture with a checkpoint of each method, over the demonstration's backbone and, with --large, over
 ViT-L-14-336 with random weights in a file. Beside it what `import torch` alone takes. Processes of their own, in turn;
-the first round, in which files come from the disk, does not count.
+the first round, in which files come from the disk and an engine's model is made, does not count.
 """
 
 import argparse
-import os
 import resource
 import statistics
 import subprocess
@@ -17,25 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from measuring import BACKBONE, METHODS, row
+from measuring import BACKBONE, METHODS, on_disk, row
 from PIL import Image
-from safetensors.torch import save_file
-
-import anomalib_zsad
-from anomalib_zsad.backbone.config import load_config
-from anomalib_zsad.backbone.weights import WEIGHTS_VARIABLE, random_weights
-from anomalib_zsad.models.components.checkpoint import STAMP
 
 PROGRAM = Path(sys.executable).with_name("anomalib-zsad")
-
-
-def save_checkpoint(method: str, backbone: str, path: Path) -> Path:
-    """A checkpoint of an untrained model, as a training writes it."""
-    module = getattr(anomalib_zsad, method)(backbone=backbone)
-    state = {f"model.{name}": value for name, value in module.model.state_dict().items()}
-    torch.save({"state_dict": state, STAMP: module.stamp()}, path)
-    return path
 
 
 def run(command: list[str]) -> tuple[float, float]:
@@ -47,11 +31,13 @@ def run(command: list[str]) -> tuple[float, float]:
     return time.perf_counter() - started, used
 
 
-def measure(checkpoints: dict[str, Path], folder: Path, repeats: int) -> None:
+def measure(checkpoints: dict[str, Path], folder: Path, repeats: int, engine: str) -> None:
     """Rows for some checkpoints."""
+    how = [] if engine == "torch" else ["--engine", engine, "--engine-cache", str(folder / "engines")]
     commands = {"import torch": [sys.executable, "-c", "import torch"]}
     for name, path in checkpoints.items():
-        commands[name] = [str(PROGRAM), "inspect", "-i", str(folder / "in"), "--checkpoint", str(path), "--no-progress"]
+        fixed = ["inspect", "-i", str(folder / "in"), "--checkpoint", str(path), "--no-progress"]
+        commands[name] = [str(PROGRAM), *fixed, *how]
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for repeat in range(repeats + 1):
         for name, command in commands.items():
@@ -61,7 +47,8 @@ def measure(checkpoints: dict[str, Path], folder: Path, repeats: int) -> None:
     for name, found in times.items():
         bounds: tuple[Any, ...] = ("4", "2.5") if "demo" in name else ("8", "5") if BACKBONE in name else ()
         seconds, used = (statistics.median(values) for values in zip(*found, strict=True))
-        row(f"{name}, from start to end", seconds, "s", *bounds, cpu_seconds=used)
+        by = "" if engine == "torch" or name == "import torch" else f", by {engine}"
+        row(f"{name}{by}, from start to end", seconds, "s", *bounds, cpu_seconds=used)
 
 
 def main() -> None:
@@ -69,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--large", action="store_true", help=f"{BACKBONE}, too, of which a file of 1.7 GB is written")
+    parser.add_argument("--engine", choices=("torch", "openvino", "onnxruntime"), default="torch")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -76,19 +64,12 @@ def main() -> None:
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)).save(
             folder / "in" / "a.png"
         )
-        os.environ[WEIGHTS_VARIABLE] = name
-        backbones = ["demo"]
-        if arguments.large:
-            backbones.append(BACKBONE)
-            weights = {name: value.contiguous() for name, value in random_weights(load_config(BACKBONE)).items()}
-            save_file(weights, folder / f"{BACKBONE}-openai.safetensors")
-            del weights
         made = {
-            f"{method}, {backbone}": save_checkpoint(method, backbone, folder / f"{method}-{backbone}.ckpt")
-            for backbone in backbones
-            for method in METHODS
+            f"{method}, {backbone}": path
+            for backbone in ("demo", *((BACKBONE,) if arguments.large else ()))
+            for method, path in on_disk(METHODS, backbone, folder).items()
         }
-        measure(made, folder, arguments.repeats)
+        measure(made, folder, arguments.repeats, arguments.engine)
 
 
 if __name__ == "__main__":

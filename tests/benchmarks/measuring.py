@@ -4,11 +4,13 @@ Only ratios within one run mean anything; seconds depend on the machine.
 """
 
 import json
+import os
 import re
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,20 @@ BACKBONE = "ViT-L-14-336"
 SIDE = 518
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 METHODS = ("BayesPFL", "CoPS")
+_ANSWER = """
+import json, sys
+from pathlib import Path
+import torch
+sys.path.insert(0, sys.argv[1])
+from measuring import memory
+from anomalib_zsad.scoring.build import build_scorer
+from anomalib_zsad.scoring.engine_options import EngineOptions
+given = {name: Path(value) if "/" in value else value for name, value in json.loads(sys.argv[3]).items()}
+before = memory("VmRSS")
+scorer = build_scorer(Path(sys.argv[2]), device="cpu", engine=EngineOptions(**given), only_scores=True)
+scorer.predict(torch.rand(1, 3, 518, 518))
+print(before, memory("VmHWM"))
+"""
 TOWER_FLOPS = 1.01e12
 """Of the plain vision tower for one image: what R* is the time of at the best rate of a large matrix product."""
 
@@ -39,6 +55,42 @@ def build(
         clip = FrozenCLIP(backbone, None, activation="quick_gelu", position_resize="bilinear")
         model = CoPSModel(clip, extractor_heads=extractor_heads)
     return model.eval().to(device, DTYPES[dtype])
+
+
+def on_disk(methods: Iterable[str], backbone: str, folder: Path) -> dict[str, Path]:
+    """Checkpoints of untrained models, as trainings write them, beside random weights where commands find them."""
+    from safetensors.torch import save_file
+
+    import anomalib_zsad
+    from anomalib_zsad.backbone.config import load_config
+    from anomalib_zsad.backbone.weights import WEIGHTS_VARIABLE, random_weights
+    from anomalib_zsad.models.components.checkpoint import STAMP
+
+    os.environ[WEIGHTS_VARIABLE] = str(folder)
+    weights = folder / f"{backbone}-openai.safetensors"
+    if backbone != "demo" and not weights.exists():
+        save_file({name: value.contiguous() for name, value in random_weights(load_config(backbone)).items()}, weights)
+    found = {}
+    for method in methods:
+        torch.manual_seed(0)
+        heads = {"extractor_heads": 8} if method == "CoPS" and load_config(backbone).embed_dim % 12 else {}
+        module = getattr(anomalib_zsad, method)(backbone=backbone, **({} if backbone == "demo" else heads))
+        state = {f"model.{name}": value for name, value in module.model.state_dict().items()}
+        found[method] = folder / f"{method}-{backbone}.ckpt"
+        torch.save({"state_dict": state, STAMP: module.stamp()}, found[method])
+    return found
+
+
+def peak_of_an_answer(checkpoint: Path, **engine: Any) -> tuple[float, float]:
+    """Memory in MiB of a process of its own that answers one image as a command does: after imports, and at its peak.
+
+    Args:
+        checkpoint: Of `on_disk`.
+        engine: Of `EngineOptions`.
+    """
+    command = [sys.executable, "-c", _ANSWER, str(Path(__file__).parent), str(checkpoint), json.dumps(engine)]
+    before, highest = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-2:]
+    return float(before), float(highest)
 
 
 def reference(dtype: str, device: str = "cpu") -> Callable[[Tensor], Tensor]:

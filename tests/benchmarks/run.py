@@ -12,6 +12,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -22,17 +23,19 @@ from rich.console import Console
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parents[1] / "results"
-TABLE = (
-    "bench_inference",
-    "bench_memory",
-    "bench_training",
-    "bench_volume",
-    "bench_node",
-    "bench_openvino",
-    "bench_tiles",
-    "bench_station",
-    "bench_pages",
-)
+TABLE: dict[str, list[str]] = {
+    "bench_inference": [],
+    "bench_memory": [],
+    "bench_start": ["--large"],
+    "bench_training": [],
+    "bench_volume": [],
+    "bench_node": [],
+    "bench_openvino": [],
+    "bench_int8": ["--backbone", "demo"],
+    "bench_tiles": [],
+    "bench_station": [],
+    "bench_pages": [],
+}
 # Of single parts; they print text. Arguments that suit two cores and a coffee break.
 PARTS = {
     "bench_cops": ["--backbone", "demo", "--repeats", "7"],
@@ -71,11 +74,20 @@ def main() -> int:
 
 def run(name: str, *arguments: str) -> tuple[list[dict[str, Any]], str, int]:
     """Rows, text and exit status of one program."""
-    command = [sys.executable, str(FOLDER / f"{name}.py"), *PARTS.get(name, []), *arguments]
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *(TABLE | PARTS)[name], *arguments]
     with console.status(f"{name} ..."):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"row"')]
     return rows, done.stdout + (done.stderr if done.returncode else ""), done.returncode
+
+
+def _numbers(details: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Numbers by name; those of a nested mapping under both names."""
+    for name, value in details.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name} {own}", number) for own, number in _numbers(value))
+        elif isinstance(value, int | float):
+            yield name, value
 
 
 def keep(rows: list[dict[str, Any]]) -> None:
@@ -83,7 +95,7 @@ def keep(rows: list[dict[str, Any]]) -> None:
     header = ["measured", "", "must", "aim", "details"]
     table = ["| | " + " | ".join(header) + " |", "| --- | ---: | --- | --- | --- | --- |"]
     for row in rows:
-        details = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in row["details"].items())
+        details = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in _numbers(row["details"]))
         cells = [row["row"], f"{row['measured']:.3g}", row["unit"], row["must"], row["aim"], details]
         table.append("| " + " | ".join(cells) + " |")
     conditions = (

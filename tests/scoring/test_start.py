@@ -1,8 +1,10 @@
 """A command that scores with a trained model imports what it needs for that, and answers as the whole module does."""
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from PIL import Image
 from anomalib_zsad import BayesPFL, CoPS
 from anomalib_zsad.calibration import image_fingerprint
 from anomalib_zsad.models.components.checkpoint import STAMP, CheckpointError
+from anomalib_zsad.scoring import build
 from anomalib_zsad.scoring.build import build_scorer
+from anomalib_zsad.scoring.engine_options import EngineOptions
 from anomalib_zsad.scoring.image_scorer import ModelImageScorer
 from anomalib_zsad.scoring.tile_options import WHOLE, TileOptions
-from anomalib_zsad.scoring.trained_model import TrainedModel
+from anomalib_zsad.scoring.trained_model import TrainedModel, trained_model
 
 METHODS = {"BayesPFL": BayesPFL, "CoPS": CoPS}
 # What takes long to import, and what an answer needs none of.
@@ -46,17 +50,85 @@ def save(path: Path, cls: Any) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engines")
+
+
+def answered(checkpoint: Path, folder: Path, *words: object) -> list[Any]:
+    """Exit code of `inspect`, and what of the heavy is imported at its end."""
+    (folder / "in").mkdir(exist_ok=True)
+    picture = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
+    Image.fromarray(picture).save(folder / "in" / "part.png")
+    command = ["inspect", "-i", folder / "in", "--checkpoint", checkpoint, *words]
+    said = subprocess.run(
+        [sys.executable, "-c", _RUN, json.dumps(HEAVY), *map(str, command)], capture_output=True, text=True, check=True
+    )
+    found: list[Any] = json.loads(said.stdout.splitlines()[-1])
+    assert found[0] == 0, said.stderr
+    return found
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_first_answer_imports_no_model_of_anomalibs(name: str, checkpoints: dict[str, Path], tmp_path: Path) -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
-    (tmp_path / "in").mkdir()
-    Image.fromarray(picture).save(tmp_path / "in" / "part.png")
-    command = ["inspect", "-i", tmp_path / "in", "-o", tmp_path / "out", "--checkpoint", checkpoints[name]]
-    words = [sys.executable, "-c", _RUN, json.dumps(HEAVY), *map(str, command)]
-    said = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert json.loads(said.stdout.splitlines()[-1]) == [0, []], said.stderr
+    assert answered(checkpoints[name], tmp_path, "-o", tmp_path / "out") == [0, []]
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["model"]["model"] == name
+
+
+@pytest.mark.parametrize(("name", "engine"), [("BayesPFL", "onnxruntime"), ("CoPS", "openvino")])
+def test_an_engine_whose_model_is_there_imports_no_more(
+    name: str, engine: str, checkpoints: dict[str, Path], cache: Path, tmp_path: Path
+) -> None:
+    words = ("--engine", engine, "--engine-cache", cache)
+    answered(checkpoints[name], tmp_path, "-o", tmp_path / "first", *words)
+    before = sorted(cache.iterdir())
+    assert answered(checkpoints[name], tmp_path, "-o", tmp_path / "second", *words) == [0, []]
+    assert sorted(cache.iterdir()) == before
+    first, second = ((tmp_path / out / "images.csv").read_bytes() for out in ("first", "second"))
+    assert first == second
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_engine_of_a_light_model_is_that_of_the_whole_module(
+    name: str, checkpoints: dict[str, Path], cache: Path
+) -> None:
+    engine = EngineOptions("onnxruntime", engine_cache=cache)
+    whole, light = (
+        build_scorer(checkpoints[name], device="cpu", engine=engine, only_scores=only_scores)
+        for only_scores in (False, True)
+    )
+    assert whole.describe() == light.describe()
+    image = torch.rand(2, 3, 70, 90, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(whole.predict(image).anomaly_map, light.predict(image).anomaly_map)
+
+
+def test_a_settled_engine_lets_go_of_the_torch_model(
+    checkpoints: dict[str, Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[Any] = []
+
+    def watched(*args: Any) -> TrainedModel:
+        module = trained_model(*args)
+        alive.append(weakref.ref(module.model))
+        return module
+
+    monkeypatch.setattr(build, "trained_model", watched)
+    engine = EngineOptions("onnxruntime", engine_cache=cache)
+    scorer = build_scorer(checkpoints["CoPS"], device="cpu", engine=engine, only_scores=True)
+    gc.collect()
+    assert len(alive) == 1
+    assert alive[0]() is None
+    assert scorer.predict(torch.zeros(1, 3, 64, 64)).pred_score.shape == (1,)
+
+
+def test_a_class_name_that_does_not_fit_is_told_before_an_engines_model_is_made(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    engine = EngineOptions("onnxruntime", engine_cache=tmp_path / "engines")
+    with pytest.raises(ValueError, match="the model cannot score on cpu: a prompt of 102 tokens"):
+        build_scorer(checkpoints["BayesPFL"], class_name="nut " * 90, device="cpu", engine=engine, only_scores=True)
+    assert not (tmp_path / "engines").exists()
 
 
 @pytest.mark.parametrize("tiles", [WHOLE, TileOptions(96)])

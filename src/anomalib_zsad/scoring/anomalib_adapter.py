@@ -15,9 +15,9 @@ from anomalib.data.transforms.utils import extract_transforms_by_type
 from anomalib.models import AnomalibModule
 from torch import Tensor, nn
 from torchvision.transforms.v2 import CenterCrop, RandomCrop, Transform
-from typing_extensions import Self
 
 from anomalib_zsad.calibration.fingerprint import weights_hash
+from anomalib_zsad.scoring.hosted_module import StandIn
 from anomalib_zsad.scoring.model_scorer import ModelScorer
 from anomalib_zsad.scoring.scores import SliceScores
 
@@ -99,7 +99,7 @@ class AdaptedModel(nn.Module):
         return AdaptedPrediction(scores, maps)
 
 
-class AnomalibAdapter:
+class AnomalibAdapter(StandIn):
     """Stands where commands expect a Lightning module of this package.
 
     Args:
@@ -140,16 +140,6 @@ class AnomalibAdapter:
             "constants": constants,
             "preparation": preparation,
         }
-
-    def eval(self) -> Self:
-        """Put the model into evaluation mode."""
-        self.model.eval()
-        return self
-
-    def to(self, device: torch.device | str) -> Self:
-        """Bring the model to a device."""
-        self.model.to(device)
-        return self
 
 
 class AdaptedScorer(ModelScorer):

@@ -72,13 +72,17 @@ def build_model(
         MissingExtraError: If the engine is not installed.
         FileNotFoundError: If checkpoint or backbone weights are missing.
     """
-    from anomalib_zsad.scoring.engines.build_engine import check_engine, on_engine
-
-    place = check_engine(engine, resolve_device(device) if engine.engine == "torch" or device != "auto" else "cpu")
+    place = _place(device, engine)
     _check_given(checkpoint, method)
-    module = _module(checkpoint, method, arguments)
-    module = module.eval() if engine.is_plain else on_engine(module.eval(), engine)
-    return _built(module, place, checkpoint, arguments, tiles)
+    return _built(_module(checkpoint, method, arguments), place, checkpoint, arguments, engine, tiles)
+
+
+def _place(device: str, engine: EngineOptions) -> torch.device:
+    if engine.engine == "torch":
+        return resolve_device(device)
+    from anomalib_zsad.scoring.engines.build_engine import check_engine
+
+    return check_engine(engine, "cpu" if device == "auto" else resolve_device(device))
 
 
 def _check_given(checkpoint: Path | None, method: str | None) -> None:
@@ -101,8 +105,18 @@ def _module(checkpoint: Path | None, method: str | None, arguments: Mapping[str,
 
 
 def _built(
-    module: Any, place: torch.device, checkpoint: Path | None, arguments: Mapping[str, Any] | None, tiles: TileOptions
+    module: Any,
+    place: torch.device,
+    checkpoint: Path | None,
+    arguments: Mapping[str, Any] | None,
+    engine: EngineOptions,
+    tiles: TileOptions,
 ) -> BuiltModel:
+    module = module.eval()
+    if not engine.is_plain:
+        from anomalib_zsad.scoring.engines.build_engine import on_engine
+
+        module = on_engine(module, engine)
     module = module.to(place)
     facts = {
         "checkpoint_sha256": None if checkpoint is None else file_sha256(checkpoint),
@@ -121,19 +135,19 @@ def build_for_scores(
 ) -> BuiltModel:
     """Build a model as `build_model` does, without its Lightning module where scores need none.
 
-    That is for a checkpoint of one of this package's methods by torch at float32, without further arguments: a second
-    or two instead of many. Answers and descriptions are the same.
+    That is for a checkpoint of one of this package's methods, without further arguments: a second or two instead of
+    many. Answers and descriptions are the same.
     """
-    if checkpoint is None or arguments or not engine.is_plain:
+    if checkpoint is None or arguments:
         return build_model(checkpoint, method, arguments, device, engine, tiles)
-    place = resolve_device(device)
+    place = _place(device, engine)
     _check_given(checkpoint, method)
     name = own_method(checkpoint, method)
     if name is None:
         return build_model(checkpoint, method, arguments, device, engine, tiles)
     with torch.random.fork_rng(devices=[]):  # weights are drawn before the checkpoint's take their place
         module = trained_model(name, checkpoint)
-    return _built(module.eval(), place, checkpoint, arguments, tiles)
+    return _built(module, place, checkpoint, arguments, engine, tiles)
 
 
 def _build_method(cls: type, checkpoint: Path | None, arguments: Mapping[str, Any]) -> Any:
@@ -185,11 +199,13 @@ def build_scorer(
     scorer = scorer_of(built.module, str(built.device), class_name, built.facts)
     model = scorer.module.model
     model = model.tile_model if isinstance(model, TiledModel) else model
-    if not engine.is_plain:
+    check: Any = getattr(model, "check_class_name", None) if scorer.device.type == "cpu" else None
+    if check is not None:
+        _try_out(scorer, partial(check, scorer.class_name))
+    if engine.engine != "torch":
         _settle_engine(model, scorer)
-    check: Any = getattr(model, "check_class_name", None)
-    by_torch_here = engine.is_plain and scorer.device.type == "cpu"
-    _try_out(scorer, partial(check, scorer.class_name) if check is not None and by_torch_here else None)
+    if check is None:
+        _try_out(scorer, partial(scorer.predict, torch.zeros(1, 3, 16, 16)))
     return scorer
 
 
@@ -211,22 +227,19 @@ def _settle_engine(model: Any, scorer: ModelScorer) -> None:
         scorer.facts |= model.notes
 
 
-def _try_out(scorer: ModelScorer, check: Callable[[], None] | None) -> None:
+def _try_out(scorer: ModelScorer, check: Callable[[], Any]) -> None:
     """Tell what would fail for every slice before the run, and not once for each series.
 
     Args:
         scorer: The scorer.
-        check: Finds it out, where the class name is all that can be wrong; without it one empty image is scored, which
-            takes as long as any other.
+        check: Finds it out: asks about the class name, where that is all that can be wrong, or scores an empty image,
+            which takes as long as any other.
 
     Raises:
         ValueError: If the model cannot score at all, such as with a class name that is too long.
     """
     try:
-        if check is None:
-            scorer.predict(torch.zeros(1, 3, 16, 16))
-        else:
-            check()
+        check()
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"the model cannot score on {device_name(scorer.device)}: {error}") from error
 

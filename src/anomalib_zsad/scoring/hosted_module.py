@@ -1,4 +1,4 @@
-"""A model that answers otherwise than its Lightning module would: by another engine, in another precision, in tiles."""
+"""What stands for a Lightning module where only scores are asked for, such as a model by another engine or in tiles."""
 
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -9,8 +9,32 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 
-class HostedModule:
-    """Stands where commands expect a Lightning module of this package.
+class StandIn:
+    """What stands where commands that only score expect a Lightning module: it holds a model and describes itself.
+
+    Attributes:
+        name: Name of the method, or of the class of anomalib's.
+        model: What answers: `model(images, class_names)`.
+        description: What decides the answers, for reports and calibrations.
+    """
+
+    name: str
+    model: nn.Module
+    description: dict[str, Any]
+
+    def eval(self) -> Self:
+        """Put the model into evaluation mode."""
+        self.model.eval()
+        return self
+
+    def to(self, device: torch.device | str) -> Self:
+        """Bring the model to a device."""
+        self.model.to(device)
+        return self
+
+
+class HostedModule(StandIn):
+    """A model that answers otherwise than its Lightning module: by another engine, in another precision, in tiles.
 
     Args:
         source: The module that it was made of, a Lightning module of this package or what stands for one; it is not
@@ -45,20 +69,10 @@ class HostedModule:
         self.remarks: tuple[str, ...] = getattr(source, "remarks", ())
         self.description = dict(description)
 
-    def eval(self) -> Self:
-        """Put the model into evaluation mode."""
-        self.model.eval()
-        return self
-
-    def to(self, device: torch.device | str) -> Self:
-        """Bring the model to a device."""
-        self.model.to(device)
-        return self
-
 
 def is_stand_in(module: Any) -> bool:
     """Whether something stands for a Lightning module, and describes itself."""
-    return getattr(module, "description", None) is not None
+    return isinstance(module, StandIn)
 
 
 def class_of(module: Any) -> type:

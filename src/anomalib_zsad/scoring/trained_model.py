@@ -10,12 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
-from typing_extensions import Self
-
 from anomalib_zsad.calibration.fingerprint import description_of
 from anomalib_zsad.models.components.checkpoint import STAMP, open_checkpoint
 from anomalib_zsad.models.components.clip_preparation import CLIPPreparation
+from anomalib_zsad.scoring.hosted_module import StandIn
 
 # Each method's package: its `construction` makes the torch model, its `published` knows published files.
 _CONSTRUCTIONS = {
@@ -24,7 +22,7 @@ _CONSTRUCTIONS = {
 }
 
 
-class TrainedModel:
+class TrainedModel(StandIn):
     """Stands where commands that only score expect a Lightning module.
 
     Args:
@@ -39,16 +37,6 @@ class TrainedModel:
         self.name, self.model, self.class_name = name, model, class_name
         self.pre_processor = SimpleNamespace(transform=CLIPPreparation(model.backbone.image_size))
         self.description: dict[str, Any] = description_of(name, model, self.pre_processor.transform, trained=True)
-
-    def eval(self) -> Self:
-        """Put the model into evaluation mode."""
-        self.model.eval()
-        return self
-
-    def to(self, device: torch.device | str) -> Self:
-        """Bring the model to a device."""
-        self.model.to(device)
-        return self
 
 
 def own_method(checkpoint: Path, method: str | None) -> str | None:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from anomalib_zsad.calibration.fingerprint import describe_model
-from anomalib_zsad.models.components.exports import Exports
 from anomalib_zsad.scoring.engine_options import EngineOptions
 from anomalib_zsad.scoring.engines import int8
 from anomalib_zsad.scoring.engines.cache import default_cache
@@ -18,6 +17,7 @@ from anomalib_zsad.scoring.engines.identity import versions_of
 from anomalib_zsad.scoring.engines.pictures import Pictures, find_pictures
 from anomalib_zsad.scoring.engines.runtimes import Runtime, load
 from anomalib_zsad.scoring.hosted_module import HostedModule
+from anomalib_zsad.scoring.trained_model import TrainedModel
 
 
 def check_engine(options: EngineOptions, device: torch.device | str) -> torch.device:
@@ -45,13 +45,13 @@ def on_engine(module: Any, options: EngineOptions) -> HostedModule:
     """A model on an engine, or in another precision, or both.
 
     Args:
-        module: A Lightning module of this package on the CPU, in evaluation mode, in float32.
+        module: A Lightning module of this package or a `TrainedModel`, on the CPU, in evaluation mode, in float32.
         options: Which.
 
     Raises:
         ValueError: If it is another model than one of this package's methods.
     """
-    if not isinstance(module, Exports):
+    if not isinstance(module, TrainedModel) and not _exports(module):
         name = getattr(module, "name", type(module).__name__)
         raise ValueError(f"{name} runs by torch in float32 here; engines and precisions are for this package's methods")
     own = describe_model(module)
@@ -60,6 +60,13 @@ def on_engine(module: Any, options: EngineOptions) -> HostedModule:
     if options.engine == "torch":
         return HostedModule(module, module.model.bfloat16(), description)
     return HostedModule(module, _engine_model(module, own, options, pictures, description), description)
+
+
+def _exports(module: Any) -> bool:
+    """Whether something is a Lightning module that can be exported."""
+    from anomalib_zsad.models.components.exports import Exports
+
+    return isinstance(module, Exports)
 
 
 def described(own: Mapping[str, Any], options: EngineOptions, pictures: Pictures | None = None) -> dict[str, Any]:
@@ -88,14 +95,18 @@ def _engine_model(
     cache = options.engine_cache or default_cache()
     notes: dict[str, Any] = {}
 
-    def made(class_name: str) -> Runtime:
+    def make(class_name: str) -> Path:
         path: Path = graph_of(module, own, class_name, options.engine, cache)
         if pictures is not None:
             path = int8.int8_graph(path, pictures, module.pre_processor.transform, cache)
             notes["int8"] = int8.read_report(path)
+        return path
+
+    def opened(path: Path) -> Runtime:
         return load(path, options.engine, options.precision)
 
     identity = json.dumps(description, sort_keys=True, default=str)
     speaks = getattr(module.model, "speaks_class_names", True)
     name, patches = module.class_name or "object", module.model.backbone.grid**2
-    return EngineModel(made, name, patches, identity, speaks=speaks, notes=notes)
+    check = getattr(module.model, "check_class_name", None)
+    return EngineModel(make, opened, name, patches, identity, speaks=speaks, notes=notes, check=check)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,28 +22,37 @@ class EngineModel(nn.Module):
     """Answers as the torch model that it was made of: same call, same fields.
 
     Args:
-        load: Makes and loads the model for a class name.
+        make: From a class name to the model's file, which is made if there is none; it holds the torch model.
+        load: Loads such a file.
         class_name: Class name of images that come without one.
         patches: Patches of an image.
         identity: What decides the answers, as text.
         speaks: Whether answers depend on class names.
-        notes: What `load` tells of the models that it makes, for reports.
+        notes: What `make` tells of the models that it makes, for reports.
+        check: Raises `ValueError` for class names that the torch model cannot take; `None` where it does not tell.
+
+    Attributes:
+        check_class_name: `check`, until the torch model is let go of.
     """
 
     def __init__(
         self,
-        load: Callable[[str], Runtime],
+        make: Callable[[str], Path],
+        load: Callable[[Path], Runtime],
         class_name: str,
         patches: int,
         identity: str,
         *,
         speaks: bool = True,
         notes: Mapping[str, Any] | None = None,
+        check: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__()
         self.class_name, self.identity = class_name, identity
         self.notes: Mapping[str, Any] = {} if notes is None else notes
-        self._load: Callable[[str], Runtime] | None = load
+        self.check_class_name = check
+        self._make: Callable[[str], Path] | None = make
+        self._load = load
         self._speaks = speaks
         self._group = max(1, _CACHED_PATCHES // patches)
         self._loaded: tuple[str, Runtime] | None = None
@@ -80,15 +90,19 @@ class EngineModel(nn.Module):
         raise ValueError("an engine's model answers scores and maps only; what they are made of needs the engine torch")
 
     def settle(self, class_name: str) -> None:
-        """Make and load the model of a class name now, and let go of what could make those of others.
+        """Make the model of a class name now, let go of what could make those of others, and load it.
+
+        So the torch model's weights are gone before the engine's own come.
 
         Raises:
             ValueError: If the engine cannot load it.
             OSError: If the cache cannot be written.
         """
         with self._lock:
-            self._runtime(class_name if self._speaks else self.class_name)
-            self._load = None
+            name = class_name if self._speaks else self.class_name
+            path = self._made(name)
+            self._make = self.check_class_name = self._loaded = None
+            self._loaded = (name, self._load(path))
 
     def _run(self, class_name: str, images: Tensor) -> dict[str, Tensor]:
         with self._lock:  # a loaded model answers one caller at a time
@@ -98,8 +112,12 @@ class EngineModel(nn.Module):
     def _runtime(self, class_name: str) -> Runtime:
         """That of a class name; one is in memory at a time."""
         if self._loaded is None or self._loaded[0] != class_name:
-            if self._load is None:
-                raise ValueError(f"the model was made for {self._loaded and self._loaded[0]!r} and not {class_name!r}")
+            path = self._made(class_name)
             self._loaded = None
-            self._loaded = (class_name, self._load(class_name))
+            self._loaded = (class_name, self._load(path))
         return self._loaded[1]
+
+    def _made(self, class_name: str) -> Path:
+        if self._make is None:
+            raise ValueError(f"the model was made for {self._loaded and self._loaded[0]!r} and not {class_name!r}")
+        return self._make(class_name)

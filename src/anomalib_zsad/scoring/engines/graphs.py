@@ -1,15 +1,15 @@
 """A model made for an engine: from the module, by the export's own path, into the cache."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anomalib_zsad.models.components.export_graph import ExportGraph
-from anomalib_zsad.models.components.onnx_file import write_onnx
+import numpy as np
+
 from anomalib_zsad.outputs.extras import require
 from anomalib_zsad.scoring.engines.cache import kept
 from anomalib_zsad.scoring.engines.identity import export_identity, versions_of
+from anomalib_zsad.scoring.engines.runtimes import load
 
 _MODEL = {"onnxruntime": "model.onnx", "openvino": "model.xml"}
 _PACKAGES = {"onnxruntime": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino", "onnx", "onnxscript")}
@@ -28,14 +28,14 @@ def graph_of(module: Any, description: Mapping[str, Any], class_name: str, engin
     """The model of a module for an engine, at float32: prepared images in, scores, maps and deviations out.
 
     Args:
-        module: A Lightning module of this package on the CPU, in evaluation mode, in float32.
+        module: A Lightning module of this package, or what stands for one, on the CPU, in evaluation mode, in float32.
         description: What it says of itself.
         class_name: What images show.
         engine: `openvino` or `onnxruntime`.
         cache: Folder of the cache.
 
     Returns:
-        The file that the engine reads.
+        The file that the engine reads; it has answered once, for an empty image, before it came into the cache.
 
     Raises:
         OSError: If the cache cannot be written.
@@ -46,16 +46,12 @@ def graph_of(module: Any, description: Mapping[str, Any], class_name: str, engin
         decisive["versions"] = {**decisive["versions"], **versions_of("openvino")}
 
     def make(folder: Path) -> None:
-        graph = ExportGraph(module, [class_name], bare=True).eval()
-        side = module.model.backbone.image_size
-        if engine == "onnxruntime":
-            write_onnx(graph, folder / _MODEL[engine], {}, input_size=(side, side))
-            return
-        import openvino
+        # Needs anomalib and the exporters; a graph that is there does without.
+        from anomalib_zsad.scoring.engines.graph_writer import write_graph
 
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as between:
-            onnx = Path(between) / "model.onnx"
-            write_onnx(graph, onnx, {}, input_size=(side, side))
-            openvino.save_model(openvino.Core().read_model(onnx), folder / _MODEL[engine], compress_to_fp16=False)
+        path = folder / _MODEL[engine]
+        write_graph(module, class_name, engine, path)
+        side = module.model.backbone.image_size
+        load(path, engine)(np.zeros((1, 3, side, side), np.float32))
 
     return kept(cache, engine, decisive, make) / _MODEL[engine]

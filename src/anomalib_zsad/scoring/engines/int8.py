@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalib_zsad.data.image_files import read_image
+from anomalib_zsad.data.pictures import read_picture
 from anomalib_zsad.outputs.atomic import write_text
 from anomalib_zsad.outputs.extras import require
 from anomalib_zsad.outputs.telemetry import without_telemetry
@@ -65,7 +65,7 @@ def int8_graph(floating: Path, pictures: Pictures, prepare: Callable[[Any], torc
     def make(folder: Path) -> None:
         import openvino
 
-        images = [np.asarray(prepare(read_image(path)), np.float32)[None] for path in pictures.paths]
+        images = [np.asarray(prepare(read_picture(path)), np.float32)[None] for path in pictures.paths]
         exact = load(floating, "openvino")
         expected = [exact(image) for image in images]
         quantised = _quantise(openvino.Core().read_model(floating), images, expected)
