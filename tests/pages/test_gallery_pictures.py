@@ -93,3 +93,13 @@ def test_sheets_keep_to_their_budget() -> None:
         assert written <= 1.1 * budget
     assert sides == sorted(sides, reverse=True)
     assert sides[0] > sides[-1]
+
+
+@pytest.mark.parametrize("shape", [(333, 500), (16, 16), (9, 40)])
+def test_a_small_defect_of_a_large_picture_is_in_its_coarse_map(shape: tuple[int, int]) -> None:
+    heat = np.zeros(shape, np.float32)
+    heat[shape[0] // 2, shape[1] * 3 // 4] = 1.0
+    cells = np.frombuffer(base64.b64decode(make_thumbnail(np.zeros((*shape, 3), np.uint8), heat)["map"]), np.uint8)
+    cells = cells.reshape(MAP_CELLS, MAP_CELLS)
+    assert cells[MAP_CELLS // 2, MAP_CELLS * 3 // 4] == 255
+    assert np.count_nonzero(cells) == 1 or shape[0] < MAP_CELLS
