@@ -119,8 +119,9 @@ def print_summary(output: Path, inspection: "Inspection", options: InspectionOpt
     turned = sum(bool(record.turned) for record in records)
     look = f"; look at {output / 'report.html'}" if options.pages else ""
     judged = f"{flagged} flagged, " if calibrated else ""
+    images = "1 image" if len(records) == 1 else f"{len(records)} images"
     lines = [
-        f"{len(records)} images, {judged}{len(records) - len(readable)} unreadable. {options.rule.statement}",
+        f"{images}, {judged}{len(records) - len(readable)} unreadable. {options.rule.statement}",
         *([f"skipped: {in_words(inspection.found.skipped)}"] if inspection.found.skipped else []),
         *([f"turned upright, as their EXIF orientation says: {turned}"] if turned else []),
         *(drift_lines(inspection.drift) if calibrated else []),

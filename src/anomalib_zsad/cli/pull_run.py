@@ -280,4 +280,4 @@ def _told(state: SeriesState) -> str:
     sent = "".join(
         f"; sent to {name}" if told == SENT else f"; not sent: {told}" for name, told in state.targets.items()
     )
-    return f"{state.images} images, {statuses}{reasons}{sent}"
+    return f"{state.images} image{'s' if state.images != 1 else ''}, {statuses}{reasons}{sent}"
