@@ -218,12 +218,13 @@ def test_file_names_that_are_no_text_are_spelled_out(tmp_path: Path) -> None:
     assert "\\udcff.nii" in (tmp_path / "out" / "summary.csv").read_text()
 
 
-def test_33_a_full_disk_ends_the_run_without_half_files(tmp_path: Path) -> None:
+def test_33_a_full_disk_ends_the_run_without_half_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_series(tmp_path / "in", seed="one", prefix="a")
     write_series(tmp_path / "in", seed="two", prefix="b")
     full = OSError(errno.ENOSPC, "No space left on device")
     code, entries = screen(tmp_path / "in", tmp_path / "out", BrightSpotScorer(fail_after=1, error=full))
     assert code is ExitCode.DISK
+    assert caplog.messages == ["stopped: No space left on device"]
     assert len(entries) == 1
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["state"] == "stopped: No space left on device"
     assert not any(".partial" in name for name in tree_of(tmp_path / "out"))

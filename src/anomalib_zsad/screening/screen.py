@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.object_store import Place, StorePlace
 from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.outputs.progress import Progress
+from anomalib_zsad.outputs.terminal import visible
 from anomalib_zsad.outputs.termination import exit_code_of_interrupt
 from anomalib_zsad.records.run_summary import DONE, REFUSED, WARNED, RunEntry, counts
 from anomalib_zsad.scoring.scores import SliceScorer
@@ -27,6 +29,8 @@ from anomalib_zsad.units.shared_folder import SharedRunFolder
 from anomalib_zsad.units.worker_count import Share
 from anomalib_zsad.volumes.reading.discovery import index_series
 from anomalib_zsad.volumes.reading.series_index import SeriesIndex
+
+_LOG = logging.getLogger(__name__)
 
 
 def screen(
@@ -158,6 +162,7 @@ def _screen_all(
         run.try_write("interrupted")
         return exit_code_of_interrupt(interrupt), run.entries
     except DiskError as error:
+        _LOG.error("stopped: %s", visible(str(error)))
         run.try_write(f"stopped: {error}")
         return ExitCode.DISK, run.entries
     finally:
