@@ -117,7 +117,7 @@ def test_images_in_groups_equal_images_at_once(monkeypatch) -> None:
 def test_the_scale_of_quick_gelu_goes_into_the_weights() -> None:
     config = TowerConfig(width=32, layers=1, heads=2, mlp_width=64)
     weights = random_weights_of_a_block(config)
-    block = FrozenBlock(dict(weights), "b", config, "quick_gelu")
+    block = FrozenBlock({name: value.clone() for name, value in weights.items()}, "b", config, "quick_gelu")
     x = draw(2, 5, 32, seed=9)
     normed = F.layer_norm(x, (32,), weights["b.ln_2.weight"], weights["b.ln_2.bias"])
     hidden = quick_gelu(F.linear(normed, weights["b.mlp.c_fc.weight"], weights["b.mlp.c_fc.bias"]))

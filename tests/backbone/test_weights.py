@@ -14,6 +14,7 @@ from anomalib_zsad.backbone import (
     load_config,
 )
 from anomalib_zsad.backbone.config import DEMO_FOLDER
+from anomalib_zsad.backbone.transformer import QUICK_GELU_SCALE
 from anomalib_zsad.backbone.weights import find_weights, load_weights, weights_version
 from anomalib_zsad.outputs.file_hash import file_sha256
 
@@ -146,3 +147,16 @@ def test_the_version_is_that_of_the_weights_in_use(tmp_path) -> None:
     assert FrozenCLIP("demo").version == weights_version(package)
     assert FrozenCLIP("demo", pretrained=str(own)).version == "7"
     assert FrozenCLIP("demo", pretrained=None).version is None
+
+
+def test_what_is_done_to_weights_of_a_file_stays_in_memory(files, weights, tmp_path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(weights, path)
+    before = file_sha256(path)
+    first, second = (FrozenCLIP(files["backbone"], str(path), activation="quick_gelu") for _ in range(2))
+    assert file_sha256(path) == before
+    name = "visual.transformer.resblocks.0.mlp.c_fc.weight"
+    for backbone in (first, second):
+        weight = backbone.vision.blocks[0].mlp_in.weight
+        torch.testing.assert_close(weight, weights[name] * QUICK_GELU_SCALE, atol=0, rtol=0)
+    torch.testing.assert_close(load_file(path)[name], weights[name], atol=0, rtol=0)

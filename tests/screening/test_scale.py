@@ -88,9 +88,8 @@ def oldest_worker_of(driver: int, *, ray: bool = False) -> int:
 
 
 def is_at_work_for_ray(process: int) -> bool:
-    """Whether it holds an actor: Ray names such a process for what it does."""
-    title = Path(f"/proc/{process}/cmdline").read_bytes()
-    return title.startswith(b"ray::") and not title.startswith(b"ray::IDLE")
+    """Whether it holds an actor: Ray names such a process for what it does, and names its own agents likewise."""
+    return Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"ray::Actor")
 
 
 def half_done(output: Path) -> set[tuple[str, int]]:
@@ -120,6 +119,15 @@ def moments(seed: int) -> Iterator[float]:
 
 def done(output: Path) -> int:
     return sum(1 for _ in output.glob("series-*"))
+
+
+def wait_for_series(process: subprocess.Popen[bytes], output: Path, count: int) -> None:
+    """Wait until so many series are done."""
+    stop = time.monotonic() + LIMIT
+    while done(output) < count:
+        assert process.poll() is None
+        assert time.monotonic() < stop, f"{done(output)} series of {count}"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", ["local-1", "local-2", "ray1", "ray2"])
@@ -177,9 +185,7 @@ def test_workers_that_are_killed_leave_nothing_half_and_nothing_double(
         before = done(output)
         # The first series of a new worker takes long. No series may be killed three times, which would refuse it: so
         # there is work in between, and the worker that has been there longer is killed.
-        while done(output) < before + 4:
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait_for_series(process, output, before + 4)
         assert wait_for_work(process, output)
         time.sleep(moment)
         os.kill(oldest_worker_of(process.pid, ray=kind.startswith("ray")), signal.SIGKILL)
@@ -188,3 +194,19 @@ def test_workers_that_are_killed_leave_nothing_half_and_nothing_double(
     assert code == 0
     assert contents(output) == expected
     assert not list(output.glob(".partial*"))
+
+
+def test_a_lost_node_of_ray_ends_the_run_and_says_so(archive: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    output = tmp_path / "out"
+    process = start("ray2", archive, output)
+    try:
+        wait_for_series(process, output, 4)
+        (raylet,) = (
+            child for child in children_of(process.pid) if Path(f"/proc/{child}/comm").read_text() == "raylet\n"
+        )
+        os.kill(raylet, signal.SIGKILL)
+        assert process.wait(LIMIT) == 1
+    finally:
+        process.kill()
+    assert json.loads((output / "summary.json").read_text())["state"].startswith("stopped: no node of Ray is left")

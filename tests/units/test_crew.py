@@ -3,9 +3,12 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from anomalib_zsad.cli.failures import exit_code_of
+from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.units import ray_crew, worker_count
 from anomalib_zsad.units.crew import Died, Driver, Event, Finished, GivenUp, Ready, WorkersLostError
 from anomalib_zsad.units.worker_count import Machine, share
@@ -109,3 +112,21 @@ def test_without_ray_the_command_that_installs_it_is_told(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ValueError, match=r"--executor ray needs Ray.*pip install 'anomalib-zsad\[ray\]'"):
         ray_crew.import_ray()
+
+
+def test_without_a_node_ray_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = [True, True, False]
+
+    def nodes() -> list[dict[str, bool]]:
+        return [{"Alive": False}, {"Alive": alive.pop(0)}]
+
+    ray = SimpleNamespace(init=lambda *_, **__: None, wait=lambda *_, **__: ([], ["pending"]), nodes=nodes)
+    monkeypatch.setattr(ray_crew, "import_ray", lambda: ray)
+    with pytest.raises(WorkersLostError, match="no node of Ray is left to run workers on"):
+        ray_crew.RayCrew().wait()
+    assert alive == []
+
+
+def test_lost_workers_are_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(WorkersLostError("no node of Ray is left"), resumable=True) is ExitCode.FAILED
+    assert capsys.readouterr().err == "error: no node of Ray is left; the same command with --resume goes on\n"

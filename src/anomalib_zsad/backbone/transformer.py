@@ -97,7 +97,8 @@ class FrozenBlock(FrozenModule):
     """One pre-norm residual attention block.
 
     Args:
-        weights: State dict that holds the block under `prefix`; what is taken is removed, to be held once.
+        weights: State dict that holds the block under `prefix`; what is taken is removed, to be held once, and may be
+            changed.
         prefix: For example `"visual.transformer.resblocks.0"`.
         config: Tower the block is part of.
         activation: Activation of its MLP.
@@ -124,9 +125,13 @@ class FrozenBlock(FrozenModule):
         self.activation = "gelu"
         if activation == "quick_gelu":
             # x * sigmoid(s x) is silu(s x) / s: the scale goes into the weights, and one kernel does the rest.
+            # In place: a copy would stand beside the pages of the weights' file, which is mapped as long as any of its
+            # tensors lives. The mapping is private, so the file does not change.
             self.activation = "silu"
-            fc_weight, fc_bias = fc_weight * QUICK_GELU_SCALE, fc_bias * QUICK_GELU_SCALE
-            proj_weight = proj_weight / QUICK_GELU_SCALE
+            with torch.no_grad():
+                fc_weight.mul_(QUICK_GELU_SCALE)
+                fc_bias.mul_(QUICK_GELU_SCALE)
+                proj_weight.div_(QUICK_GELU_SCALE)
         self.mlp_in = FrozenLinear(fc_weight, fc_bias)
         self.mlp_out = FrozenLinear(proj_weight, proj_bias)
 

@@ -7,6 +7,7 @@ from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.outputs.terminal import visible
 from anomalib_zsad.outputs.termination import exit_code_of_interrupt
+from anomalib_zsad.units.crew import WorkersLostError
 
 
 def exit_code_of(error: BaseException, *, resumable: bool) -> ExitCode:
@@ -32,6 +33,9 @@ def exit_code_of(error: BaseException, *, resumable: bool) -> ExitCode:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         say(f"error: the output cannot be written: {reason}")
         return ExitCode.DISK
+    if isinstance(error, WorkersLostError):
+        say(f"error: {error}" + "; the same command with --resume goes on" * resumable)
+        return ExitCode.FAILED
     if isinstance(error, ValueError | OSError | OutputInUseError):
         say(f"error: {error}")
         return ExitCode.USAGE

@@ -9,7 +9,7 @@ class ExitCode(IntEnum):
     """Exit codes, of the same meaning in every command."""
 
     DONE = 0, "everything done"
-    FAILED = 1, "an error of the program, with a traceback"
+    FAILED = 1, "an error of the program, with a traceback; or its workers were lost"
     USAGE = 2, "something in the command or its input does not fit"
     NOTHING_FOUND = 3, "the input holds nothing of the kind"
     SOME_REFUSED = 4, "some series or images were refused or unreadable"

@@ -22,7 +22,7 @@ from anomalib_zsad.screening.result_place import ResultPlace, result_place
 from anomalib_zsad.screening.run_outputs import LEFT_OUT, PLAN, Plan, RunOutputs
 from anomalib_zsad.screening.series_units import SeriesTask, SeriesUnits, unknown
 from anomalib_zsad.screening.workers import CrewOfWorkers, ThisProcess, Workforce
-from anomalib_zsad.units.crew import Crew, Driver, Ready
+from anomalib_zsad.units.crew import Crew, Driver, Ready, WorkersLostError
 from anomalib_zsad.units.intervals import GrowingIntervals
 from anomalib_zsad.units.records import Records
 from anomalib_zsad.units.shared_folder import SharedRunFolder
@@ -165,6 +165,9 @@ def _screen_all(
         _LOG.error("stopped: %s", visible(str(error)))
         run.try_write(f"stopped: {error}")
         return ExitCode.DISK, run.entries
+    except WorkersLostError as error:
+        run.try_write(f"stopped: {error}")
+        raise
     finally:
         dismiss()
         run.close()

@@ -58,7 +58,7 @@ Event = Ready | Finished | Died
 
 
 class WorkersLostError(RuntimeError):
-    """Workers die before they have done anything."""
+    """Workers die before they have done anything, or there is nothing left that they could run on."""
 
 
 class Crew(Protocol):
@@ -80,6 +80,7 @@ class Crew(Protocol):
         """What happened, once something has.
 
         Raises:
+            WorkersLostError: If nothing can happen any more.
             Exception: What a worker raised.
         """
         ...
@@ -141,7 +142,7 @@ class Driver:
             times.
 
         Raises:
-            WorkersLostError: If workers die before they have done anything.
+            WorkersLostError: If workers die before they have done anything, or what they run on is lost.
             Exception: What a worker raised.
         """
         queue = _Queue(tasks)

@@ -3,10 +3,12 @@
 import os
 from typing import Any
 
-from anomalib_zsad.units.crew import Died, Event, Finished, Hands, Ready, Start
+from anomalib_zsad.units.crew import Died, Event, Finished, Hands, Ready, Start, WorkersLostError
 from anomalib_zsad.units.local_crew import peak_memory
 
 PIP = "pip install 'anomalib-zsad[ray]'"
+# Seconds between looks at Ray's nodes while nothing happens.
+_LOOKS_EVERY = 10
 
 
 def import_ray() -> Any:
@@ -84,9 +86,14 @@ class RayCrew:
         """What happened, once something has.
 
         Raises:
+            WorkersLostError: If no node of Ray is left: it would wait for one for ever.
             Exception: What a worker raised.
         """
-        done, _ = self._ray.wait(list(self._pending), num_returns=1)
+        done: list[Any] = []
+        while not done:
+            done, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=_LOOKS_EVERY)
+            if not done and not any(node["Alive"] for node in self._ray.nodes()):
+                raise WorkersLostError("no node of Ray is left to run workers on; its logs are in /tmp/ray there")
         return [(self._pending.pop(reference), self._event(reference)) for reference in done]
 
     def _event(self, reference: Any) -> Event:
