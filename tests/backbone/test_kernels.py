@@ -12,8 +12,14 @@ from anomalib_zsad.backbone.transformer import FrozenBlock, FrozenLinear, quick_
 from anomalib_zsad.backbone.vision import VisionTower
 from anomalib_zsad.backbone.weights import random_weights
 
-needs_onednn = pytest.mark.skipif(not kernels.usable(torch.zeros(1)), reason="torch was built without oneDNN")
+needs_onednn = pytest.mark.skipif(not kernels._AVAILABLE, reason="torch was built without oneDNN")
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 4e-2}
+
+
+@pytest.fixture(autouse=True)
+def _on_any_processor(monkeypatch) -> None:
+    """These kernels are right where they are slow, too."""
+    monkeypatch.setattr(kernels, "_FAST_FLOAT32", kernels._AVAILABLE)
 
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
@@ -97,7 +103,7 @@ def test_the_vision_tower_answers_the_same_without_these_kernels(monkeypatch, va
     layers = (2, config.vision.layers)
     with torch.no_grad():
         ours = tower(images, layers, value_path)
-        monkeypatch.setattr(kernels, "_AVAILABLE", False)
+        monkeypatch.setattr(kernels, "_FAST_FLOAT32", False)
         plain = tower(images, layers, value_path)
     torch.testing.assert_close(ours.class_token, plain.class_token, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(ours.patches, plain.patches, atol=1e-4, rtol=1e-4)
@@ -160,3 +166,26 @@ def test_the_kernels_stand_aside_under_autocast_and_while_a_graph_is_made() -> N
     seen = []
     torch.jit.trace(lambda value: (seen.append(kernels.usable(value)), value + 1)[1], x, check_trace=False)
     assert seen == [False]
+
+
+def test_the_kernels_stand_aside_where_they_are_slow(monkeypatch) -> None:
+    for capability, fast in (("AVX2", False), ("AVX512", kernels._AVAILABLE), ("DEFAULT", False)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda name=capability: name)
+        assert kernels._fast_in_float32() is fast
+    monkeypatch.setattr(kernels, "_FAST_FLOAT32", False)
+    assert not kernels.usable(torch.zeros(1))
+
+
+@pytest.mark.parametrize("activation", ["none", "gelu", "silu"])
+def test_plain_operations_work_in_place_on_nothing_of_the_callers(monkeypatch, activation) -> None:
+    monkeypatch.setattr(kernels, "_FAST_FLOAT32", False)
+    linear, x, residual = layer(), draw(2, 9, 64, seed=3), draw(2, 9, 96, seed=4)
+    given = x.clone(), residual.clone()
+    asked = {"activation": activation} if activation != "none" else {"residual": residual}
+    with_gradients = linear(x, **asked)
+    with torch.no_grad():
+        assert torch.equal(linear(x, **asked), with_gradients)
+        half = linear(x, residual=residual.double())
+    assert half.dtype == torch.float64
+    assert torch.equal(x, given[0])
+    assert torch.equal(residual, given[1])

@@ -134,7 +134,7 @@ def best_matrix_product(dtype: str, device: str = "cpu", tries: int = 3) -> floa
     side = 4096 if device == "cpu" else 8192
     x = torch.randn(side, side, device=device).to(DTYPES[dtype])
     variants: list[Callable[[], object]] = [lambda: torch.nn.functional.linear(x, x)]
-    if device == "cpu" and kernels.usable(x):
+    if device == "cpu" and kernels._AVAILABLE:
         packed = torch.ops.mkldnn._reorder_linear_weight(x, side)
         variants += [lambda: kernels.inner_product(x, x), lambda: kernels.inner_product(x, packed)]
     return max(2 * side**3 / seconds(variant, device) for variant in variants for _ in range(tries))

@@ -1,12 +1,13 @@
 """The matrix work of frozen blocks on the CPU, by oneDNN's kernels.
 
-torch sends float32 matrix products on the CPU to MKL, which reaches half of the speed on AMD's processors; its fused
-attention stands on them in float32 and is slow in bfloat16. oneDNN's inner product, which torch ships for compiled
-graphs, is faster there and fuses bias, activation and residual. `docs/performance.md` has the figures. Answers are
-the same within float rounding.
+torch sends float32 matrix products on the CPU to MKL, which reaches half of the speed on AMD's processors with AVX-512;
+its fused attention stands on them in float32 and is slow in bfloat16. oneDNN's inner product, which torch ships for
+compiled graphs, is faster there and fuses bias, activation and residual. Without AVX-512 it is the other way round.
+`docs/performance.md` has the figures. Answers are the same within float rounding.
 
-Everything here equals plain torch operations, which are used wherever `usable` says no: on other devices, while a
-graph is traced, compiled or exported, under autocasting, and where torch was built without oneDNN.
+Everything here equals plain torch operations, which are used wherever `usable` says no: on other devices, on processors
+without AVX-512, while a graph is traced, compiled or exported, under autocasting, and where torch was built without
+oneDNN.
 """
 
 from typing import Any
@@ -29,15 +30,22 @@ def _available() -> bool:
 
 
 _AVAILABLE = _available()
+
+
+def _fast_in_float32() -> bool:
+    """Asked of the processor and never measured, so that a machine always answers with the same last bits."""
+    return _AVAILABLE and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+
+
+_FAST_FLOAT32 = _fast_in_float32()
 _BFLOAT16 = _AVAILABLE and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - torch has no public name
 
 
 def usable(x: Tensor) -> bool:
     """Whether `x` is on the CPU in a type that oneDNN has fast kernels for, and is really being computed."""
     return (
-        _AVAILABLE
-        and x.device.type == "cpu"
-        and (x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and _BFLOAT16))
+        x.device.type == "cpu"
+        and ((x.dtype == torch.float32 and _FAST_FLOAT32) or (x.dtype == torch.bfloat16 and _BFLOAT16))
         and not is_traced()
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")

@@ -19,6 +19,11 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "gelu": F.gelu, "silu": F.silu}
+_IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "gelu": torch.ops.aten.gelu_,
+    "silu": torch.ops.aten.silu_,
+}
 
 
 class FrozenModule(nn.Module):
@@ -68,8 +73,7 @@ class FrozenLinear(FrozenModule):
             residual: (..., out), for layers without an activation.
         """
         if not kernels.usable(x):
-            answer = _ACTIVATIONS[activation](F.linear(x, self.weight, self.bias))
-            return answer if residual is None else residual + answer
+            return self._plainly(x, activation, residual)
         if torch.is_grad_enabled() and (x.requires_grad or (residual is not None and residual.requires_grad)):
             answer = _ACTIVATIONS[activation](kernels.FrozenLinearFunction.apply(x, self.weight, self.bias))
             return answer if residual is None else residual + answer
@@ -77,6 +81,14 @@ class FrozenLinear(FrozenModule):
         if residual is not None:
             return kernels.inner_product_add(x, weight, self.bias, residual)
         return kernels.inner_product(x, weight, self.bias, activation)
+
+    def _plainly(self, x: Tensor, activation: str, residual: Tensor | None) -> Tensor:
+        answer = F.linear(x, self.weight, self.bias)
+        if torch.is_grad_enabled() or kernels.is_traced() or (residual is not None and residual.dtype != answer.dtype):
+            answer = _ACTIVATIONS[activation](answer)
+            return answer if residual is None else residual + answer
+        answer = _IN_PLACE[activation](answer)  # nobody else has it: a pass over memory that is in the cache
+        return answer if residual is None else answer.add_(residual)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "FrozenLinear":
         """Forget the layout before a move or a conversion."""
