@@ -51,7 +51,7 @@ def shape_of(region: Region, maps: MapFile, threshold: float, volume: Volume) ->
     outline = np.empty((len(flat), 3))
     outline[:, others] = flat
     outline[:, axis] = place
-    return RegionShape(_to_world(volume, outline + first), _longest(volume, np.argwhere(inside) + first))
+    return RegionShape(_to_world(volume, outline + first), _longest(volume, _outermost(inside) + first))
 
 
 def longest_diameters(regions: Sequence[Region], maps: MapFile, threshold: float, volume: Volume) -> list[float | None]:
@@ -66,7 +66,7 @@ def longest_diameters(regions: Sequence[Region], maps: MapFile, threshold: float
     if not (volume.geometry_known and volume.has_spatial_stack):
         return [None] * len(regions)
     return [
-        _longest(volume, np.argwhere(_voxels(region, maps, threshold)) + np.asarray(region.first)) for region in regions
+        _longest(volume, _outermost(_voxels(region, maps, threshold)) + np.asarray(region.first)) for region in regions
     ]
 
 
@@ -88,14 +88,21 @@ def _outline(mask: NDArray[np.bool_], peak: tuple[int, int]) -> Floats:
     return np.asarray(longest, np.float64) - 1  # of the padding
 
 
+def _outermost(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Voxels that can be corners of the hull, (n, 3): those at an end of their line along every axis."""
+    found = inside.copy()
+    for axis, length in enumerate(inside.shape):
+        ends = np.zeros_like(inside)
+        first, last = inside.argmax(axis), length - 1 - np.flip(inside, axis).argmax(axis)
+        for place in (first, last):
+            np.put_along_axis(ends, np.expand_dims(place, axis), True, axis)
+        found &= ends
+    return np.argwhere(found)
+
+
 def _longest(volume: Volume, voxels: NDArray[np.int64]) -> float:
     """Largest distance between corners of voxels (n, 3) in mm."""
-    # Of each line of voxels along the first axis only the ends can be outermost.
-    order = np.lexsort(voxels.T)
-    lines = voxels[order]
-    new = np.any(np.diff(lines[:, 1:], axis=0) != 0, axis=1)
-    ends = lines[np.append(True, new) | np.append(new, True)]
-    corners = np.concatenate([ends + np.asarray(step) for step in product((-0.5, 0.5), repeat=3)])
+    corners = np.concatenate([voxels + np.asarray(step) for step in product((-0.5, 0.5), repeat=3)])
     world = _to_world(volume, corners)
     return float(pdist(world[ConvexHull(world).vertices]).max())
 
