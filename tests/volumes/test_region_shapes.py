@@ -1,9 +1,11 @@
 """Shapes of regions: a box and a ball of known size, in any orientation."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.region_shapes import RegionShape, shape_of
@@ -50,3 +52,22 @@ def test_a_ball(tmp_path: Path) -> None:
     assert 24 <= shape.longest_diameter <= 27
     around = np.linalg.norm(np.diff(shape.outline, axis=0), axis=1).sum()
     assert around == pytest.approx(2 * np.pi * 12, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_ragged_region(tmp_path: Path, seed: int) -> None:
+    """What is longest is so among all corners of all voxels."""
+    random = np.random.default_rng(seed)
+    inside = ndimage.binary_propagation(
+        np.pad(np.ones((1, 1, 1), bool), [(4, 4), (4, 4), (3, 3)]), mask=random.random((9, 9, 7)) < 0.4
+    )
+    inside[4, 4, 3] = True
+    values = np.zeros(SHAPE, np.float32)
+    values[7:16, 5:14, 6:13][inside] = 0.9
+    labels, _ = ndimage.label(values, np.ones((3, 3, 3)))
+    values[labels != labels[11, 9, 9]] = 0
+    affine = affines()["oblique"]
+    steps = np.array(list(product((-0.5, 0.5), repeat=3)))
+    corners = (np.argwhere(values)[:, None] + steps).reshape(-1, 3) @ affine[:3, :3].T
+    expected = np.linalg.norm(corners[:, None] - corners[None], axis=-1).max()
+    assert shape_in(tmp_path, values, affine).longest_diameter == pytest.approx(expected)
