@@ -3,6 +3,7 @@
 Everything is read with `weights_only=True`.
 """
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,8 @@ def _load(path: Path) -> Mapping[str, Any]:
         if path.suffix == SUFFIX:
             return read_safe_checkpoint(path)
         with anomalib_safe_globals():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped, as only what is asked for is read then; files of torch before 1.6 are no archives and cannot be.
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
         raise CheckpointError(_unreadable(path, error)) from error
     except Exception as error:  # pickle.UnpicklingError, without importing pickle
