@@ -199,12 +199,10 @@ def build_scorer(
     scorer = scorer_of(built.module, str(built.device), class_name, built.facts)
     model = scorer.module.model
     model = model.tile_model if isinstance(model, TiledModel) else model
-    check: Any = getattr(model, "check_class_name", None) if scorer.device.type == "cpu" else None
-    if check is not None:
-        _try_out(scorer, partial(check, scorer.class_name))
+    is_checked = _check_class_name(model, scorer)
     if engine.engine != "torch":
         _settle_engine(model, scorer)
-    if check is None:
+    if not is_checked:
         _try_out(scorer, partial(scorer.predict, torch.zeros(1, 3, 16, 16)))
     return scorer
 
@@ -225,6 +223,15 @@ def _settle_engine(model: Any, scorer: ModelScorer) -> None:
     if isinstance(model, EngineModel):
         model.settle(scorer.class_name)
         scorer.facts |= model.notes
+
+
+def _check_class_name(model: Any, scorer: ModelScorer) -> bool:
+    """Ask the model about the class name, where nothing else can be wrong; whether that was done."""
+    check: Any = getattr(model, "check_class_name", None)
+    if check is None or scorer.device.type != "cpu":
+        return False
+    _try_out(scorer, partial(check, scorer.class_name))
+    return True
 
 
 def _try_out(scorer: ModelScorer, check: Callable[[], Any]) -> None:

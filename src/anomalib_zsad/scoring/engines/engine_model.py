@@ -1,5 +1,6 @@
 """A torch model's place, taken by an engine."""
 
+import gc
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -102,6 +103,7 @@ class EngineModel(nn.Module):
             name = class_name if self._speaks else self.class_name
             path = self._made(name)
             self._make = self.check_class_name = self._loaded = None
+            gc.collect()  # modules of torch hold each other
             self._loaded = (name, self._load(path))
 
     def _run(self, class_name: str, images: Tensor) -> dict[str, Tensor]:
