@@ -23,6 +23,8 @@ from tests.network.orthanc import Orthanc, free_port, running_orthanc
 from tests.volumes.volume_builders import write_series
 
 BUDGET = 1 << 30
+# A busy machine's server may take seconds to answer: only where none ever comes is the wait short.
+PATIENT = ConnectionOptions(connect_seconds=30, answer_seconds=30)
 QUICK = ConnectionOptions(connect_seconds=3, answer_seconds=3)
 WAYS = ["web", "get", "move"]
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -52,7 +54,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Orthanc, 
         yield server, series
 
 
-def source_of(server: Orthanc, way: str, options: ConnectionOptions = QUICK) -> Source:
+def source_of(server: Orthanc, way: str, options: ConnectionOptions = PATIENT) -> Source:
     if way == "web":
         return parse_source(server.web, options)
     return parse_source(server.entity, options, retrieve_by=way, receive_at=f"127.0.0.1:{server.receiver_port}")

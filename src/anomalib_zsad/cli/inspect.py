@@ -24,7 +24,7 @@ from anomalib_zsad.cli.model_options import (
 )
 from anomalib_zsad.inspection.options import InspectionOptions
 from anomalib_zsad.outputs.exit_codes import ExitCode
-from anomalib_zsad.outputs.terminal import console, plain_table, visible
+from anomalib_zsad.outputs.terminal import console, counted, plain_table, visible
 from anomalib_zsad.records.image_records import ImageRecord
 
 if TYPE_CHECKING:
@@ -119,9 +119,8 @@ def print_summary(output: Path, inspection: "Inspection", options: InspectionOpt
     turned = sum(bool(record.turned) for record in records)
     look = f"; look at {output / 'report.html'}" if options.pages else ""
     judged = f"{flagged} flagged, " if calibrated else ""
-    images = "1 image" if len(records) == 1 else f"{len(records)} images"
     lines = [
-        f"{images}, {judged}{len(records) - len(readable)} unreadable. {options.rule.statement}",
+        f"{counted(len(records), 'image')}, {judged}{len(records) - len(readable)} unreadable. {options.rule.statement}",
         *([f"skipped: {in_words(inspection.found.skipped)}"] if inspection.found.skipped else []),
         *([f"turned upright, as their EXIF orientation says: {turned}"] if turned else []),
         *(drift_lines(inspection.drift) if calibrated else []),

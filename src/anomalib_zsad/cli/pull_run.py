@@ -17,6 +17,7 @@ from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, DiskError,
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError, RunFolder
 from anomalib_zsad.outputs.progress import Progress
+from anomalib_zsad.outputs.terminal import counted
 from anomalib_zsad.outputs.termination import Terminated
 from anomalib_zsad.pages.run_index import write_index
 from anomalib_zsad.records.run_summary import REFUSED, RunEntry, RunSummary
@@ -280,4 +281,4 @@ def _told(state: SeriesState) -> str:
     sent = "".join(
         f"; sent to {name}" if told == SENT else f"; not sent: {told}" for name, told in state.targets.items()
     )
-    return f"{state.images} image{'s' if state.images != 1 else ''}, {statuses}{reasons}{sent}"
+    return f"{counted(state.images, 'image')}, {statuses}{reasons}{sent}"

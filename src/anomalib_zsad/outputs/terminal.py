@@ -22,6 +22,11 @@ def visible(text: str) -> str:
     )
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 image`, `1,200 images`: a number with what is counted, whose plural takes an s."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def console(*, stderr: bool = False) -> "Console":
     """Where tables are printed: as wide as the terminal, and wide enough for files and pipes."""
     from rich.console import Console

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from anomalib_zsad.calibration.decision_rule import decision_in_words
+from anomalib_zsad.outputs.terminal import counted
 from anomalib_zsad.pages.script_bundle import bundle
 
 _STATIC = Path(__file__).with_name("static")
@@ -134,6 +135,7 @@ def _environment() -> Environment:
         "millilitres": millilitres,
         "plain": plain,
         "named": named,
+        "counted": counted,
     }
     environment.filters["decision"] = decision_in_words
     environment.filters["label"] = lambda name: str(name).replace("_", " ")
