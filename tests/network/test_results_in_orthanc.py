@@ -19,7 +19,7 @@ from tests.volumes.volume_builders import affines, make_affine, write_series
 
 OBJECTS = tuple(kind for kind in get_args(OutputType) if kind != "nifti")
 SERIES = {
-    "SEG": "Anomaly (6 images) - research use only",
+    "SEG": "Anomaly, uncalibrated (6 images) - research use only",
     "DOC": "Anomaly key slices (6 images) - research use only",
     "SR": "Anomaly report (6 images) - research use only",
 }

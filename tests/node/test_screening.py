@@ -97,7 +97,7 @@ def test_instances_that_come_late_have_their_series_screened_again_whole(tmp_pat
         assert told[0] in target.sent[:2]
         results = [pydicom.dcmread(path) for path in (tmp_path / "node" / "results").rglob("*.dcm")]
         descriptions = sorted(one.SeriesDescription for one in results)
-        assert descriptions == [f"Anomaly ({count} images) - research use only" for count in (5, 8)]
+        assert descriptions == [f"Anomaly, uncalibrated ({count} images) - research use only" for count in (5, 8)]
     assert sum(shape[0] for shape in scorer.batches) == 5 + 5 + 8
 
 

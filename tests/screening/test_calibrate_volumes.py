@@ -112,7 +112,9 @@ def test_a_normal_volume_shows_a_lesion_exactly_where_it_reaches_the_mask_thresh
     bright = int(np.ceil(900 * np.sqrt(threshold))) + 1
     write_nifti(tmp_path / "in" / "above.nii.gz", voxels(100, bright), AFFINE)
     write_nifti(tmp_path / "in" / "below.nii.gz", voxels(100, bright - 3), AFFINE)
-    _, entries = screened(tmp_path / "in", tmp_path / "out", DecisionRule("volumes", calibration, 0.05))
+    rule = DecisionRule("volumes", calibration, 0.05)
+    assert rule.standing == "calibrated"
+    _, entries = screened(tmp_path / "in", tmp_path / "out", rule)
     reports = [json.loads((tmp_path / "out" / entry.series / "report.json").read_text()) for entry in entries]
     areas = []
     for entry in entries:

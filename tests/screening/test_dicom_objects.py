@@ -12,7 +12,10 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from anomalib_zsad.screening.options import OutputType
+from anomalib_zsad.calibration.decision_rule import DecisionRule
+from anomalib_zsad.screening.options import OutputType, ScreeningOptions, VolumeOptions
+from anomalib_zsad.screening.screen import screen
+from tests.screening.bright_spot import BrightSpotScorer
 from tests.screening.test_outputs import run, world_of_mark
 from tests.volumes.volume_builders import (
     MARK,
@@ -132,6 +135,28 @@ def test_the_report_says_what_the_other_outputs_say(tmp_path: Path) -> None:
     assert value("Volume") == pytest.approx(report["result"]["regions"]["volume_mm3"], abs=0.01)
     assert not items(made, "Decision at the threshold")  # no decision without a calibration
     assert not items(made, "Conformal p-value among normal cases")
+
+
+@pytest.mark.parametrize(
+    ("threshold", "told"),
+    [(None, "Map at or above 0.5; arbitrary, not calibrated"), (0.7, "Map at or above 0.7; chosen, not calibrated")],
+)
+def test_a_segmentation_says_what_its_threshold_is_worth(
+    tmp_path: Path, threshold: float | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, rule = write_series(tmp_path / "s"), DecisionRule("volumes", threshold=threshold)
+    options = ScreeningOptions(volume=VolumeOptions(window="900/450"), rule=rule)
+    screen(source, tmp_path / "out", BrightSpotScorer(), options)
+    (made,) = [pydicom.dcmread(path) for path in (tmp_path / "out").glob("*/*.dcm")]
+    (segment,) = made.SegmentSequence
+    assert made.ContentDescription == segment.SegmentDescription == told
+    assert segment.SegmentLabel == "Anomaly, uncalibrated"
+    assert made.SeriesDescription.startswith("Anomaly, uncalibrated (")
+    assert len(made.SeriesDescription) <= 64
+    monkeypatch.setattr(DecisionRule, "standing", "calibrated")
+    screen(source, tmp_path / "judged", BrightSpotScorer(), options)
+    (made,) = [pydicom.dcmread(path) for path in (tmp_path / "judged").glob("*/*.dcm")]
+    assert made.SegmentSequence[0].SegmentLabel == "Anomaly"
 
 
 def test_every_object_refers_to_its_source_and_says_what_it_is_for(tmp_path: Path) -> None:

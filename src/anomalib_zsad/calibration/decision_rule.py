@@ -123,6 +123,15 @@ class DecisionRule:
         return "nothing" if self.threshold is None else "threshold"
 
     @property
+    def standing(self) -> str:
+        """What the threshold of map pixels is worth, in few words: they stand in objects that travel alone."""
+        return {
+            "calibration": "calibrated",
+            "threshold": "chosen, not calibrated",
+            "nothing": "arbitrary, not calibrated",
+        }[self.decided_by]
+
+    @property
     def shown_range(self) -> tuple[float, float]:
         """Values of a map that pictures show as the lowest and the highest colour.
 

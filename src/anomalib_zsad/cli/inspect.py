@@ -118,9 +118,9 @@ def print_summary(output: Path, inspection: "Inspection", options: InspectionOpt
     flagged = sum(bool(record.flagged) for record in records)
     turned = sum(bool(record.turned) for record in records)
     look = f"; look at {output / 'report.html'}" if options.pages else ""
-    judged = f"{flagged} flagged, " if calibrated else ""
+    images = counted(len(records), "image") + (f", {flagged} flagged" if calibrated else "")
     lines = [
-        f"{counted(len(records), 'image')}, {judged}{len(records) - len(readable)} unreadable. {options.rule.statement}",
+        f"{images}, {len(records) - len(readable)} unreadable. {options.rule.statement}",
         *([f"skipped: {in_words(inspection.found.skipped)}"] if inspection.found.skipped else []),
         *([f"turned upright, as their EXIF orientation says: {turned}"] if turned else []),
         *(drift_lines(inspection.drift) if calibrated else []),

@@ -117,7 +117,9 @@ class DicomResults:
             shaped = self._tried(("structured_report", "pdf"), lambda: self._regions(regions, maps))
             reported = shaped or []
         makers: dict[str, Callable[[Path], None]] = {
-            "dicom_seg": lambda path: write_segmentation(path, self._source, maps, threshold, self.algorithm),
+            "dicom_seg": lambda path: write_segmentation(
+                path, self._source, maps, threshold, self.rule.standing, self.algorithm
+            ),
             "parametric_map": lambda path: write_parametric_map(path, self._source, maps, self.algorithm),
             "structured_report": lambda path: write_report(
                 path, self._source, self._series(report(), regions, reported), self.algorithm
