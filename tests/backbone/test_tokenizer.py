@@ -46,6 +46,15 @@ def test_random_texts_have_the_ids_of_open_clip(pair: tuple[Tokenizer, SimpleTok
         assert own.encode(text) == theirs.encode(text), repr(text)
 
 
+def test_random_texts_of_plain_letters_have_the_ids_of_open_clip(pair: tuple[Tokenizer, SimpleTokenizer]) -> None:
+    own, theirs = pair
+    draw = random.Random(1)  # noqa: S311
+    letters = [chr(code) for code in range(128)]
+    for _ in range(2000):
+        text = "".join(draw.choices(letters, k=draw.randrange(1, 20)))
+        assert own.encode(text) == theirs.encode(text), repr(text)
+
+
 def test_start_and_end(pair: tuple[Tokenizer, SimpleTokenizer]) -> None:
     own, theirs = pair
     assert own.start_and_end == (theirs.sot_token_id, theirs.eot_token_id) == (49406, 49407)

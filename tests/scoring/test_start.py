@@ -28,6 +28,7 @@ METHODS = {"BayesPFL": BayesPFL, "CoPS": CoPS}
 HEAVY = (
     *("anomalib.models", "anomalib.data", "lightning", "torchmetrics", "torchvision", "open_clip", "timm", "kornia"),
     *("sklearn", "pandas", "monai", "skimage", "transformers", "torch._dynamo", "sympy", "huggingface_hub"),
+    *("scipy", "matplotlib", "ftfy"),
 )
 _RUN = """
 import json, sys

@@ -10,7 +10,6 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-import ftfy
 import regex
 
 from .open_clip_files import open_clip_file
@@ -44,7 +43,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, in lower case and with white space joined, without SOS and EOT."""
-        clean = " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split()).lower()
+        clean = " ".join(_repaired(text).split()).lower()
         ids: list[int] = []
         for word in _WORDS.findall(clean):
             if word in (_START, _END):
@@ -62,6 +61,15 @@ class Tokenizer:
                 break
             parts = _joined(parts, best)
         return parts
+
+
+def _repaired(text: str) -> str:
+    """The text with wrong encodings and HTML's entities undone, as CLIP had it before its words were counted."""
+    if text.isascii() and text.isprintable() and "&" not in text:
+        return text  # nothing to undo, and no need to import what would
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text)))
 
 
 def _joined(parts: list[str], pair: tuple[str, str]) -> list[str]:
