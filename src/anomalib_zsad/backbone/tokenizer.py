@@ -29,12 +29,14 @@ class Tokenizer:
 
     def __init__(self) -> None:
         lines = gzip.decompress(_vocabulary_file().read_bytes()).decode("utf-8").split("\n")
-        merges = [tuple(line.split()) for line in lines[1 : _MERGES + 1]]
-        self._ranks = {merge: rank for rank, merge in enumerate(merges)}
+        # A merge is a line of the file, two symbols with a space between: taking 49,000 apart would take a while.
+        merges = lines[1 : _MERGES + 1]
+        self._ranks = dict(zip(merges, range(_MERGES), strict=True))
         self._symbols = _symbols_of_bytes()
         symbols = list(self._symbols.values())
-        words = [*symbols, *(symbol + _END_OF_WORD for symbol in symbols), *map("".join, merges), _START, _END]
-        self._ids = {word: number for number, word in enumerate(words)}
+        joined = [merge.replace(" ", "") for merge in merges]
+        words = [*symbols, *(symbol + _END_OF_WORD for symbol in symbols), *joined, _START, _END]
+        self._ids = dict(zip(words, range(len(words)), strict=True))
 
     @property
     def start_and_end(self) -> tuple[int, int]:
@@ -56,11 +58,15 @@ class Tokenizer:
         """A word's symbols, neighbours joined by the merge that was learned first, for as long as there is one."""
         parts = [*word[:-1], word[-1] + _END_OF_WORD]
         while len(parts) > 1:
-            best = min(pairwise(parts), key=lambda pair: self._ranks.get(pair, _MERGES))
-            if best not in self._ranks:
+            best = min(pairwise(parts), key=self._rank)
+            if self._rank(best) == _MERGES:
                 break
             parts = _joined(parts, best)
         return parts
+
+    def _rank(self, pair: tuple[str, str]) -> int:
+        """When a merge was learned; after all of them for a pair that never was."""
+        return self._ranks.get(" ".join(pair), _MERGES)
 
 
 def _repaired(text: str) -> str:
