@@ -10,6 +10,7 @@ fault to a model that sees it in full size.
 
 import argparse
 import random
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,28 @@ def crops(data: Path, kind: str) -> list[np.ndarray]:
     return found
 
 
+def sheet_of(
+    normal: list[np.ndarray], abnormal: list[np.ndarray], cells: tuple[int, int], defects: int, seed: int
+) -> tuple[np.ndarray, list[bool]]:
+    """A sheet, and for each of its cells whether it has a defect."""
+    chance = random.Random(seed)  # noqa: S311 - the same sheets every time
+    rows, columns = cells
+    labels = [True] * defects + [False] * (rows * columns - defects)
+    chance.shuffle(labels)
+    holes = iter(chance.sample(abnormal, defects))
+    chosen = [next(holes) if label else chance.choice(normal) for label in labels]
+    lines = [np.concatenate(chosen[line * columns : (line + 1) * columns], axis=1) for line in range(rows)]
+    return np.concatenate(lines), labels
+
+
+def judged(heat: torch.Tensor, labels: list[bool], seam: int) -> tuple[float, int]:
+    """AUROC of the cells by their highest pixel, and how many of those with a defect are among as many highest ones."""
+    cells = heat.unfold(0, SIDE, SIDE).unfold(1, SIDE, SIDE)[..., seam : SIDE - seam, seam : SIDE - seam]
+    peaks, truth = cells.amax((-2, -1)).flatten().numpy(), np.array(labels)
+    first = np.argsort(-peaks, kind="stable")[: truth.sum()]
+    return float(roc_auc_score(truth, peaks)), int(truth[first].sum())
+
+
 def main() -> None:
     """Print rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -54,36 +77,35 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--cells", type=int, nargs=2, default=(8, 10), metavar=("ROWS", "COLUMNS"))
     parser.add_argument("--defects", type=int, default=12)
+    parser.add_argument("--sheets", type=int, default=5, help="how many, each laid anew")
     parser.add_argument("--tiles", type=int, nargs="+", default=(192, 384, 768), help="sides of tiles, in pixels")
-    parser.add_argument("--keep", type=Path, help="where to write the sheet")
+    parser.add_argument("--keep", type=Path, help="where to write the first sheet")
     arguments = parser.parse_args()
-    rows, columns = arguments.cells
-    chance = random.Random(0)  # noqa: S311 - the same sheet every time
     normal, abnormal = crops(arguments.data, "MT_Free"), crops(arguments.data, "MT_Blowhole")
     defects = min(arguments.defects, len(abnormal))
-    labels = [True] * defects + [False] * (rows * columns - defects)
-    chance.shuffle(labels)
-    holes = iter(chance.sample(abnormal, defects))
-    cells = [next(holes) if label else chance.choice(normal) for label in labels]
-    lines = [np.concatenate(cells[line * columns : (line + 1) * columns], axis=1) for line in range(rows)]
-    sheet = np.concatenate(lines)
+    sheets = [sheet_of(normal, abnormal, arguments.cells, defects, seed) for seed in range(arguments.sheets)]
     if arguments.keep:
-        Image.fromarray(sheet).save(arguments.keep)
-    picture = torch.from_numpy(sheet.astype(np.float32) / 255).permute(2, 0, 1)
+        Image.fromarray(sheets[0][0]).save(arguments.keep)
     for side in (None, *arguments.tiles):
         tiles = TileOptions() if side is None else TileOptions(side)
         built = build_scorer(arguments.checkpoint, device="cpu", class_name="magnetic tile", tiles=tiles)
         scorer = ModelImageScorer(built)
-        heat = scorer(scorer.prepare(picture)[None]).anomaly_map
-        heat = torch.nn.functional.interpolate(heat[None], sheet.shape[:2], mode="bilinear")[0, 0]
-        cells_of_heat = heat.unfold(0, SIDE, SIDE).unfold(1, SIDE, SIDE)
-        for seam in (0, SEAM):
-            peaks = cells_of_heat[..., seam : SIDE - seam, seam : SIDE - seam].amax((-2, -1)).flatten().numpy()
-            first = np.argsort(-peaks, kind="stable")[:defects]
-            details = {"defects": defects, "cells": len(labels), "among_the_first": int(np.array(labels)[first].sum())}
+        found: dict[int, list[tuple[float, int]]] = {0: [], SEAM: []}
+        for sheet, labels in sheets:
+            picture = torch.from_numpy(sheet.astype(np.float32) / 255).permute(2, 0, 1)
+            heat = scorer(scorer.prepare(picture)[None]).anomaly_map
+            heat = torch.nn.functional.interpolate(heat[None], sheet.shape[:2], mode="bilinear")[0, 0]
+            for seam, answers in found.items():
+                answers.append(judged(heat, labels, seam))
+        for seam, answers in found.items():
+            areas, among = zip(*answers, strict=True)
             name = "whole" if side is None else f"tiles of {side}"
-            what = f"sheet of {sheet.shape[1]} x {sheet.shape[0]}, {name}, seams {'left out' if seam else 'in'}"
-            row(what, float(roc_auc_score(labels, peaks)), "AUROC of cells with a blowhole", **details)
+            details = {"lowest": min(areas), "highest": max(areas), "defects": defects, "cells": len(labels)}
+            what = (
+                f"{len(sheets)} sheets of {sheet.shape[1]} x {sheet.shape[0]}, {name}, seams {'out' if seam else 'in'}"
+            )
+            details["among_the_first"] = statistics.mean(among)
+            row(what, statistics.mean(areas), "AUROC of cells with a blowhole", **details)
 
 
 if __name__ == "__main__":
