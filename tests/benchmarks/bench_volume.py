@@ -1,6 +1,6 @@
 """Screening a volume of 200 slices on the demo backbone: the share of the wall time that is spent inside the model.
 
-python tests/benchmarks/bench_volume.py [--side 256] [--slices 200] [--no-pages] [--profile]
+python tests/benchmarks/bench_volume.py [--sides 256 512] [--slices 200] [--no-pages] [--profile]
 """
 
 import argparse
@@ -20,6 +20,9 @@ from anomalib_zsad.scoring.model_scorer import ModelScorer
 from anomalib_zsad.scoring.scores import SliceScores
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.screening.screen import screen
+
+# Pixels along the side of a slice for which the bound is that of large ones.
+LARGE = 512
 
 
 def write_volume(path: Path, side: int, slices: int) -> None:
@@ -57,16 +60,22 @@ class TimedScorer:
 def main() -> None:
     """Print rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--sides", type=int, nargs="+", default=[256, 512], help="of a slice, in pixels")
     parser.add_argument("--slices", type=int, default=200)
     parser.add_argument("--no-pages", action="store_true")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     arguments = parser.parse_args()
     options = ScreeningOptions(volume=VolumeOptions(window="brain", pages=not arguments.no_pages), progress=False)
+    for side in arguments.sides:
+        measure(side, arguments, options)
+
+
+def measure(side: int, arguments: argparse.Namespace, options: ScreeningOptions) -> None:
+    """Rows for slices of one size."""
     with tempfile.TemporaryDirectory() as temporary:
         volume = Path(temporary) / "volume.nii.gz"
+        write_volume(volume, side, arguments.slices)
         for method in ("BayesPFL", "CoPS"):
-            write_volume(volume, arguments.side, arguments.slices)
             scorer = TimedScorer(build_scorer(None, method, {"backbone": "demo"}, "cpu", "brain"))
             screen(volume, Path(temporary) / f"{method}_warm", scorer, options)
             scorer.seconds, scorer.slices = 0.0, 0
@@ -77,9 +86,10 @@ def main() -> None:
             else:
                 screen(volume, Path(temporary) / method, scorer, options)
             wall = time.perf_counter() - start
-            what = f"{method}, demo backbone, {arguments.slices} slices of {arguments.side} px"
+            what = f"{method}, demo backbone, {arguments.slices} slices of {side} px"
             details = {"wall_seconds": wall, "slices_scored": scorer.slices, "model_seconds": scorer.seconds}
-            row(what, scorer.seconds / wall, "of the wall time inside the model", "0.90", **details)
+            bounds = ("0.92", "0.95") if side == LARGE else ("0.90", "")
+            row(what, scorer.seconds / wall, "of the wall time inside the model", *bounds, **details)
             if arguments.profile:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(18)
 
