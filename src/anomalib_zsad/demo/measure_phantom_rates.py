@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from anomalib_zsad.calibration.conformal import NormalScores
 from anomalib_zsad.calibration.uncertainty import Certainty, certainty
 from anomalib_zsad.demo.measure_uncertainty import certainty_cells
 from anomalib_zsad.demo.phantoms import Kind, make_phantom, write_nifti
+from anomalib_zsad.outputs.terminal import console
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.options import VolumeOptions
 from anomalib_zsad.screening.volume_pass import cut_slices, pass_over
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shares = (found.volumes, found.volumes_with_marked_pixel, found.slices, found.volumes_with_flagged_slice)
             cells = [f"{100 * share:.1f} %" for share in shares]
             table.add_row(kind, f"{100 * rate:g} %", *cells, *certainty_cells(found.certainty))
-    Console().print(table)
+    console().print(table)
     return 0
 
 

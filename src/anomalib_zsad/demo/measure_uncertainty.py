@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from anomalib_zsad.calibration.conformal import NormalScores
 from anomalib_zsad.calibration.uncertainty import Certainty, certainty
 from anomalib_zsad.data.sample_set import UNSEEN_CATEGORIES
 from anomalib_zsad.demo.draw_sample_set import CATEGORIES, draw_piece
+from anomalib_zsad.outputs.terminal import console
 
 # Numbers of pieces, far from those of the sample set.
 _NORMAL, _ABNORMAL = 1000, 5000
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             *certainty_cells(judged.certainty),
         )
     table.add_row("together", "", "", *certainty_cells(total))
-    Console().print(table)
+    console().print(table)
     return 0
 
 
