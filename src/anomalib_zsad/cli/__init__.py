@@ -17,7 +17,7 @@ from anomalib_zsad.outputs.termination import termination_as_interrupt
 
 COMMANDS = {
     "screen": "score the slices of DICOM series and NIfTI volumes and segment what is abnormal",
-    "merge": "make one run of the parts of a screening run",
+    "merge": "make one run of the parts of a run of screen or inspect",
     "pull": "find series in a PACS, screen them and send the results back",
     "inspect": "score the images of a folder and show them sorted by score",
     "watch": "answer every picture that arrives in a folder, once, with an alarm when something drifts",
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = importlib.import_module(f"anomalib_zsad.cli.{command}").run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output (`head`) has seen enough. Python flushes once more at its end: into nothing.
+        # The program reading the output (`head`) closed it. Python flushes once more at its end: into nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:

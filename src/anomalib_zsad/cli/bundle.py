@@ -6,7 +6,13 @@ import sys
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.decision_options import add_decision_options
 from anomalib_zsad.cli.failures import say
-from anomalib_zsad.cli.model_options import add_model_options, method_of, say_demonstration, say_loading
+from anomalib_zsad.cli.model_options import (
+    add_model_options,
+    anomalib_model,
+    method_of,
+    say_demonstration,
+    say_loading,
+)
 from anomalib_zsad.cli.reading_options import add_reading_options
 from anomalib_zsad.cli.screening_options import add_volume_options, screening_options
 from anomalib_zsad.outputs.exit_codes import ExitCode
@@ -38,6 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the bundle."""
+    if anomalib_model(args.model) is not None:
+        raise ValueError(f"{args.model} is one of anomalib's own models, of which no bundle is made: screen takes it")
     if args.checkpoint is None:
         raise ValueError("a bundle is made of a trained model: give --checkpoint")
     options = screening_options(args)

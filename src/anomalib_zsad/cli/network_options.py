@@ -32,7 +32,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="HOST=NAME",
         help="the environment variable NAME holds the bearer token for the DICOMweb server HOST (or HOST:PORT); it is "
-        "sent there only, and over https only; can be repeated",
+        "sent there only, and over https only, or http to this machine; can be repeated",
     )
     files = {
         "authority": "certificates (PEM) to check servers by; with any of these three, DICOM associations use TLS",

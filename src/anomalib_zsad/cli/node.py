@@ -92,7 +92,7 @@ def _add_groups(parser: argparse.ArgumentParser) -> None:
         {
             "status_host": f"address of the page; beyond this machine only with a token in {TOKEN}",
             "status_port": "port of the page (default: no page)",
-            "show_identifiers": "show patient ID, name and the like on the page",
+            "show_identifiers": "show patient ID, name, accession number, date and description on the page",
         },
     )
 

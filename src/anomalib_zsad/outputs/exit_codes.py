@@ -16,7 +16,7 @@ class ExitCode(IntEnum):
     ALL_REFUSED = 5, "all of them were"
     DISK = 6, "the output cannot be written"
     INTERRUPTED = 130, "interrupted; --resume goes on where there is one"
-    BROKEN_PIPE = 141, "whoever read the output has seen enough"
+    BROKEN_PIPE = 141, "the program reading the output closed it (such as `head`)"
     TERMINATED = 143, "asked to end (SIGTERM); --resume goes on where there is one"
 
     meaning: str

@@ -16,7 +16,7 @@ from anomalib_zsad.outputs.versions import versions
 from anomalib_zsad.scoring.model_scorer import ModelScorer
 from anomalib_zsad.screening.options import ScreeningOptions, VolumeOptions
 from anomalib_zsad.screening.screen import check_calibration, screen
-from anomalib_zsad.volumes.options import ReadingOptions
+from anomalib_zsad.volumes.options import ReadingOptions, SizeBudget
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 CALIBRATION = "models/calibration_volumes.json"
@@ -71,8 +71,8 @@ python -m monai.bundle run --bundle_root . --config_file configs/inference.json 
 ```
 
 writes what `anomalib-zsad screen` writes. Any entry of `configs/inference.json` can be overridden in the same way, such
-as `--device cuda` or `'--volume#window' 80/40`. A backbone whose weights open_clip does not fetch is given by
-`'--model_arguments#pretrained' FILE`.
+as `--device cuda`, `'--volume#window' 80/40` or `'--reading#modality' CT`. A backbone whose weights open_clip does not
+fetch is given by `'--model_arguments#pretrained' FILE`.
 """
 
 
@@ -112,7 +112,8 @@ def _inference(
         "device": "auto",
         "class_name": scorer.class_name,
         "model_arguments": given,
-        "reading": {"mode": options.reading.mode, "hash_uids": options.reading.hash_uids},
+        # All of them: one that is left out would have its default where the bundle runs, and nobody would be told.
+        "reading": json.loads(json.dumps(asdict(options.reading))),
         "volume": json.loads(json.dumps(asdict(options.volume))),
         "rule": rule,
         "calibration": f"$@bundle_root + '/{CALIBRATION}'" if calibrated else None,
@@ -141,7 +142,7 @@ class BundleScreening:
         input: A file, folder or zip archive.
         output: A new or empty folder, outside the input.
         resume: Go on with an earlier run in the same folder.
-        reading: Fields of `ReadingOptions` by name.
+        reading: Fields of `ReadingOptions` by name, `budget` with those of `SizeBudget`.
         volume: Fields of `VolumeOptions` by name.
         rule: Fields of `DecisionRule` by name.
         calibration: A calibration file; `None` for none.
@@ -164,12 +165,9 @@ class BundleScreening:
     ) -> None:
         self.scorer, self.input, self.output = scorer, Path(input), Path(output)
         known = None if calibration is None else Calibration.load(calibration)
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in volume.items()
-        }
         self.options = ScreeningOptions(
-            reading=ReadingOptions(**reading),
-            volume=VolumeOptions(**given),
+            reading=ReadingOptions(**{**_tuples(reading), "budget": SizeBudget(**reading.get("budget", {}))}),
+            volume=VolumeOptions(**_tuples(volume)),
             rule=DecisionRule("volumes", known, **rule),
             resume=resume,
         )
@@ -186,6 +184,11 @@ class BundleScreening:
         print(visible(f"written to {self.output} (exit code {code.value}: {code.meaning})"))
         if code is not ExitCode.DONE:
             raise SystemExit(int(code))
+
+
+def _tuples(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON and MONAI's configuration hold as lists, as the tuples that options are."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def _metadata(scorer: ModelScorer, options: ScreeningOptions) -> dict[str, Any]:

@@ -1,15 +1,18 @@
 """CoPS passes what every zero-shot model must, and does what is its own."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from PIL import Image
 from torchvision.transforms import v2
 
 from anomalib_zsad.backbone import FrozenCLIP
+from anomalib_zsad.cli import main
 from anomalib_zsad.models.components.checkpoint import CheckpointError
-from anomalib_zsad.models.cops import CoPS, CoPSModel
+from anomalib_zsad.models.cops import CoPS, CoPSModel, construction
 from anomalib_zsad.models.cops.published import LEFT_OUT, published_name
 from tests.models.small import write_backbone
 from tests.models.tester import CLIP, SIDE, ModelTester, engine, images, squares
@@ -222,6 +225,35 @@ class TestPublishedFiles:
         loaded = build(checkpoint=path)
         assert loaded.trained
         torch.testing.assert_close(loaded.model(images()).pred_score, model.model(images()).pred_score)
+
+    def test_constants_that_are_assumed_are_said_with_the_options_that_set_them(
+        self, build, small_backbone, tmp_path, caplog, monkeypatch
+    ) -> None:
+        def told(act) -> list[str]:
+            caplog.clear()
+            act()
+            return [record.getMessage() for record in caplog.records if "constants" in record.getMessage()]
+
+        path = published_file(tmp_path / "epoch_5.pth", build().model)
+        every = "epoch_5.pth is a published file, which holds no constants: neighbourhood 5, alpha 0.26, beta 0.9 are "
+        (message,) = told(lambda: build(checkpoint=path))
+        assert message.startswith(every + "assumed, as for one that was trained on VisA.")
+        assert "--model.neighbourhood 3 --model.alpha 0.35 --model.beta 1.0" in message
+        (message,) = told(lambda: build(checkpoint=path, neighbourhood=3, alpha=0.35))
+        assert "no constants: beta 0.9 is assumed" in message
+        assert "needs --model.beta 1.0 " in message
+        constants = {"neighbourhood": 3, "alpha": 0.35, "beta": 1.0}
+        assert told(lambda: build(checkpoint=path, **constants)) == []
+        monkeypatch.setattr(construction, "frozen_backbone", lambda _: build().model.backbone)
+        (message,) = told(lambda: construction.model_of(Path(path)))  # what commands that only score do
+        assert message.startswith(every)
+        Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
+        command = ["inspect", "-i", str(tmp_path / "one.png"), "--checkpoint", path, "--no-pages"]
+        command += [word for name, value in small_backbone.items() for word in (f"--model.{name}", value)]
+        (message,) = told(lambda: main([*command, "-o", str(tmp_path / "OUT")]))
+        assert message.startswith(every)
+        given = [word for name, value in constants.items() for word in (f"--model.{name}", str(value))]
+        assert told(lambda: main([*command, *given, "-o", str(tmp_path / "GIVEN")])) == []
 
     def test_training_goes_on_from_a_published_file(self, build, tmp_path) -> None:
         shape = {"state_length": 4, "context_length": 5, "deep_depth": 2, "deep_length": 3}

@@ -1,5 +1,6 @@
 """How the torch model of CoPS is made, for training and for scoring: the Lightning module is not needed."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,13 @@ from anomalib_zsad.models.components.checkpoint import (
 )
 from anomalib_zsad.models.components.class_names import DEFAULT_CLASS_NAME
 from anomalib_zsad.models.components.proportion import length_at
+from anomalib_zsad.outputs.terminal import visible
 
+from .constants import Constants
 from .published import PUBLISHED_KEY, from_published, infer_arguments, unknown_names
 from .torch_model import CoPSModel
+
+logger = logging.getLogger(__name__)
 
 # Published smoothing of the map, in pixels at 518 x 518.
 BLUR_SIGMA = 4.0
@@ -34,6 +39,9 @@ SHAPE: dict[str, int | None] = {
     "deep_length": 4,
     "extractor_heads": 12,
 }
+
+# Published constants that decide answers of a file trained on MVTec AD; the defaults are those of training on VisA.
+TRAINED_ON_MVTEC = {"neighbourhood": 3, "alpha": 0.35, "beta": 1.0}
 
 
 def frozen_backbone(base: Foundation) -> FrozenCLIP:
@@ -74,7 +82,7 @@ def new_model(
 
 
 def load_weights(model: CoPSModel, saved: Checkpoint) -> None:
-    """Give a model the weights of a checkpoint.
+    """Give a model the weights of a checkpoint; what a published file leaves to be assumed is logged.
 
     Raises:
         CheckpointError: If they do not fit.
@@ -87,10 +95,26 @@ def load_weights(model: CoPSModel, saved: Checkpoint) -> None:
             raise CheckpointError(
                 f"'{saved.path}' holds '{unknown[0]}', which CoPS does not have: it is of another method"
             )
+        _say_assumed(saved.path.name, model)
         state = from_published(saved.state, parameters) | {"_extra_state": model.get_extra_state()}
     else:
         check_backbone(saved, model.backbone)
     load_parameters(model, state, saved, model.backbone.config.name)
+
+
+def _say_assumed(file: str, model: CoPSModel) -> None:
+    """Say which constants of a published file, which holds none, are the defaults because nobody gave them."""
+    assumed = {name: getattr(Constants(), name) for name in TRAINED_ON_MVTEC if name not in model.given_constants}
+    if not assumed:
+        return
+    options = " ".join(f"--model.{name} {TRAINED_ON_MVTEC[name]}" for name in assumed)
+    logger.warning(
+        "%s is a published file, which holds no constants: %s assumed, as for one that was trained on VisA. One that "
+        "was trained on MVTec AD needs %s (arguments of CoPS in Python); the protocol paper of evaluate sets its own.",
+        visible(file),
+        ", ".join(f"{name} {value}" for name, value in assumed.items()) + (" is" if len(assumed) == 1 else " are"),
+        options,
+    )
 
 
 def model_of(checkpoint: Path) -> tuple[CoPSModel, Foundation]:
