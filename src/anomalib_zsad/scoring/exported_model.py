@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from anomalib_zsad.models.components.export_metadata import read_metadata
 from anomalib_zsad.models.components.tiled_model import TiledModel, WorkingSize
 from anomalib_zsad.scoring.engines.graphs import check_installed
-from anomalib_zsad.scoring.engines.runtimes import Runtime, load
+from anomalib_zsad.scoring.engines.runtimes import EXPORTED, Runtime, load
 from anomalib_zsad.scoring.tile_options import TileOptions
 
 _ENGINES = {".onnx": "onnxruntime", ".xml": "openvino"}
@@ -61,7 +61,7 @@ class ExportedModel:
         engine = _ENGINES[Path(path).suffix]
         check_installed(engine)
         options = TileOptions(tile_size, tile_overlap, tile_batch)
-        self._model = _Exported(load(Path(path), engine), self.metadata["class_names"])
+        self._model = _Exported(load(Path(path), engine, remedy=EXPORTED), self.metadata["class_names"])
         self._tiles: TiledModel | None = None
         self._working: WorkingSize | None = None
         if options.tiles is not None:
