@@ -18,13 +18,14 @@ from anomalib_zsad.calibration.fingerprint import image_fingerprint
 from anomalib_zsad.data.appearance import Appearance, appearance
 from anomalib_zsad.data.category_set import CategorySet
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
+from anomalib_zsad.data.files_below import spoken
 from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find_labelled_images
 from anomalib_zsad.data.folder_tree import FolderTreeDataset
 from anomalib_zsad.data.labelled_image import LabelledImage
 from anomalib_zsad.data.listed_images import ListedImages
 from anomalib_zsad.data.patient_names import patient_expression, patient_in
 from anomalib_zsad.data.prepared_images import PreparedImages, make_loader
-from anomalib_zsad.inspection.find_images import LEFT_OUT, spoken
+from anomalib_zsad.inspection.find_images import LEFT_OUT
 from anomalib_zsad.inspection.find_images import find_images as inspected_images
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.scoring.device import device_of
