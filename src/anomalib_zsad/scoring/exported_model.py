@@ -119,6 +119,8 @@ class _Exported(nn.Module):
             raise ValueError(f"the export knows no class {name!r}; it knows {', '.join(self._names)}")
         if name is None and len(self._names) > 1:
             raise ValueError(f"the export knows several classes; say which: {', '.join(self._names)}")
-        index = None if len(self._names) == 1 else np.full(len(images), self._names.index(str(name)), np.int64)
+        place = 0 if name is None else self._names.index(name)
+        # A list of one name makes an export that asks for the index, and one name alone makes one without.
+        index = np.full(len(images), place, np.int64) if "class_index" in self._runtime.inputs else None
         answer = self._runtime(np.ascontiguousarray(images.float().numpy()), index)
         return _Answer(torch.from_numpy(answer["pred_score"]), torch.from_numpy(answer["anomaly_map"]))
