@@ -50,6 +50,9 @@ def test_signed_and_floating_values_are_rescaled(tmp_path):
     unit = np.array([[0.25, 0.5]], dtype=np.float32)
     image = read_image(save(tmp_path, Image.fromarray(unit), "unit.tif"))
     torch.testing.assert_close(image[0], torch.tensor([[0.25, 0.5]]))
+    widest = np.array([[-3e38, 0], [1.5e38, 3e38]], dtype=np.float32)  # its span is no number of float32
+    image = read_image(save(tmp_path, Image.fromarray(widest), "widest.tif"))
+    torch.testing.assert_close(image[0], torch.tensor([[0, 0.5], [0.75, 1]]))
 
 
 def test_a_single_pixel_reads(tmp_path):

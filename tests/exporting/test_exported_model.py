@@ -62,6 +62,13 @@ def test_a_batch_of_several_classes_takes_an_index_for_each_image(model: Any, se
         assert score == pytest.approx(float(expected_of(model, picture, NAMES[place]).pred_score), abs=1e-4)
 
 
+def test_a_list_of_one_name_is_an_export_of_one_class(model: Any, tmp_path: Path) -> None:
+    export, (picture, *_) = ExportedModel(model.to_onnx(tmp_path, class_names=["bolt"])), photographs()[0]
+    expected = float(expected_of(model, picture, "bolt").pred_score)
+    assert export(picture).score == pytest.approx(expected, abs=1e-4)
+    assert export(picture, "bolt").score == pytest.approx(expected, abs=1e-4)
+
+
 def test_names_that_an_export_does_not_know(several: Path) -> None:
     export, picture = ExportedModel(several), torch.rand(3, 60, 60)
     with pytest.raises(ValueError, match="the export knows no class 'nut'; it knows bolt, a rather long"):

@@ -191,6 +191,56 @@ def test_a_folder_without_permission_as_the_system_has_it(tmp_path: Path) -> Non
     assert done.stdout.strip() == "['a.png'] {'locked/': 'the folder cannot be read: Permission denied'}"
 
 
+def run_by_no_superuser(program: str, folder: Path) -> str:
+    """What a program prints that runs in a folder, and is no superuser where this process can choose."""
+    start = "import os, sys\nos.chdir(sys.argv[1])\nif os.geteuid() == 0:\n    os.setuid(65534)\n"
+    # What is imported as another user must be found without the superuser's rights.
+    imports, _, rest = program.partition("\n\n")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{imports}\n{start}{rest}", folder],
+        capture_output=True, text=True, check=True, cwd=Path.cwd(),
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_a_folder_that_may_be_listed_and_not_entered_is_told_of(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    save(tmp_path / "in" / "closed" / "below" / "b.png")
+    closed = tmp_path / "in" / "closed"
+    program = (
+        "from pathlib import Path\nfrom anomalib_zsad.inspection.find_images import find_images\n\n"
+        "found = find_images(Path('in'))\n"
+        "print([name for name, _ in found.images], sorted(found.unreadable.items()))\n"
+    )
+    tmp_path.chmod(0o755)
+    closed.chmod(0o644)
+    try:
+        told = run_by_no_superuser(program, tmp_path)
+    finally:
+        closed.chmod(0o755)
+    assert told == (
+        "['a.png'] [('closed/', 'the folder cannot be read: Permission denied'), "
+        "('closed/below/', 'the folder cannot be read: Permission denied')]"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_masks_that_may_not_be_looked_at_say_nothing(tmp_path: Path) -> None:
+    save(tmp_path / "in" / "images" / "a.png")
+    masks = save(tmp_path / "in" / "masks" / "a.png").parent
+    program = (
+        "from pathlib import Path\nfrom anomalib_zsad.inspection.ground_truth import ground_truth\n\n"
+        "print(ground_truth([('images/a.png', Path('in/images/a.png'))]))\n"
+    )
+    tmp_path.chmod(0o755)
+    masks.chmod(0)
+    try:
+        assert run_by_no_superuser(program, tmp_path) == "{}"
+    finally:
+        masks.chmod(0o755)
+
+
 # Which files are images, and which are asked for ------------------------------------------------------------------
 
 

@@ -86,8 +86,13 @@ class Calibration:
 
     @property
     def unit_name(self) -> str:
-        """What a unit is: patient or image."""
-        return "patient" if self.kind == "volumes" else "image"
+        """What a unit is: patient or image; images that come in groups are those of patients."""
+        return "patient" if self.kind == "volumes" or self._grouped else "image"
+
+    @property
+    def _grouped(self) -> bool:
+        """Whether a unit has several members."""
+        return any(len(unit) > 1 for unit in self.scores[self.levels[0]])
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -163,7 +168,8 @@ class Calibration:
         """
         self._normal(level)
         percent = f"{100 * check_rate(rate):g} %"
-        return _STATEMENTS[self.kind, level].format(percent=percent, units=self.units)
+        statements = _OF_PATIENTS if self.kind == "images" and self._grouped else _STATEMENTS
+        return statements[self.kind, level].format(percent=percent, units=self.units)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write the calibration as JSON; the file appears whole or not at all.
@@ -276,6 +282,18 @@ _STATEMENTS = {
     ("images", "mask"): (
         "Of normal images like the {units} calibrated on, at most {percent} are expected to show any abnormal pixel at "
         "all (on average over calibrations)."
+    ),
+}
+
+# Of images of which several may be one patient's.
+_OF_PATIENTS = {
+    ("images", "image"): (
+        "Of images of normal patients like the {units} calibrated on, at most {percent} are expected to be flagged (a "
+        "random image of a new patient; on average over calibrations)."
+    ),
+    ("images", "mask"): (
+        "Of images of normal patients like the {units} calibrated on, at most {percent} are expected to show any "
+        "abnormal pixel at all (a random image of a new patient; on average over calibrations)."
     ),
 }
 

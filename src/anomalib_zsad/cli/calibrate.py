@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from anomalib_zsad.cli import run_options
 from anomalib_zsad.cli.dataclass_options import add_options, fill
 from anomalib_zsad.cli.failures import say
+from anomalib_zsad.cli.idle_options import check_idle_options
 from anomalib_zsad.cli.image_options import add_image_options, image_reading
 from anomalib_zsad.cli.model_options import (
     add_engine_options,
@@ -23,7 +24,6 @@ from anomalib_zsad.cli.model_options import (
 from anomalib_zsad.cli.reading_options import SLICING, add_reading_options, reading_options
 from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.evaluation.target_names import split_datamodule
-from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.terminal import console, plain_table
 from anomalib_zsad.scoring.tile_options import VOLUMES_WHOLE
@@ -38,9 +38,10 @@ _EPILOG = """\
 The input holds nothing but normal cases, of the same kind as those to be judged
 later (scanner, protocol, region; camera, light, product), none of which the
 model was trained on. Volumes need 20 patients or more, images 20 images.
-Patients are told apart by DICOM's PatientID; every NIfTI file counts as a
-patient unless --patient finds one in names. Of a data set (DATAMODULE:ROOT, as
-for `evaluate`) the normal cases are taken.
+Patients are told apart by DICOM's PatientID; every NIfTI file and every image
+counts as a patient unless --patient finds one in names: give it where there are
+several of one patient. Of a data set (DATAMODULE:ROOT, as for `evaluate`) the
+normal cases are taken; images of it show what it says, or --class-name.
 
   anomalib-zsad calibrate -i normal_heads -o heads.json \\
       --checkpoint model.ckpt --class-name brain
@@ -71,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patient",
         metavar="REGEX",
-        help="its first group, in the name of a series' first file below the input, is the patient",
+        help="its first group, in the name of a series' first file or of an image below the input, is the patient",
     )
     parser.add_argument(
         "--only",
@@ -100,12 +101,10 @@ def run(args: argparse.Namespace) -> int:
     _ = fill(VolumeOptions, args), reading_options(args), _only(args)
     say_loading(args)
     kind = _kind(args, datamodule)
-    _check_image_options(args, folder_of_images=kind == "images" and datamodule is None)
+    check_idle_options(args, kind, data_set=datamodule is not None)
     if kind == "volumes" and args.tiles is not None:
         raise ValueError(VOLUMES_WHOLE)
-    scorer = load_scorer(args, only_scores=False)  # what it was trained on is asked of its class
-    calibrate = _volumes if kind == "volumes" else _images
-    calibration = calibrate(args, scorer, datamodule)
+    calibration = (_volumes if kind == "volumes" else _images)(args, datamodule)
     calibration.save(args.output, overwrite=args.overwrite)
     _print_summary(calibration, args.output)
     return ExitCode.DONE
@@ -124,16 +123,6 @@ def _check_output(args: argparse.Namespace) -> None:
         raise NotADirectoryError(f"there is no folder {args.output.parent} to write the calibration to")
     if args.output.is_dir() or not os.access(args.output.parent, os.W_OK):
         raise PermissionError(f"{args.output} cannot be written; give the name of a file in a folder of yours")
-
-
-def _check_image_options(args: argparse.Namespace, *, folder_of_images: bool) -> None:
-    """Refuse options that would do nothing.
-
-    Raises:
-        ValueError: If images of a folder are chosen where there is none, or a choice makes no sense.
-    """
-    if image_reading(args) != ImageReading() and not folder_of_images:
-        raise ValueError("--include, --exclude and --max-pixels go with a folder of images")
 
 
 def _kind(args: argparse.Namespace, datamodule: DataModule | None) -> str:
@@ -169,11 +158,12 @@ def _is_volume_datamodule(name: str) -> bool:
     return issubclass(CategorySet(name).resolve_class(), VolumeDataModule)
 
 
-def _volumes(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataModule | None) -> "Calibration":
+def _volumes(args: argparse.Namespace, datamodule: DataModule | None) -> "Calibration":
     from anomalib_zsad.outputs.progress import Progress
     from anomalib_zsad.screening.calibrate_volumes import calibrate_volumes
     from anomalib_zsad.screening.normal_volumes import find_volumes
 
+    scorer = load_scorer(args, only_scores=False)  # what it was trained on is asked of its class
     reading, only, options = reading_options(args), _only(args), fill(VolumeOptions, args)
     if datamodule is None:
         normals = find_volumes(Path(args.input), reading, args.patient, _tell)
@@ -186,7 +176,8 @@ def _volumes(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataMo
 
 def _of_volume_datamodule(args: argparse.Namespace, datamodule: DataModule, options: VolumeOptions) -> "Normals":
     from anomalib_zsad.data.class_arguments import checked_arguments
-    from anomalib_zsad.screening.normal_volumes import patient_expression, volumes_of_datamodule
+    from anomalib_zsad.data.patient_names import patient_expression
+    from anomalib_zsad.screening.normal_volumes import volumes_of_datamodule
     from anomalib_zsad.volumes.datasets.datamodule import VolumeDataModule
 
     _, root, arguments = datamodule
@@ -224,7 +215,7 @@ def _tell(series: str, message: str) -> None:
     say(f"left out: {series or 'a file'}: {message}")
 
 
-def _images(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataModule | None) -> "Calibration":
+def _images(args: argparse.Namespace, datamodule: DataModule | None) -> "Calibration":
     from anomalib_zsad.inspection.calibrate_images import calibrate_images, find_images, images_of_datamodule
     from anomalib_zsad.inspection.find_images import in_words
     from anomalib_zsad.outputs.progress import Progress
@@ -232,13 +223,16 @@ def _images(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataMod
     if datamodule is None:
         if not Path(args.input).is_dir():
             raise ValueError(f"{args.input} is no folder; give a folder of normal images")
-        images = find_images(Path(args.input), scorer.class_name, image_reading(args))
+        scorer = load_scorer(args, only_scores=False)
+        images = find_images(Path(args.input), scorer.class_name, image_reading(args), args.patient)
         if images.skipped:
             say(f"skipped: {in_words(images.skipped)}")
     else:
-        _check_training(args, scorer, datamodule)
         name, root, arguments = datamodule
-        images = images_of_datamodule(name, root, args.category, arguments)
+        images = images_of_datamodule(name, root, args.category, arguments, args.class_name, args.patient)
+        # An engine's model is made for one class name: that of the images.
+        scorer = load_scorer(args, only_scores=False, class_name=images.class_name)
+        _check_training(args, scorer, datamodule)
     with Progress(enabled=args.progress) as progress:
         bar = progress.bar(images.class_name, len(images.dataset))
         calibration = calibrate_images(scorer.module, images, batch_size=args.batch_size, advance=bar.advance)

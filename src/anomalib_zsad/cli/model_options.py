@@ -194,12 +194,13 @@ def method_of(args: argparse.Namespace) -> str | None:
     return args.model or (None if args.checkpoint else DEFAULT_METHOD)
 
 
-def load_scorer(args: argparse.Namespace, *, only_scores: bool = True) -> "ModelScorer":
+def load_scorer(args: argparse.Namespace, *, only_scores: bool = True, class_name: str | None = None) -> "ModelScorer":
     """The model that was asked for, on its engine, and by tiles where the command has them.
 
     Args:
         args: The command line.
         only_scores: See `build_scorer`.
+        class_name: What is to be scored, where the input says it; `None` for what the command line says.
 
     Raises:
         ValueError: If it cannot be built.
@@ -209,7 +210,7 @@ def load_scorer(args: argparse.Namespace, *, only_scores: bool = True) -> "Model
 
     how = engine_options(args), tile_options(args) if "tiles" in args else TileOptions()
     which = args.checkpoint, method_of(args), args.model_arguments
-    scorer = build_scorer(*which, args.device, args.class_name, *how, only_scores)
+    scorer = build_scorer(*which, args.device, class_name or args.class_name, *how, only_scores)
     say_model(scorer.describe())
     return scorer
 

@@ -238,6 +238,8 @@ def _rescale(values: np.ndarray, path: PictureSource) -> np.ndarray:
                 return (values / (2**depth - 1)).astype(np.float32)
     elif low >= 0 and high <= 1:
         return values.astype(np.float32)
+    # In float64: the span of values in float32 may be none of its numbers.
+    values = values.astype(np.float64)
     return ((values - low) / max(high - low, float(np.finfo(np.float32).tiny))).astype(np.float32)
 
 

@@ -1,5 +1,6 @@
 """Calibrate on normal images: where they are, and what they score."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +18,14 @@ from anomalib_zsad.calibration.fingerprint import image_fingerprint
 from anomalib_zsad.data.appearance import Appearance, appearance
 from anomalib_zsad.data.category_set import CategorySet
 from anomalib_zsad.data.class_named_dataset import ClassNamedDataset
+from anomalib_zsad.data.files_below import spoken
 from anomalib_zsad.data.folder_layout import NORMAL_NAMES, find_categories, find_labelled_images
 from anomalib_zsad.data.folder_tree import FolderTreeDataset
 from anomalib_zsad.data.labelled_image import LabelledImage
 from anomalib_zsad.data.listed_images import ListedImages
+from anomalib_zsad.data.patient_names import patient_expression, patient_in
 from anomalib_zsad.data.prepared_images import PreparedImages, make_loader
-from anomalib_zsad.inspection.find_images import LEFT_OUT, spoken
+from anomalib_zsad.inspection.find_images import LEFT_OUT
 from anomalib_zsad.inspection.find_images import find_images as inspected_images
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.scoring.device import device_of
@@ -49,7 +52,9 @@ class NormalImages:
     turned: int = 0
 
 
-def find_images(folder: Path, class_name: str, reading: ImageReading | None = None) -> NormalImages:
+def find_images(
+    folder: Path, class_name: str, reading: ImageReading | None = None, patient: str | None = None
+) -> NormalImages:
     """The normal images of a folder.
 
     A folder that holds images itself holds normal ones. Of a folder in one of the layouts of data sets (see
@@ -59,12 +64,15 @@ def find_images(folder: Path, class_name: str, reading: ImageReading | None = No
         folder: The folder.
         class_name: What the images show.
         reading: Which of the images are asked for, and how large they may be; `None` for all.
+        patient: Regular expression whose first group, in the name of an image below the folder, is the patient; `None`
+            where every image is a case of its own. Images in whose names it finds none are left out.
 
     Raises:
-        ValueError: If there are no images, or nothing says which are normal.
+        ValueError: If there are no images, nothing says which are normal, or the expression finds no patient.
         PermissionError: If a folder below cannot be read: what it holds would be left out unseen.
     """
     reading = reading or ImageReading()
+    pattern = None if patient is None else patient_expression(patient)
     found = inspected_images(folder, reading)
     if found.unreadable:
         name, reason = next(iter(found.unreadable.items()))
@@ -80,7 +88,31 @@ def find_images(folder: Path, class_name: str, reading: ImageReading | None = No
         images.left_out[LEFT_OUT] = found.skipped.pop(LEFT_OUT)
     images.skipped = found.skipped
     images.dataset.max_pixels = reading.max_pixels  # type: ignore[attr-defined]
+    if pattern is not None:
+        _tell_patients(images, folder, pattern)
     return images
+
+
+def _tell_patients(images: NormalImages, root: Path, pattern: re.Pattern[str]) -> None:
+    """Make a patient's images one unit, and leave out those of which nothing says whose they are.
+
+    Raises:
+        ValueError: If that is said of none.
+    """
+    table = images.dataset.samples
+    paths = [Path(path) for path in table["image_path"]]
+    names = [spoken((path.relative_to(root) if path.is_relative_to(root) else path).as_posix()) for path in paths]
+    patients = [patient_in(name, pattern) for name in names]
+    known = [label for label, patient in zip(table.index.tolist(), patients, strict=True) if patient is not None]
+    if not known:
+        raise ValueError(
+            f"the patient expression {pattern.pattern!r} finds a patient in the name of no image; names are those "
+            "below the input, such as P017/scan_3.png"
+        )
+    images.dataset.samples = table.assign(patient=patients)
+    if len(known) < len(patients):
+        images.left_out["no patient known"] += len(patients) - len(known)
+        images.dataset = images.dataset.subsample(known)
 
 
 def _normal_of_layout(folder: Path, class_name: str, reading: ImageReading) -> NormalImages:
@@ -110,7 +142,12 @@ def _as_normal(paths: Sequence[Path], class_name: str) -> ListedImages:
 
 
 def images_of_datamodule(
-    datamodule: str, root: Path, category: str | None = None, arguments: Mapping[str, Any] | None = None
+    datamodule: str,
+    root: Path,
+    category: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    class_name: str | None = None,
+    patient: str | None = None,
 ) -> NormalImages:
     """The normal images of one category of a data set, training and test images alike.
 
@@ -119,10 +156,13 @@ def images_of_datamodule(
         root: Its root.
         category: Which category; may be left out where there is one.
         arguments: Further arguments of the class.
+        class_name: What the images show, for the prompts; `None` for what the data set calls it.
+        patient: See `find_images`; names are those below the root. `None` for what the data set says of patients.
 
     Raises:
-        ValueError: If there is no such class or category, or no normal image in it.
+        ValueError: If there is no such class or category, no normal image in it, or the expression finds no patient.
     """
+    pattern = None if patient is None else patient_expression(patient)
     source = CategorySet(datamodule, root, arguments=dict(arguments or {}))
     known = source.resolve_categories()
     if category is None and len(known) > 1:
@@ -130,15 +170,18 @@ def images_of_datamodule(
     name = category or known[0]
     if name not in known:
         raise ValueError(f"{datamodule} has no category {name!r}; it has {', '.join(known)}")
-    spoken = source.name_of(name)
-    parts = [ClassNamedDataset.from_dataset(part, spoken) for part in _all_parts(source, name)]
+    shown = source.name_of(name)
+    parts = [ClassNamedDataset.from_dataset(part, shown) for part in _all_parts(source, name)]
     total = ClassNamedDataset.pooled(parts)
     table = total.samples
     normal = table.index[table.label_index == int(LabelName.NORMAL)].tolist()
     if not normal:
         raise ValueError(f"{datamodule} / {name} holds no normal images")
     left_out = Counter({"abnormal": len(table) - len(normal)} if len(table) > len(normal) else {})
-    return NormalImages(total.subsample(normal), spoken, left_out)
+    images = NormalImages(total.subsample(normal), class_name or shown, left_out)
+    if pattern is not None:
+        _tell_patients(images, root, pattern)
+    return images
 
 
 def _all_parts(source: CategorySet, category: str) -> Sequence[AnomalibDataset]:

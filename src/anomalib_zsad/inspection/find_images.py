@@ -1,11 +1,11 @@
 """The image files of an inspection, with the names they go by, and what else lies there."""
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from anomalib_zsad.data.files_below import FilesBelow, is_image, kind_of, spoken
 from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.units.parts import Part
@@ -57,56 +57,25 @@ def find_images(location: Path, reading: ImageReading | None = None) -> FoundIma
     """
     reading, found = reading or ImageReading(), FoundImages()
     if location.is_file():
-        if not _is_image(location):
+        if not is_image(location):
             raise ValueError(f"{location.name} is no image by its ending; known are {', '.join(IMAGE_ENDINGS)}")
         _sort_in(found, reading, spoken(location.name), location)
         return found
     if not location.is_dir():
         raise FileNotFoundError(f"there is nothing at the input path: {location}")
-    for path in _walk(location, found):
+    below = FilesBelow(location)
+    for path in below:
         _sort_in(found, reading, spoken(path.relative_to(location).as_posix()), path)
     found.images.sort()
+    found.unreadable = below.unreadable
+    if below.links:
+        found.skipped["links to folders"] += below.links
     return found
 
 
-def _walk(location: Path, found: FoundImages) -> Iterator[Path]:
-    """Everything below a folder that is no folder."""
-
-    def note(error: OSError) -> None:
-        name = spoken(Path(error.filename).relative_to(location).as_posix())
-        found.unreadable[f"{name}/"] = f"the folder cannot be read: {error.strerror}"
-
-    for folder, names, files in os.walk(location, onerror=note):
-        found.skipped["links to folders"] += sum((Path(folder) / name).is_symlink() for name in names)
-        yield from (Path(folder) / name for name in files)
-    found.skipped += Counter()  # kinds of which there are none are forgotten
-
-
 def _sort_in(found: FoundImages, reading: ImageReading, name: str, path: Path) -> None:
-    kind = _kind_of(path)
+    kind = kind_of(path)
     if kind is None and reading.asks_for(name):
         found.images.append((name, path))
     else:
         found.skipped[kind or LEFT_OUT] += 1
-
-
-def spoken(name: str) -> str:
-    """A file name as text: bytes that are no text are spelled out."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def _kind_of(path: Path) -> str | None:
-    """What a file is that is no image; `None` for an image."""
-    if path.name.startswith("."):
-        return "hidden"
-    if not _is_image(path):
-        return spoken(path.suffix.lower()) or "without an ending"
-    try:
-        special = path.exists() and not path.is_file()
-    except OSError:  # reading it will say why
-        special = False
-    return "devices, pipes or sockets" if special else None
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith(".")

@@ -54,10 +54,18 @@ def _told_by_mask(path: Path, beside: PurePosixPath | None, paths: Mapping[PureP
     if path.parent.name == _IMAGES:
         folders = (path.parent.parent / name for name in MASK_FOLDERS)
         stems = (path.stem, f"{path.stem}_mask")
-        candidates += [file for folder in folders for stem in stems if (file := folder / f"{stem}.png").is_file()]
+        candidates += [file for folder in folders for stem in stems if _is_file(file := folder / f"{stem}.png")]
     if not candidates:
         return None
     try:
         return "abnormal" if read_marks(candidates[0], _MASK_THRESHOLD).any() else "normal"
     except (OSError, ValueError):
         return None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; of a folder that may not be entered nothing is known."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -23,7 +23,8 @@ class EngineOptions:
         engine: `torch`, or one that runs an export of the model on the CPU: `openvino` or `onnxruntime`, which need the
             extra `export`. At float32 all answer alike (scores within 1e-4, maps within 1e-3).
         precision: In what is computed. `bfloat16` takes half the memory and on processors that have it less time;
-            `int8` (OpenVINO) needs pictures to choose its scales by, and the extra `int8`.
+            `openvino` refuses it on others. `int8` (OpenVINO) needs pictures to choose its scales by, and the extra
+            `int8`.
         int8_images: Folder of normal pictures of the kind that is scored later, for `int8`.
         engine_cache: Folder for models made for an engine; `None` for `engines` in the user's cache folder
             (`ANOMALIB_ZSAD_CACHE`, else `XDG_CACHE_HOME/anomalib-zsad`, else `~/.cache/anomalib-zsad`).

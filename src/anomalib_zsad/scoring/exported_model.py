@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from anomalib_zsad.models.components.export_metadata import read_metadata
 from anomalib_zsad.models.components.tiled_model import TiledModel, WorkingSize
 from anomalib_zsad.scoring.engines.graphs import check_installed
-from anomalib_zsad.scoring.engines.runtimes import Runtime, load
+from anomalib_zsad.scoring.engines.runtimes import EXPORTED, Runtime, load
 from anomalib_zsad.scoring.tile_options import TileOptions
 
 _ENGINES = {".onnx": "onnxruntime", ".xml": "openvino"}
@@ -61,7 +61,7 @@ class ExportedModel:
         engine = _ENGINES[Path(path).suffix]
         check_installed(engine)
         options = TileOptions(tile_size, tile_overlap, tile_batch)
-        self._model = _Exported(load(Path(path), engine), self.metadata["class_names"])
+        self._model = _Exported(load(Path(path), engine, remedy=EXPORTED), self.metadata["class_names"])
         self._tiles: TiledModel | None = None
         self._working: WorkingSize | None = None
         if options.tiles is not None:
@@ -119,6 +119,8 @@ class _Exported(nn.Module):
             raise ValueError(f"the export knows no class {name!r}; it knows {', '.join(self._names)}")
         if name is None and len(self._names) > 1:
             raise ValueError(f"the export knows several classes; say which: {', '.join(self._names)}")
-        index = None if len(self._names) == 1 else np.full(len(images), self._names.index(str(name)), np.int64)
+        place = 0 if name is None else self._names.index(name)
+        # A list of one name makes an export that asks for the index, and one name alone makes one without.
+        index = np.full(len(images), place, np.int64) if "class_index" in self._runtime.inputs else None
         answer = self._runtime(np.ascontiguousarray(images.float().numpy()), index)
         return _Answer(torch.from_numpy(answer["pred_score"]), torch.from_numpy(answer["anomaly_map"]))

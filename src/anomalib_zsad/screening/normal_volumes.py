@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pydicom
 
+from anomalib_zsad.data.patient_names import patient_expression, patient_in
 from anomalib_zsad.volumes.datasets.layouts import Case, find_cases
 from anomalib_zsad.volumes.datasets.masks import read_masks
 from anomalib_zsad.volumes.datasets.slice_cache import SliceOptions, read_case
@@ -98,21 +99,6 @@ def find_volumes(location: Path, reading: ReadingOptions, patient: str | None, t
     return normals
 
 
-def patient_expression(text: str) -> re.Pattern[str]:
-    """The regular expression that finds a patient in a name.
-
-    Raises:
-        ValueError: If it is none, or has no group.
-    """
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise ValueError(f"the patient expression {text!r} is no regular expression: {error}") from error
-    if not pattern.groups:
-        raise ValueError(f"the patient expression {text!r} has no group in parentheses, which is to be the patient")
-    return pattern
-
-
 def _add_candidate(
     normals: Normals, candidate: Candidate, reading: ReadingOptions, pattern: re.Pattern[str] | None
 ) -> None:
@@ -143,8 +129,8 @@ def _patient_of(candidate: Candidate, pattern: re.Pattern[str] | None) -> str | 
     """A hash of whose series it is; `None` if nothing says."""
     file = candidate.files[0]
     if pattern is not None:
-        match = pattern.search(file.name)
-        return _hash(match[1]) if match and match[1] else None
+        patient = patient_in(file.name, pattern)
+        return None if patient is None else _hash(patient)
     if candidate.kind != "dicom":
         return candidate.key
     with file.open() as stream, quiet_pydicom():

@@ -15,7 +15,7 @@ from anomalib_zsad.scoring.engines.engine_model import EngineModel
 from anomalib_zsad.scoring.engines.graphs import check_installed, graph_of
 from anomalib_zsad.scoring.engines.identity import versions_of
 from anomalib_zsad.scoring.engines.pictures import Pictures, find_pictures
-from anomalib_zsad.scoring.engines.runtimes import Runtime, load
+from anomalib_zsad.scoring.engines.runtimes import Runtime, check_precision, load
 from anomalib_zsad.scoring.hosted_module import HostedModule
 from anomalib_zsad.scoring.trained_model import TrainedModel
 
@@ -28,7 +28,7 @@ def check_engine(options: EngineOptions, device: torch.device | str) -> torch.de
 
     Raises:
         MissingExtraError: If a package is missing.
-        ValueError: If it does not run there.
+        ValueError: If it does not run there, or the processor lacks the precision.
     """
     device = torch.device(device)
     if options.engine == "torch":
@@ -36,6 +36,8 @@ def check_engine(options: EngineOptions, device: torch.device | str) -> torch.de
     check_installed(options.engine)
     if options.precision == "int8":
         int8.check_installed()
+    if options.engine == "openvino" and device.type == "cpu":
+        check_precision(options.precision)
     if device.type != "cpu":
         raise ValueError(f"the engine {options.engine} runs on the CPU here, and not on {device}; give --device cpu")
     return device

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,19 @@ def export_identity(module: Any, description: Mapping[str, Any], class_name: str
 
 
 def versions_of(*packages: str) -> dict[str, str]:
-    """Versions of installed packages."""
-    return {name: metadata.version(name) for name in packages}
+    """Versions of installed packages.
+
+    A module may come with a package of another name, such as onnxruntime with onnxruntime-gpu, or OpenVINO with its
+    nightly builds: the module itself then says its version.
+    """
+    return {name: _version_of(name) for name in packages}
+
+
+def _version_of(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return str(import_module(name).__version__)
 
 
 @cache
