@@ -111,19 +111,6 @@ def test_a_model_that_is_broken_ends_the_station_and_loses_nothing(tmp_path: Pat
     assert len(pictures(tmp_path / "out")) == 1
 
 
-def test_a_picture_at_which_the_program_ends_again_and_again_is_answered_by_that(tmp_path: Path) -> None:
-    save(tmp_path / "in", "bad.png", 0)
-    save(tmp_path / "in", "good.png", 90)
-    scorer = BrightImageScorer(0)
-    for _ in range(6):
-        with pytest.raises(RuntimeError):
-            work(tmp_path / "in", tmp_path / "out", 2, scorer)
-    work(tmp_path / "in", tmp_path / "out", 2)
-    found = {line["image"]: line["reason"] for line in pictures(tmp_path / "out")}
-    assert found["bad.png"] == "the program ended 6 times while it was at work on it"
-    assert found["good.png"] == ""  # it was begun once, beside the other
-
-
 def test_a_picture_that_is_written_anew_while_it_is_read_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "in", "a.png", 90)
     from anomalib_zsad.inspection.read_images import ImageReader

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 
+import torch
 from typing_extensions import Self
 
 from anomalib_zsad.calibration.decision_rule import DecisionRule
@@ -18,6 +19,7 @@ from anomalib_zsad.station.arrivals import Arrival, Arrivals, Seen
 from anomalib_zsad.station.overlays import Overlays
 
 _READERS = 2
+_GREY_SIDE = 64
 
 
 @dataclass
@@ -59,6 +61,9 @@ class Examiner:
         reading: How large pictures may be.
         arrivals: Where they were seen.
         overlays: Which paints them.
+
+    Attributes:
+        model_works: Whether the model has answered something, be it by an error that is the picture's.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Examiner:
     ) -> None:
         self._scorer, self._rule, self._arrivals, self._overlays = scorer, rule, arrivals, overlays
         self._reader = ImageReader(scorer, reading, overlays.side)
+        self.model_works = False
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="images")
 
     def __enter__(self) -> Self:
@@ -98,6 +104,22 @@ class Examiner:
         examined.done += self._score(whole)
         return examined
 
+    def check_model(self) -> None:
+        """Ask the model of a plain grey picture, where it has answered nothing so far.
+
+        Raises:
+            RuntimeError: If the model itself is broken.
+        """
+        if self.model_works:
+            return
+        grey = torch.as_tensor(self._scorer.prepare(torch.full((3, _GREY_SIDE, _GREY_SIDE), 0.5)))
+        try:
+            answer_batch(self._scorer, [ReadImage("", prepared=grey)])
+        except (ValueError, RuntimeError, MemoryError) as error:
+            if _is_broken(error):
+                raise
+        self.model_works = True
+
     def _read(self, arrival: Arrival) -> tuple[ReadImage, Seen]:
         """A picture, and whether it was still there: asked at once, before a share that was away can be back."""
         item = self._reader.read(arrival.name, arrival.path)
@@ -108,8 +130,9 @@ class Examiner:
         try:
             answer = answer_batch(self._scorer, [item for _, item in whole])
         except (ValueError, RuntimeError, MemoryError) as error:
-            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
-                raise  # the model itself is broken: the next picture would fare no better
+            if _is_broken(error):
+                raise  # the next picture would fare no better
+            self.model_works = True
             if len(whole) > 1:
                 for pair in whole:
                     yield from self._score([pair])
@@ -119,6 +142,12 @@ class Examiner:
             return
         if answer is None:
             return
+        self.model_works = True
         for place, ((arrival, item), judged) in enumerate(zip(whole, judge_images(self._rule, answer), strict=True)):
             record = image_record(item, answer, place, judged, self._rule.mask_threshold)
             yield Done(arrival, record, self._overlays.paint(item, record, answer, place))
+
+
+def _is_broken(error: BaseException) -> bool:
+    """Whether an error of the model is none that a picture explains."""
+    return isinstance(error, RuntimeError) and not is_out_of_memory(error)

@@ -151,13 +151,34 @@ class Journal(DurableFile):
                 [(arrival.name, arrival.state) for arrival in arrivals],
             )
 
-    def times_begun(self, arrival: Arrival) -> int:
-        """How often a picture was begun that has no answer yet."""
+    def times_begun(self, arrival: Arrival) -> int | None:
+        """How often the program ended at a picture that has no answer yet; `None` if it was never begun."""
         rows = self.rows("SELECT times FROM begun WHERE name = ? AND state = ?", arrival.name, arrival.state)
-        return int(rows[0]["times"]) if rows else 0
+        return int(rows[0]["times"]) if rows else None
+
+    def take_back(self, arrivals: Sequence[Arrival], *, doubtful: bool = False) -> None:
+        """Undo `begin` for those that were not noted: what ends the work upon them is nothing that is to count.
+
+        Args:
+            arrivals: The pictures.
+            doubtful: Whether one of them may be to blame all the same: they stay known as begun.
+        """
+        try:
+            self._take_back(arrivals, doubtful)
+        except sqlite3.OperationalError:
+            # The disk is full. What the write-ahead log holds goes to the file, and its own room is used anew.
+            self.rows("PRAGMA wal_checkpoint(RESTART)")
+            self._take_back(arrivals, doubtful)
+
+    def _take_back(self, arrivals: Sequence[Arrival], doubtful: bool) -> None:
+        keys = [(arrival.name, arrival.state) for arrival in arrivals]
+        with self.writing() as connection:
+            connection.executemany("UPDATE begun SET times = times - 1 WHERE name = ? AND state = ?", keys)
+            if not doubtful:
+                connection.executemany("DELETE FROM begun WHERE name = ? AND state = ? AND times <= 0", keys)
 
     def give_up(self, arrivals: Sequence[Arrival]) -> None:
-        """Note that pictures were begun and left, by nobody's fault."""
+        """Note that pictures were begun and left, since there are others in their place."""
         with self.writing() as connection:
             connection.executemany(
                 "DELETE FROM begun WHERE name = ? AND state = ?",

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +32,7 @@ JOURNAL, STATUS = "journal.sqlite3", "status.json"
 
 _LOG = logging.getLogger("anomalib_zsad.station")
 _WRITTEN, _DRIFT = "written", "drift"  # marks in the journal: how far files and the test for drift have got
-# A picture at which the program ended so often, when it was at work on it alone, is answered by that.
+# A picture at which the program ended more often is answered by that.
 _MOST_ENDS = 5
 _SNAPSHOT = 500
 _STATUS_SECONDS = 2.0
@@ -89,12 +89,13 @@ class Station:
 
     def _take_up(self) -> None:
         try:
-            self.journal = Journal(self._output / JOURNAL)
+            with _writing_errors():
+                self.journal = Journal(self._output / JOURNAL)
         except (sqlite3.Error, ValueError) as error:
             raise OutputInUseError(
                 f"{self._output / JOURNAL} cannot be used as a station's journal: {error}"
             ) from error
-        with disk_errors():
+        with _writing_errors():
             self._results = Results(self._output)
             self._overlays = Overlays(self._output, self.options)
             self._complete_files()
@@ -156,19 +157,24 @@ class Station:
         """
         with self._examiner:
             while not self._stop.is_set():
-                whole = self._look()
-                size = 1 if self._scorer.one_by_one else self.options.batch_size
-                for start in range(0, len(whole), size):
-                    if self._stop.is_set() or self._cannot_look:
-                        break
-                    with _writing_errors():
-                        self._answer(whole[start : start + size])
-                self._write_status()
-                self._clean()
+                with _writing_errors():
+                    self._work_once()
                 if until():
                     break
                 self._stop.wait(self.options.poll_seconds)
-        self._write_status(state="stopped", at_once=True)
+        with _writing_errors():
+            self._write_status(state="stopped", at_once=True)
+
+    def _work_once(self) -> None:
+        """Look at the folder, and answer what is whole."""
+        whole = self._look()
+        size = 1 if self._scorer.one_by_one else self.options.batch_size
+        for start in range(0, len(whole), size):
+            if self._stop.is_set() or self._cannot_look:
+                break
+            self._answer(whole[start : start + size])
+        self._write_status()
+        self._clean()
 
     def _look(self) -> list[Arrival]:
         """What is whole; nothing while the folder cannot be looked at, which is said once."""
@@ -188,28 +194,47 @@ class Station:
         self._cannot_look = reason
 
     def _answer(self, arrivals: Sequence[Arrival]) -> None:
-        """Read, score and note pictures; one at which the program ended before is taken by itself."""
+        """Read, score and note pictures; one at which the work ended before is taken by itself."""
         ended = {arrival: self.journal.times_begun(arrival) for arrival in arrivals}
-        together = [arrival for arrival, times in ended.items() if not times]
-        for group in [together, *([arrival] for arrival, times in ended.items() if times)]:
-            if not group or self._cannot_look:
+        together = [arrival for arrival, times in ended.items() if times is None]
+        if together:
+            self._work_on(together)
+        for arrival, times in ended.items():
+            if times is None or self._cannot_look:
                 continue
-            if ended[group[0]] > _MOST_ENDS:
-                reason = f"the program ended {ended[group[0]]} times while it was at work on it"
-                self._note([Done(group[0], ImageRecord(group[0].name, reason=reason))])
-                continue
-            self._work_on(group)
+            if times > _MOST_ENDS:
+                reason = f"the program ended {times} times while it was at work on it"
+                self._note([Done(arrival, ImageRecord(arrival.name, reason=reason))])
+            else:
+                self._examiner.check_model()  # before it is begun: a broken model is no picture's fault
+                self._work_on([arrival])
 
     def _work_on(self, group: Sequence[Arrival]) -> None:
         """Read, score and note pictures; those that changed, and those that are away, wait."""
         self.journal.begin(group)
-        examined = self._examiner.examine(group)
-        self._note(examined.done)
+        try:
+            examined = self._examiner.examine(group)
+            self._note(examined.done)
+        except BaseException as error:
+            self._take_back(group, error)
+            raise
         for arrival in examined.changed:
             self._arrivals.changed(arrival)
-        self.journal.give_up([*examined.changed, *examined.away])
+        self.journal.give_up(examined.changed)
         if examined.away:
+            self.journal.take_back(examined.away)
             self._say_away("files that were there cannot be found")
+
+    def _take_back(self, group: Sequence[Arrival], error: BaseException) -> None:
+        """Let an end count against pictures only where it may be their fault: the program's sudden death counts always.
+
+        What the model, or our own code, raises may be: it counts where the model answered something since the start.
+        Else it is not known whether the model answers at all, which is found out before each of them is taken again.
+        """
+        theirs = isinstance(error, Exception) and not isinstance(error, DiskError | OSError | sqlite3.Error)
+        if not (theirs and self._examiner.model_works):
+            with suppress(sqlite3.Error):  # the error that ends the station is the one to be told
+                self.journal.take_back(group, doubtful=theirs)
 
     # What is kept
 
@@ -260,8 +285,7 @@ class Station:
             "published": self.journal.marked(PUBLISHED)[0],
             "drift": self.drift.report().as_dict(),
         }
-        with disk_errors():
-            write_text(self._output / STATUS, json.dumps(status, indent=1, allow_nan=False) + "\n")
+        write_text(self._output / STATUS, json.dumps(status, indent=1, allow_nan=False) + "\n")
 
     def _clean(self) -> None:
         """Remove overlays that are too old, and answers of files that are long gone, now and then."""
