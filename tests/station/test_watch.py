@@ -189,31 +189,6 @@ def test_overlays_of_those_that_were_asked_for(tmp_path: Path, overlays: str, ex
     assert sum(line["overlay"] is not None for line in pictures(tmp_path / "out")) == expected
 
 
-def test_old_overlays_go_and_answers_of_files_that_are_gone_are_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = save(tmp_path / "in", "old.png")
-    save(tmp_path / "in", "stays.png")
-    now = time.time()
-    monkeypatch.setattr("anomalib_zsad.station.watch.time.time", lambda: now - 40 * 86_400)
-    work(tmp_path / "in", tmp_path / "out", 2)
-    monkeypatch.undo()
-    old.unlink()
-    (tmp_path / "out" / "overlays" / "mine.txt").write_text("mine")
-    assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == 2
-    monkeypatch.setattr("anomalib_zsad.station.watch._SNAPSHOT", 1)
-    save(tmp_path / "in", "new.png")
-    work(tmp_path / "in", tmp_path / "out", 1)
-    work(tmp_path / "in", tmp_path / "out", 0, keep_days=30)
-    assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == 1
-    assert (tmp_path / "out" / "overlays" / "mine.txt").is_file()
-    assert len(pictures(tmp_path / "out")) == 3  # the results stay
-    journal = Journal(tmp_path / "out" / "journal.sqlite3")
-    assert [entry.content["image"] for entry in journal.all_after(0)] == ["stays.png", "new.png"]
-    assert journal.next_number() == 4
-    journal.close()
-
-
 def test_what_lies_there_at_the_first_start_can_be_left_out(tmp_path: Path) -> None:
     save(tmp_path / "in", "before.png")
     (tmp_path / "out").mkdir()

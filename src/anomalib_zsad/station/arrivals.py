@@ -51,7 +51,7 @@ class Arrival(NamedTuple):
     @property
     def digest(self) -> bytes:
         """16 bytes that stand for name and state."""
-        return blake2b(f"{self.state} {self.name}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        return _digest(self.name, self.state)
 
 
 class Arrivals:
@@ -120,6 +120,10 @@ class Arrivals:
         self._answered.add(arrival.digest)
         self._waiting.pop(arrival.name, None)
 
+    def has_answered(self, name: str, state: str) -> bool:
+        """Whether a picture of a name and state that has its answer lay there at the last look that succeeded."""
+        return _digest(name, state) in self._answered
+
     def changed(self, arrival: Arrival) -> None:
         """A picture was written anew while it was read: it waits until it is whole again."""
         self._waiting.pop(arrival.name, None)
@@ -184,6 +188,10 @@ class Arrivals:
         if not stat.S_ISREG(status.st_mode):
             return None
         return Arrival(name, Path(entry.path), f"{status.st_size} {status.st_mtime_ns}", status.st_mtime_ns)
+
+
+def _digest(name: str, state: str) -> bytes:
+    return blake2b(f"{state} {name}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
 def _answers(path: Path) -> bool:

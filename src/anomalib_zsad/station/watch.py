@@ -67,6 +67,7 @@ class Station:
         """Called when there is something new in the journal."""
         self._cannot_look = ""
         self._next_status = self._next_clean = 0.0
+        self._forgotten: int | None = None  # up to where old answers were looked through; `None` until the next time
 
     def __enter__(self) -> Self:
         """Lock the output folder, and complete what a kill left half done.
@@ -121,6 +122,15 @@ class Station:
     def stop(self) -> None:
         """Let `run` end once the batch under way is answered. May be called by a signal's handler."""
         self._stop.set()
+
+    def publish_no_more(self) -> None:
+        """No answer waits for a broker any more; one that is given later gets those from then on.
+
+        Raises:
+            DiskError: If the journal cannot be written.
+        """
+        with _writing_errors():
+            self.journal.unmark(PUBLISHED)
 
     # What a kill left
 
@@ -289,14 +299,16 @@ class Station:
 
     def _clean(self) -> None:
         """Remove overlays that are too old, and answers of files that are long gone, now and then."""
-        if time.monotonic() < self._next_clean:
+        if time.monotonic() >= self._next_clean:
+            self._next_clean = time.monotonic() + _CLEAN_SECONDS
+            self._overlays.remove_old()
+            self._forgotten = 0
+        if self._forgotten is None or self._cannot_look:  # nothing is known of what is there while a share is away
             return
-        self._next_clean = time.monotonic() + _CLEAN_SECONDS
         marks = [self.journal.marked(name)[0] for name in (_WRITTEN, _DRIFT)]
         if self.journal.is_marked(PUBLISHED):
             marks.append(self.journal.marked(PUBLISHED)[0])
-        self.journal.forget(self._input, min(marks))
-        self._overlays.remove_old()
+        self._forgotten = self.journal.forget(self._forgotten, min(marks), self._arrivals.has_answered)
 
 
 @contextmanager
