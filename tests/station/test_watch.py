@@ -111,19 +111,6 @@ def test_a_model_that_is_broken_ends_the_station_and_loses_nothing(tmp_path: Pat
     assert len(pictures(tmp_path / "out")) == 1
 
 
-def test_a_picture_at_which_the_program_ends_again_and_again_is_answered_by_that(tmp_path: Path) -> None:
-    save(tmp_path / "in", "bad.png", 0)
-    save(tmp_path / "in", "good.png", 90)
-    scorer = BrightImageScorer(0)
-    for _ in range(6):
-        with pytest.raises(RuntimeError):
-            work(tmp_path / "in", tmp_path / "out", 2, scorer)
-    work(tmp_path / "in", tmp_path / "out", 2)
-    found = {line["image"]: line["reason"] for line in pictures(tmp_path / "out")}
-    assert found["bad.png"] == "the program ended 6 times while it was at work on it"
-    assert found["good.png"] == ""  # it was begun once, beside the other
-
-
 def test_a_picture_that_is_written_anew_while_it_is_read_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "in", "a.png", 90)
     from anomalib_zsad.inspection.read_images import ImageReader
@@ -200,31 +187,6 @@ def test_overlays_of_those_that_were_asked_for(tmp_path: Path, overlays: str, ex
     work(tmp_path / "in", tmp_path / "out", 2, overlays=overlays, rule=rule)
     assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == expected
     assert sum(line["overlay"] is not None for line in pictures(tmp_path / "out")) == expected
-
-
-def test_old_overlays_go_and_answers_of_files_that_are_gone_are_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = save(tmp_path / "in", "old.png")
-    save(tmp_path / "in", "stays.png")
-    now = time.time()
-    monkeypatch.setattr("anomalib_zsad.station.watch.time.time", lambda: now - 40 * 86_400)
-    work(tmp_path / "in", tmp_path / "out", 2)
-    monkeypatch.undo()
-    old.unlink()
-    (tmp_path / "out" / "overlays" / "mine.txt").write_text("mine")
-    assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == 2
-    monkeypatch.setattr("anomalib_zsad.station.watch._SNAPSHOT", 1)
-    save(tmp_path / "in", "new.png")
-    work(tmp_path / "in", tmp_path / "out", 1)
-    work(tmp_path / "in", tmp_path / "out", 0, keep_days=30)
-    assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == 1
-    assert (tmp_path / "out" / "overlays" / "mine.txt").is_file()
-    assert len(pictures(tmp_path / "out")) == 3  # the results stay
-    journal = Journal(tmp_path / "out" / "journal.sqlite3")
-    assert [entry.content["image"] for entry in journal.all_after(0)] == ["stays.png", "new.png"]
-    assert journal.next_number() == 4
-    journal.close()
 
 
 def test_what_lies_there_at_the_first_start_can_be_left_out(tmp_path: Path) -> None:

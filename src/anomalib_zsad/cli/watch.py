@@ -19,7 +19,9 @@ from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.station.options import WatchOptions
 
 if TYPE_CHECKING:
-    from anomalib_zsad.station.mqtt import Broker, Publisher
+    from contextlib import AbstractContextManager
+
+    from anomalib_zsad.station.mqtt import Broker
     from anomalib_zsad.station.watch import Station
 
 _EPILOG = """\
@@ -97,13 +99,17 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: station.stop())
     with station:
         say(f"watching {args.input}; {rule.statement}")
-        with nullcontext() if broker is None else _publisher(broker, station):
+        with _publisher(broker, station):
             station.run()
     say(f"stopped; {station.counts['answered']} picture(s) answered")
     return ExitCode.DONE
 
 
-def _publisher(broker: "Broker", station: "Station") -> "Publisher":
+def _publisher(broker: "Broker | None", station: "Station") -> "AbstractContextManager[object]":
+    """What publishes answers; without a broker none wait for one."""
+    if broker is None:
+        station.publish_no_more()
+        return nullcontext()
     from anomalib_zsad.station.mqtt import Publisher
 
     publisher = Publisher(broker, station.journal)

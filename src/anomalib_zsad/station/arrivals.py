@@ -1,17 +1,36 @@
 """Files that arrive in a folder: each is told once it is whole, and again when another takes its place."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
 from anomalib_zsad.inspection.find_images import spoken
+from anomalib_zsad.inspection.journal import file_state
 from anomalib_zsad.inspection.options import ImageReading
 
 _ENDINGS = tuple(IMAGE_ENDINGS)
+# What reading a file says where the machine that has it does not answer. What names are known of the file may still
+# come from a cache.
+_NO_ANSWER = {
+    errno.ESTALE,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENOTCONN,
+    errno.ETIMEDOUT,
+    errno.ECONNABORTED,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+}
+
+Seen = Literal["same", "another", "gone", "away"]
+"""How a file is found again: as it was, written anew, removed, or in a folder that is not there itself."""
 
 
 class Arrival(NamedTuple):
@@ -32,13 +51,14 @@ class Arrival(NamedTuple):
     @property
     def digest(self) -> bytes:
         """16 bytes that stand for name and state."""
-        return blake2b(f"{self.state} {self.name}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        return _digest(self.name, self.state)
 
 
 class Arrivals:
     """Looks at a folder again and again.
 
-    What is kept in memory are about 100 bytes for each picture that lies in the folder, and nothing of those that left.
+    What is kept in memory are about 100 bytes for each picture that lies in the folder and 300 for each folder below,
+    and nothing of those that left. `look_again` may be called by other threads than the one that polls, between polls.
 
     Args:
         folder: The folder, looked through to any depth; links to folders are not followed.
@@ -53,6 +73,7 @@ class Arrivals:
         self._folder, self._reading, self._polls, self._is_answered = folder, reading, stable_polls, is_answered
         self._answered: set[bytes] = set()
         self._waiting: dict[str, tuple[str, int]] = {}
+        self._folders: dict[Path, tuple[int, int]] = {}
 
     def poll(self) -> list[Arrival]:
         """The pictures that are whole and have no answer yet, oldest first.
@@ -99,16 +120,48 @@ class Arrivals:
         self._answered.add(arrival.digest)
         self._waiting.pop(arrival.name, None)
 
+    def has_answered(self, name: str, state: str) -> bool:
+        """Whether a picture of a name and state that has its answer lay there at the last look that succeeded."""
+        return _digest(name, state) in self._answered
+
     def changed(self, arrival: Arrival) -> None:
         """A picture was written anew while it was read: it waits until it is whole again."""
         self._waiting.pop(arrival.name, None)
 
+    def look_again(self, arrival: Arrival, *, was_read: bool) -> Seen:
+        """How a picture is found after the last poll.
+
+        One that is not there is `gone` where its folder is still the one that was looked at. A share that is away may
+        leave an empty folder in its place, which is another one.
+
+        Args:
+            arrival: The picture.
+            was_read: Whether it could be read; of one that could not, it is asked whether anything can.
+        """
+        try:
+            if file_state(arrival.path) != arrival.state:
+                return "another"
+        except (FileNotFoundError, NotADirectoryError):
+            # A link that leads nowhere leads to something that is away.
+            return "away" if arrival.path.is_symlink() or not self._has_folders(arrival.path.parent) else "gone"
+        except OSError:
+            return "away"
+        return "same" if was_read or _answers(arrival.path) else "away"
+
+    def _has_folders(self, folder: Path) -> bool:
+        """Whether a folder, and the watched one, are those that the last poll looked at."""
+        try:
+            return all(_identity(path) == self._folders.get(path) for path in (folder, self._folder))
+        except OSError:
+            return False
+
     def _pictures(self) -> Iterator[Arrival]:
-        os.stat(self._folder)  # noqa: PTH116 - says why, where the folder is gone
+        self._folders = {}
         yield from self._below(self._folder, "")
 
     def _below(self, folder: Path, prefix: str) -> Iterator[Arrival]:
         try:
+            self._folders[folder] = _identity(folder)
             entries = os.scandir(folder)
         except OSError:
             if not prefix:
@@ -135,3 +188,23 @@ class Arrivals:
         if not stat.S_ISREG(status.st_mode):
             return None
         return Arrival(name, Path(entry.path), f"{status.st_size} {status.st_mtime_ns}", status.st_mtime_ns)
+
+
+def _digest(name: str, state: str) -> bytes:
+    return blake2b(f"{state} {name}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _answers(path: Path) -> bool:
+    """Whether the machine that has a file answers when it is read, be it by a refusal."""
+    try:
+        with path.open("rb") as stream:
+            stream.read(1)
+    except OSError as error:
+        return error.errno not in _NO_ANSWER
+    return True
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What tells a folder from another one at the same place."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino

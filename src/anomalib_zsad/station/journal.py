@@ -7,7 +7,7 @@ or after the method, never between.
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,16 +22,20 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE UNIQUE INDEX IF NOT EXISTS answers_by_name ON answers(name, state) WHERE kind <> 'drift';
 CREATE TABLE IF NOT EXISTS begun (name TEXT NOT NULL, state TEXT NOT NULL, times INTEGER NOT NULL,
     PRIMARY KEY (name, state));
+CREATE TABLE IF NOT EXISTS missing (number INTEGER PRIMARY KEY, since REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, number INTEGER NOT NULL, content TEXT NOT NULL);
 """
 _VERSION = 1
 _DAY = 86_400.0
-# Answers of files that are gone are remembered so long: a share that was not there for a while holds no new pictures.
+# Answers of files that are gone are remembered so long from when they were first missed: a share that was not there
+# for a while, or stood empty, holds no new pictures.
 _REMEMBERED_DAYS = 30
 _AT_A_TIME = 500
+_LOOKED_THROUGH_AT_A_TIME = 2000
 
 PUBLISHED = "published"
 """The mark of how far messages have got."""
+_ANSWERED = "answered"  # the mark of how many pictures have had their answer, those that were forgotten included
 
 Kind = Literal["picture", "drift", "skipped"]
 
@@ -91,11 +95,13 @@ class Journal(DurableFile):
         return bool(self.rows(question, name, state))
 
     def last_number(self) -> int:
-        """Number of the last entry; 0 if there is none."""
-        return int(self.rows("SELECT COALESCE(MAX(number), 0) AS number FROM answers")[0]["number"])
+        """Number of the last entry there ever was; 0 if there was none."""
+        return self.next_number() - 1
 
     def count(self) -> int:
-        """How many pictures have their answer."""
+        """How many pictures ever had their answer."""
+        if self.is_marked(_ANSWERED):
+            return self.marked(_ANSWERED)[0]
         return int(self.rows("SELECT COUNT(*) AS number FROM answers WHERE kind = 'picture'")[0]["number"])
 
     def next_number(self) -> int:
@@ -115,6 +121,8 @@ class Journal(DurableFile):
         """
         made: list[Entry] = []
         with self.writing() as connection:
+            answered = self.count() + sum(entry.kind == "picture" for entry in entries)
+            _mark(connection, _ANSWERED, answered, None)
             for entry in entries:
                 name, state = (None, None) if entry.arrival is None else (entry.arrival.name, entry.arrival.state)
                 content = json.dumps(entry.content, allow_nan=False)
@@ -151,13 +159,34 @@ class Journal(DurableFile):
                 [(arrival.name, arrival.state) for arrival in arrivals],
             )
 
-    def times_begun(self, arrival: Arrival) -> int:
-        """How often a picture was begun that has no answer yet."""
+    def times_begun(self, arrival: Arrival) -> int | None:
+        """How often the program ended at a picture that has no answer yet; `None` if it was never begun."""
         rows = self.rows("SELECT times FROM begun WHERE name = ? AND state = ?", arrival.name, arrival.state)
-        return int(rows[0]["times"]) if rows else 0
+        return int(rows[0]["times"]) if rows else None
+
+    def take_back(self, arrivals: Sequence[Arrival], *, doubtful: bool = False) -> None:
+        """Undo `begin` for those that were not noted: what ends the work upon them is nothing that is to count.
+
+        Args:
+            arrivals: The pictures.
+            doubtful: Whether one of them may be to blame all the same: they stay known as begun.
+        """
+        try:
+            self._take_back(arrivals, doubtful)
+        except sqlite3.OperationalError:
+            # The disk is full. What the write-ahead log holds goes to the file, and its own room is used anew.
+            self.rows("PRAGMA wal_checkpoint(RESTART)")
+            self._take_back(arrivals, doubtful)
+
+    def _take_back(self, arrivals: Sequence[Arrival], doubtful: bool) -> None:
+        keys = [(arrival.name, arrival.state) for arrival in arrivals]
+        with self.writing() as connection:
+            connection.executemany("UPDATE begun SET times = times - 1 WHERE name = ? AND state = ?", keys)
+            if not doubtful:
+                connection.executemany("DELETE FROM begun WHERE name = ? AND state = ? AND times <= 0", keys)
 
     def give_up(self, arrivals: Sequence[Arrival]) -> None:
-        """Note that pictures were begun and left, by nobody's fault."""
+        """Note that pictures were begun and left, since there are others in their place."""
         with self.writing() as connection:
             connection.executemany(
                 "DELETE FROM begun WHERE name = ? AND state = ?",
@@ -180,33 +209,50 @@ class Journal(DurableFile):
         """Whether `mark` ever noted something by a name."""
         return bool(self.rows("SELECT 1 FROM marks WHERE name = ?", name))
 
-    def forget(self, folder: Path, done: int) -> int:
-        """Remove old answers of files that are gone, so that the journal does not grow for ever.
+    def unmark(self, name: str) -> None:
+        """Forget what `mark` noted."""
+        with self.writing() as connection:
+            connection.execute("DELETE FROM marks WHERE name = ?", (name,))
+
+    def forget(self, after: int, done: int, is_there: Callable[[str, str], bool]) -> int | None:
+        """Remove answers of pictures that have been missed for long, so that the journal does not grow for ever.
+
+        Some entries at a time are looked through, so that nobody waits; a file of the same name is another picture.
 
         Args:
-            folder: The watched folder.
+            after: The number after which to look.
             done: Up to which number all outputs have got.
+            is_there: Whether a picture of a name and state lies in the folder.
 
         Returns:
-            How many were removed.
+            The number after which to look next; `None` if all were looked through.
         """
-        before = time.time() - _REMEMBERED_DAYS * _DAY
-        removed = number = 0
-        while True:
-            rows = self.rows(
-                "SELECT number, name FROM answers WHERE number > ? AND number <= ? AND at < ? ORDER BY number LIMIT ?",
-                number,
-                done,
-                before,
-                _AT_A_TIME,
-            )
-            if not rows:
-                return removed
-            gone = [(row["number"],) for row in rows if row["name"] is None or not (folder / row["name"]).exists()]
+        now = time.time()
+        before = now - _REMEMBERED_DAYS * _DAY
+        rows = self.rows(
+            "SELECT number, name, state, at, since FROM answers LEFT JOIN missing USING (number) "
+            "WHERE number > ? AND number <= ? ORDER BY number LIMIT ?",
+            after,
+            done,
+            _LOOKED_THROUGH_AT_A_TIME,
+        )
+        found, missed, gone = [], [], []
+        for row in rows:
+            number = row["number"]
+            if row["name"] is None:  # an alarm
+                gone += [(number,)] if row["at"] < before else []
+            elif is_there(row["name"], row["state"]):
+                found += [(number,)] if row["since"] is not None else []
+            elif row["since"] is None:
+                missed.append((number, now))
+            elif row["since"] < before:
+                gone.append((number,))
+        if found or missed or gone:
             with self.writing() as connection:
+                connection.executemany("INSERT INTO missing VALUES (?, ?)", missed)
+                connection.executemany("DELETE FROM missing WHERE number = ?", found + gone)
                 connection.executemany("DELETE FROM answers WHERE number = ?", gone)
-            removed += len(gone)
-            number = rows[-1]["number"]
+        return rows[-1]["number"] if len(rows) == _LOOKED_THROUGH_AT_A_TIME else None
 
 
 def _mark(connection: sqlite3.Connection, name: str, number: int, content: Any) -> None:

@@ -6,9 +6,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,16 +15,13 @@ from typing import Any
 from typing_extensions import Self
 
 from anomalib_zsad.inspection.drift_monitor import DriftMonitor
-from anomalib_zsad.inspection.image_answers import answer_batch, image_record, judge_images
-from anomalib_zsad.inspection.journal import file_state
-from anomalib_zsad.inspection.read_images import ImageReader, ReadImage
 from anomalib_zsad.outputs.atomic import remove_partial, write_text
 from anomalib_zsad.outputs.disk_errors import DiskError, disk_errors
-from anomalib_zsad.outputs.memory_errors import is_out_of_memory
 from anomalib_zsad.outputs.output_folder import OutputInUseError, RunFolder
 from anomalib_zsad.records.image_records import ImageRecord
 from anomalib_zsad.scoring.image_scorer import ImageScorer
 from anomalib_zsad.station.arrivals import Arrival, Arrivals
+from anomalib_zsad.station.examiner import Done, Examiner
 from anomalib_zsad.station.journal import PUBLISHED, Entry, Journal, NewEntry
 from anomalib_zsad.station.options import WatchOptions
 from anomalib_zsad.station.overlays import Overlays
@@ -36,27 +32,11 @@ JOURNAL, STATUS = "journal.sqlite3", "status.json"
 
 _LOG = logging.getLogger("anomalib_zsad.station")
 _WRITTEN, _DRIFT = "written", "drift"  # marks in the journal: how far files and the test for drift have got
-_READERS = 2
-# A picture at which the program ended so often, when it was at work on it alone, is answered by that.
+# A picture at which the program ended more often is answered by that.
 _MOST_ENDS = 5
 _SNAPSHOT = 500
 _STATUS_SECONDS = 2.0
 _CLEAN_SECONDS = 3600.0
-
-
-@dataclass
-class _Done:
-    """A picture with what is said of it.
-
-    Attributes:
-        arrival: The picture.
-        record: What is said.
-        overlay: Its overlay as JPEG; `None` for none.
-    """
-
-    arrival: Arrival
-    record: ImageRecord
-    overlay: bytes | None = None
 
 
 class _StationFolder(RunFolder):
@@ -87,6 +67,7 @@ class Station:
         """Called when there is something new in the journal."""
         self._cannot_look = ""
         self._next_status = self._next_clean = 0.0
+        self._forgotten: int | None = None  # up to where old answers were looked through; `None` until the next time
 
     def __enter__(self) -> Self:
         """Lock the output folder, and complete what a kill left half done.
@@ -109,19 +90,20 @@ class Station:
 
     def _take_up(self) -> None:
         try:
-            self.journal = Journal(self._output / JOURNAL)
+            with _writing_errors():
+                self.journal = Journal(self._output / JOURNAL)
         except (sqlite3.Error, ValueError) as error:
             raise OutputInUseError(
                 f"{self._output / JOURNAL} cannot be used as a station's journal: {error}"
             ) from error
-        with disk_errors():
+        with _writing_errors():
             self._results = Results(self._output)
             self._overlays = Overlays(self._output, self.options)
             self._complete_files()
         self._arrivals = Arrivals(
             self._input, self.options.reading, self.options.stable_polls, self.journal.is_answered
         )
-        self._reader = ImageReader(self._scorer, self.options.reading, self._overlays.side)
+        self._examiner = Examiner(self._scorer, self.options.rule, self.options.reading, self._arrivals, self._overlays)
         self._before = self.journal.count()
         self.counts = {"answered": 0, "flagged": 0, "unreadable": 0}
         self._take_up_drift()
@@ -140,6 +122,15 @@ class Station:
     def stop(self) -> None:
         """Let `run` end once the batch under way is answered. May be called by a signal's handler."""
         self._stop.set()
+
+    def publish_no_more(self) -> None:
+        """No answer waits for a broker any more; one that is given later gets those from then on.
+
+        Raises:
+            DiskError: If the journal cannot be written.
+        """
+        with _writing_errors():
+            self.journal.unmark(PUBLISHED)
 
     # What a kill left
 
@@ -174,89 +165,90 @@ class Station:
         Raises:
             DiskError: If answers cannot be written; what was not answered is at the next start.
         """
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as self._threads:
+        with self._examiner:
             while not self._stop.is_set():
-                whole = self._look()
-                size = 1 if self._scorer.one_by_one else self.options.batch_size
-                for start in range(0, len(whole), size):
-                    if self._stop.is_set():
-                        break
-                    with _writing_errors():
-                        self._answer(whole[start : start + size])
-                self._write_status()
-                self._clean()
+                with _writing_errors():
+                    self._work_once()
                 if until():
                     break
                 self._stop.wait(self.options.poll_seconds)
-        self._write_status(state="stopped", at_once=True)
+        with _writing_errors():
+            self._write_status(state="stopped", at_once=True)
+
+    def _work_once(self) -> None:
+        """Look at the folder, and answer what is whole."""
+        whole = self._look()
+        size = 1 if self._scorer.one_by_one else self.options.batch_size
+        for start in range(0, len(whole), size):
+            if self._stop.is_set() or self._cannot_look:
+                break
+            self._answer(whole[start : start + size])
+        self._write_status()
+        self._clean()
 
     def _look(self) -> list[Arrival]:
         """What is whole; nothing while the folder cannot be looked at, which is said once."""
         try:
             whole = self._arrivals.poll()
         except OSError as error:
-            if not self._cannot_look:
-                _LOG.warning("the folder cannot be looked at (%s); it is tried again", error.strerror)
-            self._cannot_look = error.strerror or type(error).__name__
+            self._say_away(error.strerror or type(error).__name__)
             return []
         if self._cannot_look:
             _LOG.warning("the folder can be looked at again")
             self._cannot_look = ""
         return whole
 
+    def _say_away(self, reason: str) -> None:
+        if not self._cannot_look:
+            _LOG.warning("the folder cannot be looked at (%s); it is tried again", reason)
+        self._cannot_look = reason
+
     def _answer(self, arrivals: Sequence[Arrival]) -> None:
-        """Read, score and note pictures; one at which the program ended before is taken by itself."""
+        """Read, score and note pictures; one at which the work ended before is taken by itself."""
         ended = {arrival: self.journal.times_begun(arrival) for arrival in arrivals}
-        together = [arrival for arrival, times in ended.items() if not times]
-        for group in [together, *([arrival] for arrival, times in ended.items() if times)]:
-            if not group:
+        together = [arrival for arrival, times in ended.items() if times is None]
+        if together:
+            self._work_on(together)
+        for arrival, times in ended.items():
+            if times is None or self._cannot_look:
                 continue
-            if ended[group[0]] > _MOST_ENDS:
-                reason = f"the program ended {ended[group[0]]} times while it was at work on it"
-                self._note([_Done(group[0], ImageRecord(group[0].name, reason=reason))])
-                continue
-            self.journal.begin(group)
-            self._note(list(self._score(group)))
-
-    def _score(self, arrivals: Sequence[Arrival]) -> Iterator[_Done]:
-        """What is said of pictures; of one that was written anew meanwhile nothing is."""
-        read = list(self._threads.map(lambda arrival: self._reader.read(arrival.name, arrival.path), arrivals))
-        whole: list[tuple[Arrival, ReadImage]] = []
-        for arrival, item in zip(arrivals, read, strict=True):
-            if _is_another(arrival):
-                self._arrivals.changed(arrival)
-                self.journal.give_up([arrival])
-            elif item.prepared is None:
-                yield _Done(arrival, ImageRecord(arrival.name, reason=item.reason))
+            if times > _MOST_ENDS:
+                reason = f"the program ended {times} times while it was at work on it"
+                self._note([Done(arrival, ImageRecord(arrival.name, reason=reason))])
             else:
-                whole.append((arrival, item))
-        yield from self._score_read(whole)
+                self._examiner.check_model()  # before it is begun: a broken model is no picture's fault
+                self._work_on([arrival])
 
-    def _score_read(self, whole: Sequence[tuple[Arrival, ReadImage]]) -> Iterator[_Done]:
-        """What the model says of pictures; where it fails on several, it is asked of each by itself."""
+    def _work_on(self, group: Sequence[Arrival]) -> None:
+        """Read, score and note pictures; those that changed, and those that are away, wait."""
+        self.journal.begin(group)
         try:
-            answer = answer_batch(self._scorer, [item for _, item in whole])
-        except (ValueError, RuntimeError, MemoryError) as error:
-            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
-                raise  # the model itself is broken: the next picture would fare no better
-            if len(whole) > 1:
-                for pair in whole:
-                    yield from self._score_read([pair])
-            else:
-                for arrival, _ in whole:
-                    yield _Done(arrival, ImageRecord(arrival.name, reason=f"the model cannot score it: {error}"))
-            return
-        if answer is None:
-            return
-        for place, ((arrival, item), judged) in enumerate(
-            zip(whole, judge_images(self.options.rule, answer), strict=True)
-        ):
-            record = image_record(item, answer, place, judged, self.options.rule.mask_threshold)
-            yield _Done(arrival, record, self._overlays.paint(item, record, answer, place))
+            examined = self._examiner.examine(group)
+            self._note(examined.done)
+        except BaseException as error:
+            self._take_back(group, error)
+            raise
+        for arrival in examined.changed:
+            self._arrivals.changed(arrival)
+        self.journal.give_up(examined.changed)
+        if examined.away:
+            self.journal.take_back(examined.away)
+            self._say_away("files that were there cannot be found")
+
+    def _take_back(self, group: Sequence[Arrival], error: BaseException) -> None:
+        """Let an end count against pictures only where it may be their fault: the program's sudden death counts always.
+
+        What the model, or our own code, raises may be: it counts where the model answered something since the start.
+        Else it is not known whether the model answers at all, which is found out before each of them is taken again.
+        """
+        theirs = isinstance(error, Exception) and not isinstance(error, DiskError | OSError | sqlite3.Error)
+        if not (theirs and self._examiner.model_works):
+            with suppress(sqlite3.Error):  # the error that ends the station is the one to be told
+                self.journal.take_back(group, doubtful=theirs)
 
     # What is kept
 
-    def _note(self, done: Sequence[_Done]) -> None:
+    def _note(self, done: Sequence[Done]) -> None:
         """Keep answers: overlays first, then the journal, then the files that follow from it."""
         if not done:
             return
@@ -303,19 +295,20 @@ class Station:
             "published": self.journal.marked(PUBLISHED)[0],
             "drift": self.drift.report().as_dict(),
         }
-        with disk_errors():
-            write_text(self._output / STATUS, json.dumps(status, indent=1, allow_nan=False) + "\n")
+        write_text(self._output / STATUS, json.dumps(status, indent=1, allow_nan=False) + "\n")
 
     def _clean(self) -> None:
         """Remove overlays that are too old, and answers of files that are long gone, now and then."""
-        if time.monotonic() < self._next_clean:
+        if time.monotonic() >= self._next_clean:
+            self._next_clean = time.monotonic() + _CLEAN_SECONDS
+            self._overlays.remove_old()
+            self._forgotten = 0
+        if self._forgotten is None or self._cannot_look:  # nothing is known of what is there while a share is away
             return
-        self._next_clean = time.monotonic() + _CLEAN_SECONDS
         marks = [self.journal.marked(name)[0] for name in (_WRITTEN, _DRIFT)]
         if self.journal.is_marked(PUBLISHED):
             marks.append(self.journal.marked(PUBLISHED)[0])
-        self.journal.forget(self._input, min(marks))
-        self._overlays.remove_old()
+        self._forgotten = self.journal.forget(self._forgotten, min(marks), self._arrivals.has_answered)
 
 
 @contextmanager
@@ -326,14 +319,6 @@ def _writing_errors() -> Iterator[None]:
             yield
     except sqlite3.OperationalError as error:
         raise DiskError(f"the journal: {error}") from error
-
-
-def _is_another(arrival: Arrival) -> bool:
-    """Whether a file is no longer what arrived; one that is gone is not another."""
-    try:
-        return file_state(arrival.path) != arrival.state
-    except OSError:
-        return False
 
 
 def _content(record: ImageRecord) -> dict[str, Any]:
