@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from anomalib_zsad.calibration import CalibrationMismatchError
 from anomalib_zsad.calibration.decision_rule import DecisionRule
-from anomalib_zsad.network import web_server
+from anomalib_zsad.network import prompt_protocol
 from anomalib_zsad.network.web_server import Guard
 from anomalib_zsad.station.options import ServeOptions
 from anomalib_zsad.station.service import Service
@@ -216,7 +216,7 @@ def test_requests_that_are_too_large_are_refused_before_they_are_read() -> None:
 
 
 def test_huge_headers_and_silent_connections_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "_HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(prompt_protocol, "SECONDS", 0.3)
     with serving() as client:
         many = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 1000) for number in range(100))
         assert b"400" in raw(client, b"GET / HTTP/1.1\r\n", many).partition(b"\r\n")[0]

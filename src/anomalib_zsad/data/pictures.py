@@ -41,7 +41,7 @@ _DEPTHS = (8, 10, 12, 14, 16)
 
 PictureSource = str | Path | BinaryIO
 """A file, or a stream of one."""
-# Pillow's formats of the endings that count as images. What a file holds, and not its name, decides how Pillow reads it,
+# Pillow's formats of the endings that count as images. What a file holds decides how Pillow reads it, and not its name;
 # and it knows others, of which some start programs (EPS starts Ghostscript).
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
