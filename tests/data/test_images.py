@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from anomalib.data.utils import read_image as anomalib_read_image
-from PIL import Image
+from PIL import EpsImagePlugin, Image, PngImagePlugin
 
-from anomalib_zsad.data.image_files import pixel_count, read_image, read_mask, was_turned
+from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
+from anomalib_zsad.data.image_files import open_picture, picture_mode, pixel_count, read_image, read_mask, was_turned
 from anomalib_zsad.data.labelled_image import LabelledImage
 from anomalib_zsad.data.listed_images import ListedImages
 from anomalib_zsad.data.pillow_resize import PillowResize
+from tests.data.broken_pictures import eps, png_whose_profile_is_cut_off
 
 
 def save(folder, picture, name="image.png"):
@@ -71,6 +73,45 @@ def test_unreadable_images_say_so(tmp_path):
         read_image(tmp_path / "absent.png")
     with pytest.raises(ValueError, match="not finite"):
         read_image(save(tmp_path, Image.fromarray(np.array([[np.nan]], dtype=np.float32)), "nan.tif"))
+
+
+def test_whatever_a_parser_fails_with_the_file_is_unreadable(tmp_path):
+    (tmp_path / "cut.png").write_bytes(png_whose_profile_is_cut_off())
+    for read in (read_image, read_mask, open_picture):
+        with pytest.raises(ValueError, match=r"cut\.png cannot be read as an image \(IndexError: .*Replace the file"):
+            read(tmp_path / "cut.png")
+
+
+def test_memory_that_is_full_says_nothing_of_a_file(tmp_path, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    path = save(tmp_path, Image.new("L", (3, 2)))
+    for broken in ("getexif", "load", "convert"):
+        with monkeypatch.context() as patch:
+            patch.setattr(PngImagePlugin.PngImageFile, broken, fail)
+            with pytest.raises(MemoryError):
+                read_image(path)
+
+
+@pytest.mark.parametrize("ending", IMAGE_ENDINGS)
+def test_what_a_file_holds_decides_and_only_formats_of_the_endings_are_read(tmp_path, ending, monkeypatch):
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: started.append(1))
+    (tmp_path / f"disguised{ending}").write_bytes(eps())
+    for read in (read_image, read_mask, open_picture, pixel_count, picture_mode):
+        with pytest.raises(ValueError, match=r"disguised\.\w+ cannot be read as an image \(it is of no known format\)"):
+            read(tmp_path / f"disguised{ending}")
+    assert not started
+    own, other = tmp_path / f"a{ending}", tmp_path / f"b{ending}"
+    Image.new("L", (3, 2), 90).save(own)
+    Image.new("L", (3, 2), 90).save(other, "PNG")
+    assert read_image(own).shape == read_image(other).shape == (3, 2, 3)
+
+
+def test_values_whose_range_is_beyond_single_precision_stay_finite(tmp_path):
+    image = read_image(save(tmp_path, Image.fromarray(np.array([[-3e38, 0, 3e38]], dtype=np.float32)), "wide.tif"))
+    torch.testing.assert_close(image[0], torch.tensor([[0, 0.5, 1]]))
 
 
 @pytest.mark.parametrize(

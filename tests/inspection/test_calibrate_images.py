@@ -21,6 +21,7 @@ from anomalib_zsad.inspection.calibrate_images import calibrate_images, find_ima
 from anomalib_zsad.inspection.options import ImageReading
 from anomalib_zsad.models.components.post_processor import ZeroShotPostProcessor
 from tests.calibration.calibrations import of_volumes
+from tests.data.broken_pictures import png_whose_profile_is_cut_off
 from tests.models.small import write_backbone
 from tests.models.tester import CLIP, SIDE, engine, exported, images
 
@@ -129,6 +130,9 @@ def test_large_and_turned_images(model: Any, tmp_path: Path) -> None:
     assert calibration.figures["sharpness"][0] == pytest.approx(np.mean([one.sharpness for one in looks]), abs=1e-6)
     with pytest.raises(UnreadableImageError, match="has 60 x 60 pixels, 3,600 in all, and no more than 3,599 are read"):
         calibrate_images(model, find_images(folder, "bolt", ImageReading(max_pixels=3599)))
+    (folder / "021.png").write_bytes(png_whose_profile_is_cut_off())
+    with pytest.raises(UnreadableImageError, match=r"021\.png cannot be read as an image \(IndexError"):
+        calibrate_images(model, find_images(folder, "bolt"))
 
 
 def test_of_a_category_the_normal_ones_are_taken(data: Path) -> None:

@@ -21,6 +21,7 @@ from anomalib_zsad.outputs.disk_errors import DiskError
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.output_folder import OutputInUseError
 from anomalib_zsad.scoring.image_scorer import ModelImageScorer
+from tests.data.broken_pictures import png_whose_profile_is_cut_off
 from tests.inspection.bright_image import BrightImageScorer
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_data" / "industrial" / "washer"
@@ -117,13 +118,14 @@ def test_unreadable_files_are_reported_and_stop_nothing(tmp_path: Path) -> None:
     (source / "empty.png").write_bytes(b"")
     whole = (source / "line1" / "part01.png").read_bytes()
     (source / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (source / "odd.png").write_bytes(png_whose_profile_is_cut_off())
     (source / "notes.txt").write_text("no image")
     (source / ".hidden.png").write_bytes(b"")
     (source / "gone.png").symlink_to(source / "nowhere.png")
     rows = {row["image"]: row for row in rows_after(source, tmp_path / "out")}
-    assert len(rows) == 6
+    assert len(rows) == 7
     assert rows["gone.png"]["reason"] == "No such file or directory"
-    for name in ("empty.png", "cut.png"):
+    for name in ("empty.png", "cut.png", "odd.png"):
         assert rows[name]["decision"] == "unreadable"
         assert "cannot be read as an image" in rows[name]["reason"]
         assert str(tmp_path) not in rows[name]["reason"]

@@ -21,10 +21,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from anomalib_zsad.calibration import CalibrationMismatchError
 from anomalib_zsad.calibration.decision_rule import DecisionRule
-from anomalib_zsad.network import web_server
+from anomalib_zsad.network import prompt_protocol
 from anomalib_zsad.network.web_server import Guard
 from anomalib_zsad.station.options import ServeOptions
 from anomalib_zsad.station.service import Service
+from tests.data.broken_pictures import eps, png_whose_profile_is_cut_off
 from tests.inspection.bright_image import SIDE, BrightImageScorer
 from tests.station.service_builders import Client, form, picture, serving
 from tests.station.station_builders import NORMAL, calibrated
@@ -146,12 +147,6 @@ def test_batches_form_from_what_waits_and_no_answer_is_mixed_up() -> None:
 # What is refused ----------------------------------------------------------------------------------------------------
 
 
-def eps() -> bytes:
-    stream = io.BytesIO()
-    Image.new("L", (4, 4)).save(stream, "EPS")
-    return stream.getvalue()
-
-
 def test_what_is_no_picture_is_refused_and_others_go_on() -> None:
     two, two_kind = form(picture(), picture())
     none, none_kind = form()
@@ -161,6 +156,7 @@ def test_what_is_no_picture_is_refused_and_others_go_on() -> None:
             (b"", "", 400, "the body is empty"),
             (b"hello", "", 422, "the picture cannot be read as an image (it is of no known format)"),
             (eps(), "", 422, "it is of no known format"),  # Pillow would start Ghostscript
+            (png_whose_profile_is_cut_off(), "", 422, "the picture cannot be read as an image (IndexError"),
             (picture()[:40], "", 422, "the picture cannot be read as an image"),
             (picture(side=40), "", 422, "1,600 in all, and no more than 1,000 are read"),
             (two, two_kind, 400, "a request holds one picture, and this form holds 2 files"),
@@ -220,7 +216,7 @@ def test_requests_that_are_too_large_are_refused_before_they_are_read() -> None:
 
 
 def test_huge_headers_and_silent_connections_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "_HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(prompt_protocol, "SECONDS", 0.3)
     with serving() as client:
         many = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 1000) for number in range(100))
         assert b"400" in raw(client, b"GET / HTTP/1.1\r\n", many).partition(b"\r\n")[0]

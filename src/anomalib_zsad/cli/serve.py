@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "max_pixels": "most pixels of an image; a larger one is unreadable",
             "max_mib": "largest request, in MiB",
             "max_waiting": "most requests at work at a time; further ones get status 503",
-            "max_waiting_mib": "most MiB of requests at work at a time",
+            "max_waiting_mib": "most MiB of requests at work at a time, and of decoded pictures that wait",
             "timeout_seconds": "how long a request may take",
         },
     )

@@ -7,7 +7,6 @@ every viewer shows them. Files of 8 bits a channel without such a note read exac
 Neither torchvision nor anomalib is imported here: a command that scores needs them for nothing else.
 """
 
-import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,6 +18,9 @@ import torch
 from PIL import ExifTags, UnidentifiedImageError
 from PIL import Image as PILImage
 from torch import Tensor
+
+from anomalib_zsad.outputs.memory_errors import is_out_of_memory
+from anomalib_zsad.outputs.terminal import visible
 
 # How pictures are turned upright, by the number of EXIF's orientation; `ImageOps.exif_transpose` also rewrites the EXIF
 # block, and fails where that is damaged.
@@ -38,9 +40,10 @@ _DEPTHS = (8, 10, 12, 14, 16)
 
 
 PictureSource = str | Path | BinaryIO
-"""A file, or a stream of one from somebody who need not be trusted: of a stream only common formats are read."""
-# Pillow's formats of the endings that count as images; it knows others, of which some start programs (EPS).
-_COMMON_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+"""A file, or a stream of one."""
+# Pillow's formats of the endings that count as images. What a file holds decides how Pillow reads it, and not its name;
+# and it knows others, of which some start programs (EPS starts Ghostscript).
+_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 
 
 class TooManyPixelsError(ValueError):
@@ -57,7 +60,7 @@ def read_picture(path: PictureSource, max_pixels: int | None = None) -> Tensor:
       linearly from their own minimum and maximum.
 
     Args:
-        path: An image file that Pillow can read, or a stream.
+        path: A file, or a stream, of JPEG, PNG, PPM or PGM, BMP, TIFF or WebP, whatever its name.
         max_pixels: See `open_picture`.
 
     Returns:
@@ -70,10 +73,13 @@ def read_picture(path: PictureSource, max_pixels: int | None = None) -> Tensor:
     """
     picture, turned = _open_upright(path, max_pixels)
     if picture.mode.startswith("I") or picture.mode == "F":
-        gray = torch.from_numpy(_rescale(np.asarray(picture), path))
+        with _plain_errors(path):
+            values = np.asarray(picture)
+        gray = torch.from_numpy(_rescale(values, path))
         image = gray.expand(3, -1, -1).contiguous()
     else:
-        levels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+        with _plain_errors(path):
+            levels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
         del picture  # of a large picture there are few copies at a time
         image = levels.float().mul_(1 / 255)
     image.turned_by_exif = turned  # type: ignore[attr-defined]
@@ -106,7 +112,9 @@ def read_marks(path: str | Path | Sequence[str | Path], threshold: float = 0) ->
     if not isinstance(path, str | Path):
         masks = [read_marks(part, threshold) for part in path]
         return torch.stack(masks).amax(dim=0)
-    values = _mask_values(open_picture(path))
+    picture = open_picture(path)
+    with _plain_errors(path):
+        values = _mask_values(picture)
     marked = values > threshold
     if not marked.any() and values.max(initial=0) > 0:
         raise ValueError(
@@ -118,7 +126,7 @@ def read_marks(path: str | Path | Sequence[str | Path], threshold: float = 0) ->
 
 def picture_mode(path: str | Path) -> str:
     """Pillow's mode of an image file that was read before, from its header alone: nothing is decoded."""
-    with PILImage.open(path) as picture:
+    with _opened(path, None) as picture:
         return picture.mode
 
 
@@ -162,21 +170,32 @@ def _open_upright(path: PictureSource, max_pixels: int | None) -> tuple[PILImage
 @contextmanager
 def _opened(path: PictureSource, max_pixels: int | None) -> Iterator[PILImage.Image]:
     """A picture of an allowed size that is not decoded yet; what goes wrong while it is becomes a plain error."""
+    # From a stream, which Pillow does not map into memory: mapped TIFF files come out wrong where they are turned.
+    with _plain_errors(path), _stream(path) as stream, _open_header(stream, max_pixels) as picture:
+        _check_size(picture, path, max_pixels)
+        yield picture
+
+
+@contextmanager
+def _plain_errors(path: PictureSource) -> Iterator[None]:
+    """What Pillow fails with on a file becomes a plain error.
+
+    Its parsers raise whatever their Python code does on bytes that nobody foresaw (IndexError, KeyError, TypeError).
+    """
     try:
-        # From a stream, which Pillow does not map into memory: mapped TIFF files come out wrong where they are turned.
-        with _stream(path) as stream, _open_header(stream, max_pixels, _formats(path)) as picture:
-            _check_size(picture, path, max_pixels)
-            yield picture
+        yield
     except (FileNotFoundError, TooManyPixelsError):
         raise
     except UnidentifiedImageError as error:
         raise ValueError(
             f"{_name(path)} cannot be read as an image (it is of no known format). Replace the file or remove it."
         ) from error
-    except (OSError, SyntaxError, ValueError, struct.error, PILImage.DecompressionBombError) as error:
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        said = visible(str(error)).replace("\n", " ")
         raise ValueError(
-            f"{_name(path)} cannot be read as an image ({type(error).__name__}: {error}). "
-            "Replace the file or remove it."
+            f"{_name(path)} cannot be read as an image ({type(error).__name__}: {said}). Replace the file or remove it."
         ) from error
 
 
@@ -184,11 +203,10 @@ def _name(path: PictureSource) -> str:
     return str(path) if isinstance(path, str | Path) else "the picture"
 
 
-def _formats(path: PictureSource) -> tuple[str, ...] | None:
-    if isinstance(path, str | Path):
-        return None
+def _formats() -> tuple[str, ...]:
+    """Those of the formats that this Pillow can read."""
     PILImage.init()
-    return tuple(name for name in _COMMON_FORMATS if name in PILImage.OPEN)
+    return tuple(name for name in _FORMATS if name in PILImage.OPEN)
 
 
 def _stream(path: PictureSource) -> AbstractContextManager[BinaryIO]:
@@ -198,8 +216,9 @@ def _stream(path: PictureSource) -> AbstractContextManager[BinaryIO]:
     return nullcontext(path)
 
 
-def _open_header(stream: BinaryIO, max_pixels: int | None, formats: tuple[str, ...] | None) -> PILImage.Image:
+def _open_header(stream: BinaryIO, max_pixels: int | None) -> PILImage.Image:
     """Open a file without decoding it; with a budget of our own, Pillow's does not count."""
+    formats = _formats()
     if max_pixels is None:
         return PILImage.open(stream, formats=formats)
     with _PILLOW_LIMIT:
@@ -214,7 +233,9 @@ def _turning(picture: PILImage.Image) -> PILImage.Transpose | None:
     """What turns a picture upright; `None` where it is, and where its EXIF block is damaged and says nothing."""
     try:
         return _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # of whatever kind Pillow's parser raises; the pixels are whole
+    except Exception as error:  # of whatever kind Pillow's parser raises; the pixels are whole
+        if is_out_of_memory(error):  # which says nothing of the block
+            raise
         return None
 
 
@@ -238,8 +259,8 @@ def _rescale(values: np.ndarray, path: PictureSource) -> np.ndarray:
                 return (values / (2**depth - 1)).astype(np.float32)
     elif low >= 0 and high <= 1:
         return values.astype(np.float32)
-    # In float64: the span of values in float32 may be none of its numbers.
-    values = values.astype(np.float64)
+    if high - low > float(np.finfo(np.float32).max):  # the difference has no single precision
+        values = values.astype(np.float64)
     return ((values - low) / max(high - low, float(np.finfo(np.float32).tiny))).astype(np.float32)
 
 

@@ -1,6 +1,5 @@
 """A web application on its port, in a thread of its own: loopback by default, a token beyond, no time for idlers."""
 
-import asyncio
 import hmac
 import socket
 import threading
@@ -9,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h11
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from anomalib_zsad.network.addresses import is_loopback
+from anomalib_zsad.network.prompt_protocol import PromptProtocol
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 """What every answer carries."""
@@ -24,37 +22,6 @@ TOKEN = "ANOMALIB_ZSAD_TOKEN"  # noqa: S105
 
 _START_SECONDS = 15.0
 _LARGEST_HEADER = 32 << 10
-_HEADER_SECONDS = 10.0
-
-
-class PromptProtocol(H11Protocol):
-    """HTTP/1.1 that ends a connection whose next request header is not whole in some seconds."""
-
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to count."""
-        super().connection_made(transport)
-        self._timer = self.loop.call_later(_HEADER_SECONDS, transport.close)
-
-    def data_received(self, data: bytes) -> None:
-        """Count while a part of a header is there, and no longer once it is whole."""
-        super().data_received(data)
-        waiting = self.conn.their_state is h11.IDLE
-        if not waiting:
-            self._stop_counting()
-        elif self._timer is None:
-            self._timer = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Count no more."""
-        self._stop_counting()
-        super().connection_lost(exc)
-
-    def _stop_counting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +67,14 @@ class Guard:
         asked = [request.headers.get("host", ""), *([origin.partition("://")[2]] if origin else [])]
         return any(_without_port(name) not in self.hosts for name in asked)
 
+    def is_open(self, request: Request) -> bool:
+        """Whether a request is for a path that needs no token.
+
+        It is the path that decides who answers, and not that of `request.url`: this is put together with the Host
+        header, which the visitor chooses, and in which earlier versions of Starlette let a path stand.
+        """
+        return request.scope["path"] in self.open_paths
+
     def knows(self, given: str) -> bool:
         """Whether somebody who gives a token may ask."""
         return not self.token or hmac.compare_digest(given.encode(), self.token.encode())
@@ -108,7 +83,7 @@ class Guard:
         """The answer to a program that may not ask; `None` for all others."""
         if self.is_of_another_address(request):
             return PlainTextResponse("only this machine's own address is answered to", status_code=403)
-        if request.url.path in self.open_paths or self.knows(bearer(request)):
+        if self.is_open(request) or self.knows(bearer(request)):
             return None
         text = "a token is needed: the header Authorization: Bearer ..."
         return PlainTextResponse(text, status_code=401, headers={"WWW-Authenticate": "Bearer"})

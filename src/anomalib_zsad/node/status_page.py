@@ -90,7 +90,7 @@ def _turned_away(request: Request, guard: Guard) -> Response | None:
     """The answer to who may not look; `None` for all others."""
     if guard.is_of_another_address(request):
         return PlainTextResponse("this page answers to its own address only", status_code=403)
-    if not guard.token or request.url.path in guard.open_paths:
+    if not guard.token or guard.is_open(request):
         return None
     asked = request.query_params.get("token", "")
     if asked and guard.knows(asked):

@@ -1,12 +1,11 @@
 """One thread for the model: it scores what waits, in batches that are as large as there is something waiting."""
 
 import logging
-import queue
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from anomalib_zsad.outputs.memory_errors import is_out_of_memory
 from anomalib_zsad.records.drift_report import DriftReport
 from anomalib_zsad.records.image_records import ImageRecord
 from anomalib_zsad.scoring.image_scorer import ImageScorer
+from anomalib_zsad.station.room import FullError
 
 _LOG = logging.getLogger("anomalib_zsad.station")
 _PAUSE = 0.2
@@ -51,8 +51,7 @@ class CannotScoreError(ValueError):
     """The model fails on a picture, and on this one alone."""
 
 
-@dataclass
-class _Job:
+class _Job(NamedTuple):
     item: ReadImage
     future: "Future[Answer]"
 
@@ -60,11 +59,14 @@ class _Job:
 class Batcher:
     """Scores pictures, as a context. Threads may share it.
 
+    What waits is bounded, and what is given up while it waits is let go of at once, even if the model is stuck.
+
     Args:
         scorer: The model.
         rule: How scores become decisions.
         monitor: Tests for drift, in the order in which pictures are scored.
         batch_size: Most pictures in a batch.
+        most_bytes: Most bytes of prepared pictures that wait together; one that is larger waits alone.
         on_batch: Called with the size of each batch.
     """
 
@@ -74,12 +76,15 @@ class Batcher:
         rule: DecisionRule,
         monitor: DriftMonitor,
         batch_size: int,
+        most_bytes: int,
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._scorer, self._rule, self._on_batch = scorer, rule, on_batch
         self._size = 1 if scorer.one_by_one else batch_size
         self._monitor, self._monitor_lock = monitor, threading.Lock()
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._jobs: OrderedDict[Future[Answer], ReadImage] = OrderedDict()
+        self._most_bytes, self._bytes = most_bytes, 0
+        self._changed = threading.Condition()
         self._stop = threading.Event()
         self._number = self._failures = 0
         self._busy_since: float | None = None
@@ -108,17 +113,32 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """How many pictures wait."""
-        return self._jobs.qsize()
+        return len(self._jobs)
 
     def submit(self, item: ReadImage) -> "Future[Answer]":
         """Have a picture scored. A future that is cancelled before its turn costs nothing.
 
         Args:
             item: A picture that could be read.
+
+        Raises:
+            FullError: If too much waits.
         """
-        job = _Job(item, Future())
-        self._jobs.put(job)
-        return job.future
+        future: Future[Answer] = Future()
+        with self._changed:
+            if self._bytes and self._bytes + _size(item) > self._most_bytes:
+                raise FullError
+            self._jobs[future] = item
+            self._bytes += _size(item)
+            self._changed.notify()
+        future.add_done_callback(self._forget)
+        return future
+
+    def _forget(self, future: "Future[Answer]") -> None:
+        """Let go of a picture whose answer nobody waits for any more."""
+        with self._changed:
+            item = self._jobs.pop(future, None)
+            self._bytes -= 0 if item is None else _size(item)
 
     def drift(self) -> DriftReport:
         """What is known of drift by now."""
@@ -144,22 +164,19 @@ class Batcher:
     def _next_batch(self) -> list[_Job]:
         """What waits, without waiting for more."""
         batch: list[_Job] = []
-        try:
-            job = self._jobs.get(timeout=_PAUSE)
-            while True:
-                if job.future.set_running_or_notify_cancel():
-                    batch.append(job)
-                if len(batch) == self._size:
-                    break
-                job = self._jobs.get_nowait()
-        except queue.Empty:
-            pass
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs, _PAUSE)
+            while self._jobs and len(batch) < self._size:
+                future, item = self._jobs.popitem(last=False)
+                self._bytes -= _size(item)
+                if future.set_running_or_notify_cancel():
+                    batch.append(_Job(item, future))
         return batch
 
     def _score(self, batch: Sequence[_Job]) -> None:
         """Answer a batch; where the model fails on several, it is asked of each by itself."""
         try:
-            answer = answer_batch(self._scorer, [job.item for job in batch])
+            found = self._found(batch)
         except Exception as error:
             # Whatever the model fails with must not end the service; others' pictures are asked for again.
             if isinstance(error, ValueError) or is_out_of_memory(error):
@@ -171,13 +188,26 @@ class Batcher:
                 job.future.set_exception(error)
             return
         self._failures = 0
-        judged = judge_images(self._rule, answer)
-        for place, job in enumerate(batch):
-            if answer is None:  # never of pictures that were read
-                continue
-            record = image_record(job.item, answer, place, judged[place], self._rule.mask_threshold)
-            heat = heat_of(answer, place).copy() if answer.has_map else None
+        for job, (record, heat) in zip(batch, found, strict=True):
             job.future.set_result(self._answer(record, heat))
+
+    def _found(self, batch: Sequence[_Job]) -> list[tuple[ImageRecord, NDArray[np.float32] | None]]:
+        """What is said of each picture, and its map.
+
+        Raises:
+            ValueError: If the model's answer is none.
+        """
+        answer = answer_batch(self._scorer, [job.item for job in batch])
+        if answer is None:  # never of pictures that were read
+            raise ValueError("there is no picture to score")
+        judged = judge_images(self._rule, answer)
+        return [
+            (
+                image_record(job.item, answer, place, judged[place], self._rule.mask_threshold),
+                heat_of(answer, place).copy() if answer.has_map else None,
+            )
+            for place, job in enumerate(batch)
+        ]
 
     def _fail_alone(self, batch: Sequence[_Job], error: Exception) -> None:
         if len(batch) == 1:
@@ -194,3 +224,8 @@ class Batcher:
             if raised:
                 _LOG.warning("%s", self._monitor.report().statement)
             return Answer(record, heat, self._number, self._monitor.evidence, self._monitor.alarm)
+
+
+def _size(item: ReadImage) -> int:
+    """Bytes that a prepared picture takes."""
+    return 0 if item.prepared is None else item.prepared.untyped_storage().nbytes()

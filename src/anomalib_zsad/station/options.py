@@ -66,8 +66,8 @@ class ServeOptions:
         max_pixels: Most pixels of a picture, by its header; a larger one is not decoded.
         max_mib: Largest request, in MiB.
         max_waiting: Most requests at work at a time; further ones are told to come again.
-        max_waiting_mib: Most MiB of requests at work at a time.
-        timeout_seconds: How long a request may take, from its first byte to its answer.
+        max_waiting_mib: Most MiB of requests at work at a time, and of decoded pictures that wait for the model.
+        timeout_seconds: How long a request may take, from its first byte until its answer is made.
         batch_size: Most pictures scored at a time; fewer where fewer wait.
         http_host: Address to listen on.
         http_port: Port to listen on; 0 for any that is free.

@@ -1,9 +1,12 @@
 """The picture in the body of a request: the body itself, or the one file of a form (RFC 7578), whatever its name."""
 
 import re
+from collections.abc import Iterator
 from email.message import Message
 
 _LARGEST_HEADER = 16 << 10
+# A form of a picture has a few parts; of an empty one there is room for millions in a request.
+_MOST_PARTS = 100
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046
 
 
@@ -11,8 +14,8 @@ class BodyError(ValueError):
     """The body of a request holds no picture, or several."""
 
 
-def picture_in(body: bytes, content_type: str) -> bytes:
-    """The file of a picture, as it was sent.
+def picture_in(body: bytes | bytearray, content_type: str) -> memoryview:
+    """The file of a picture, as it was sent: a view of the body, which may be large.
 
     Args:
         body: The whole body.
@@ -30,18 +33,24 @@ def picture_in(body: bytes, content_type: str) -> bytes:
     if kind != "multipart/form-data":
         if not body:
             raise BodyError("the body is empty: send a picture, as it is or as the file of a form")
-        return body
+        return memoryview(body)
     boundary = str(message.get_param("boundary", ""))
     if not _BOUNDARY.fullmatch(boundary):
         raise BodyError("the form has no usable boundary")
-    files = [content for name_of_file, content in _parts(body, boundary.encode()) if name_of_file]
-    if len(files) != 1 or not files[0]:
-        raise BodyError(f"a request holds one picture, and this form holds {len([one for one in files if one])} files")
-    return files[0]
+    files = []
+    for count, (is_file, start, end) in enumerate(_parts(body, boundary.encode()), 1):
+        if count > _MOST_PARTS:
+            raise BodyError(f"a form has at most {_MOST_PARTS} parts: send the picture as its only file")
+        if is_file and end > start:
+            files.append((start, end))
+    if len(files) != 1:
+        raise BodyError(f"a request holds one picture, and this form holds {len(files)} files")
+    (start, end), *_ = files
+    return memoryview(body)[start:end]
 
 
-def _parts(body: bytes, boundary: bytes) -> list[tuple[bool, bytes]]:
-    """Of each part, whether it is a file, and its content.
+def _parts(body: bytes | bytearray, boundary: bytes) -> Iterator[tuple[bool, int, int]]:
+    """Of each part, whether it is a file, and where its content begins and ends.
 
     Raises:
         BodyError: If the form is not whole.
@@ -50,18 +59,17 @@ def _parts(body: bytes, boundary: bytes) -> list[tuple[bool, bytes]]:
     start = 0 if body.startswith(mark) else body.find(b"\r\n" + mark) + 2
     if start == 1:
         raise BodyError("the form does not hold its own boundary")
-    found: list[tuple[bool, bytes]] = []
     while True:
         start += len(mark)
         if body.startswith(b"--", start):
-            return found
+            return
         begin = body.find(b"\r\n", start)
         headers_end = body.find(b"\r\n\r\n", begin, begin + _LARGEST_HEADER) if begin >= 0 else -1
         end = body.find(b"\r\n" + mark, headers_end + 2) if headers_end >= 0 else -1
         if end < 0:
             raise BodyError("the form is cut off")
         # A part without a content: its end is the end of its headers.
-        found.append((_is_file(body[begin:headers_end]), body[headers_end + 4 : end]))
+        yield _is_file(bytes(body[begin:headers_end])), headers_end + 4, end
         start = end + 2
 
 

@@ -56,10 +56,11 @@ class Room:
 
 
 class Place:
-    """The place of one request."""
+    """The place of one request, which leaves once all who hold it have let go. Threads may share it."""
 
     def __init__(self, room: Room) -> None:
-        self._room, self._bytes, self._left = room, 0, False
+        self._room, self._bytes, self._holders = room, 0, 1
+        self._lock = threading.Lock()
 
     def grow(self, total: int) -> None:
         """Have room for so many bytes in all.
@@ -71,8 +72,15 @@ class Place:
             self._room.take(total - self._bytes)
             self._bytes = total
 
-    def leave(self) -> None:
-        """Give the place back; a second time changes nothing."""
-        if not self._left:
-            self._left = True
+    def hold(self) -> None:
+        """Hold it once more."""
+        with self._lock:
+            self._holders += 1
+
+    def let_go(self) -> None:
+        """Hold it once less; whoever is the last gives it back."""
+        with self._lock:
+            self._holders -= 1
+            last = self._holders == 0
+        if last:
             self._room.leave(self._bytes)

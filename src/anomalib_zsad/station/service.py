@@ -5,6 +5,7 @@ import base64
 import io
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, Literal, TypeVar
@@ -73,7 +74,12 @@ class Service:
         self._room = Room(options.max_waiting, options.max_waiting_mib << 20)
         self.metrics = ServiceMetrics(lambda: self._room.count, self.drift)
         self._batcher = Batcher(
-            scorer, options.rule, self._new_monitor(), options.batch_size, self.metrics.batch_sizes.observe
+            scorer,
+            options.rule,
+            self._new_monitor(),
+            options.batch_size,
+            options.max_waiting_mib << 20,
+            self.metrics.batch_sizes.observe,
         )
         self._threads = ThreadPoolExecutor(_DECODERS, thread_name_prefix="pictures")
 
@@ -121,15 +127,15 @@ class Service:
 
     # Pictures
 
-    async def answer(self, request: Request) -> Answer:
-        """The answer to a request with a picture.
+    async def answer(self, request: Request, kind: MapFormat | None = None) -> tuple[Answer, bytes | None]:
+        """The answer to a request with a picture, and its map as a file where one is asked for.
 
         Raises:
             Refusal: If it gets none.
         """
         started, outcome = time.monotonic(), "failed"
         try:
-            answer = await self._answer(request, started + self.options.timeout_seconds)
+            answer, content = await self._answer(request, kind, started + self.options.timeout_seconds)
         except Refusal as refusal:
             outcome = refusal.outcome
             raise
@@ -143,38 +149,79 @@ class Service:
         else:
             outcome = "answered"
             self.metrics.flagged.inc(bool(answer.record.flagged))
-            return answer
+            return answer, content
         finally:
             self.metrics.requests.labels(outcome).inc()
             self.metrics.seconds.observe(time.monotonic() - started)
 
-    async def _answer(self, request: Request, end: float) -> Answer:
+    async def _answer(self, request: Request, kind: MapFormat | None, end: float) -> tuple[Answer, bytes | None]:
         try:
             place = self._room.enter()
         except FullError:
             raise _busy() from None
-        decoding = None
         try:
-            body = await self._within(self._body(request, place), end, "the picture took too long to come", 408)
-            content = _picture(body, request.headers.get("content-type", ""))
-            decoding = self._threads.submit(self._reader.read, "picture", io.BytesIO(content))
-            read: ReadImage = await self._within(
-                asyncio.wrap_future(decoding), end, "reading the picture took too long", 504
-            )
+            read = await self._picture(request, place, end)
             if read.prepared is None:
                 raise Refusal(422, "unreadable", read.reason.replace("the file", "the picture"))
             scoring = asyncio.wrap_future(self._batcher.submit(read))
-            return await self._within(scoring, end, "too many pictures wait; this one's time is over", 504)
+            del read  # a prepared picture may be large: it is the batcher's alone
+            answer = await self._within(scoring, end, "too many pictures wait; this one's time is over", 504)
+            if kind is None:
+                return answer, None
+            if answer.heat is None:
+                raise Refusal(422, "no map", "this model has no maps")
+            heats, make = [answer.heat], _MAP_FILES[kind]
+            making = self._in_thread(place, heats, lambda: make(heats.pop(), self.options.rule.shown_range))
+            return answer._replace(heat=None), await self._within(making, end, "making the map took too long", 504)
         except FullError:
             raise _busy() from None
         except CannotScoreError as error:
             raise Refusal(422, "unreadable", str(error)) from None
         finally:
-            # A picture that is being decoded cannot be stopped, and takes its place until it is done.
-            if decoding is None:
-                place.leave()
-            else:
-                decoding.add_done_callback(lambda _: place.leave())
+            place.let_go()
+
+    async def _picture(self, request: Request, place: Place, end: float) -> ReadImage:
+        """The picture of a request, read in a thread: of forms, too, some take their time.
+
+        Raises:
+            Refusal: If there is none, or it is not there in time.
+            FullError: If there is too much at work.
+        """
+        sent = [await self._within(self._body(request, place), end, "the picture took too long to come", 408)]
+        kind = request.headers.get("content-type", "")
+        try:
+            reading = self._in_thread(place, sent, lambda: self._read(sent, kind))
+            return await self._within(reading, end, "reading the picture took too long", 504)
+        except BodyError as error:
+            raise Refusal(400, "wrong", str(error)) from None
+
+    def _in_thread(self, place: Place, given: list[Any], work: Callable[[], Result]) -> "asyncio.Future[Result]":
+        """Have something done in a thread, and hold the place until then.
+
+        Args:
+            place: Of the request.
+            given: What the work takes, which may be large, and what it empties once it begins.
+            work: What is done.
+        """
+        future = self._threads.submit(work)
+        place.hold()
+
+        def done(_: object) -> None:
+            # Work that was given up before its turn stays in the queue of the threads; what it was given must not.
+            given.clear()
+            # What is at work cannot be stopped, and takes its place until it is done.
+            place.let_go()
+
+        future.add_done_callback(done)
+        return asyncio.wrap_future(future)
+
+    def _read(self, sent: list[bytearray], content_type: str) -> ReadImage:
+        """Take what was sent and read it.
+
+        Raises:
+            BodyError: If it holds no picture, or several.
+        """
+        return self._reader.read("picture", io.BytesIO(picture_in(sent.pop(), content_type)))
 
     async def _within(self, what: Any, end: float, message: str, status: int) -> Any:
         """Something that has to be there by a time.
@@ -188,7 +235,7 @@ class Service:
             limit = f"a request may take {self.options.timeout_seconds:g} s"
             raise Refusal(status, "too late", f"{message}: {limit}") from None
 
-    async def _body(self, request: Request, place: Place) -> bytes:
+    async def _body(self, request: Request, place: Place) -> bytearray:
         """The body of a request, within its bounds.
 
         Raises:
@@ -205,57 +252,34 @@ class Service:
             self._check_size(len(body) + len(chunk), most)
             place.grow(len(body) + len(chunk))
             body += chunk
-        return bytes(body)
+        return body
 
     def _check_size(self, count: int, most: int) -> None:
         if count > most:
             raise Refusal(413, "too large", f"a request has at most {self.options.max_mib} MiB (--max-mib)")
 
-    async def map_file(self, answer: Answer, kind: str) -> bytes:
-        """The map of an answer as a file.
-
-        Raises:
-            Refusal: If there is none, or no such format.
-        """
-        heat = answer.heat
-        check_map_format(kind)
-        if heat is None:
-            raise Refusal(422, "no map", "this model has no maps")
-        make = _as_png if kind == "png" else _as_npy
-        return await asyncio.wrap_future(self._threads.submit(make, heat, self.options.rule.shown_range))
-
-    async def told(self, answer: Answer, kind: str | None) -> dict[str, Any]:
-        """An answer in JSON's types, with its map in base 64 where one was asked for.
-
-        Raises:
-            Refusal: As `map_file`.
-        """
+    def told(self, answer: Answer, kind: MapFormat | None, content: bytes | None) -> dict[str, Any]:
+        """An answer in JSON's types, with its map in base 64 where one was asked for."""
         record = {name: value for name, value in asdict(answer.record).items() if name not in _LEFT_OUT}
         tested = answer.evidence is not None
         drift = {"alarm": answer.alarm is not None, "evidence": answer.evidence} if tested else None
         told: dict[str, Any] = {"number": answer.number, **record, "drift": drift}
-        if kind is not None:
-            content = await self.map_file(answer, kind)
+        if content is not None:
             low, high = self.options.rule.shown_range
             told["map"] = {"format": kind, "low": low, "high": high, "data": base64.b64encode(content).decode("ascii")}
         return told
 
 
-def check_map_format(kind: str) -> None:
-    """Refuse what is no format of maps.
+def map_format(kind: str) -> MapFormat:
+    """A format of maps by its name.
 
     Raises:
-        Refusal: If it is none.
+        Refusal: If there is none of this name.
     """
-    if kind not in MAP_TYPES:
-        raise Refusal(400, "wrong", "a map comes as png or npy")
-
-
-def _picture(body: bytes, content_type: str) -> bytes:
-    try:
-        return picture_in(body, content_type)
-    except BodyError as error:
-        raise Refusal(400, "wrong", str(error)) from None
+    for known in MAP_TYPES:
+        if kind == known:
+            return known
+    raise Refusal(400, "wrong", "a map comes as png or npy")
 
 
 def _busy() -> Refusal:
@@ -276,3 +300,9 @@ def _as_npy(heat: NDArray[np.float32], _: tuple[float, float]) -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.ascontiguousarray(heat, np.float32), allow_pickle=False)
     return stream.getvalue()
+
+
+_MAP_FILES: dict[MapFormat, Callable[[NDArray[np.float32], tuple[float, float]], bytes]] = {
+    "png": _as_png,
+    "npy": _as_npy,
+}

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from anomalib_zsad.network.web_server import HEADERS, Guard
-from anomalib_zsad.station.service import MAP_TYPES, Refusal, Service, check_map_format
+from anomalib_zsad.station.service import MAP_TYPES, Refusal, Service, map_format
 
 OPEN = "/healthz"
 """The path that needs no token."""
@@ -38,22 +38,19 @@ def service_app(service: Service, guard: Guard) -> FastAPI:
 
     @app.post("/score")
     async def score(request: Request) -> Response:
-        kind = request.query_params.get("map")
-        if kind is not None:
-            check_map_format(kind)
-        answer = await service.answer(request)
-        return JSONResponse(await service.told(answer, kind))
+        asked = request.query_params.get("map")
+        kind = None if asked is None else map_format(asked)
+        answer, content = await service.answer(request, kind)
+        return JSONResponse(service.told(answer, kind, content))
 
     @app.post("/map")
     async def heat_map(request: Request) -> Response:
-        kind = request.query_params.get("format", "png")
-        check_map_format(kind)
-        answer = await service.answer(request)
+        kind = map_format(request.query_params.get("format", "png"))
+        answer, content = await service.answer(request, kind)
         record = answer.record
         said = {"X-Score": record.score, "X-P-Value": record.p_value, "X-Decision": record.decision}
         headers = {name: str(value) for name, value in said.items() if value is not None}
-        content = await service.map_file(answer, kind)
-        return Response(content, media_type=MAP_TYPES[kind], headers=headers)  # type: ignore[index]
+        return Response(content, media_type=MAP_TYPES[kind], headers=headers)
 
     _add_facts(app, service)
     return app
