@@ -202,6 +202,32 @@ def test_what_lies_there_at_the_first_start_can_be_left_out(tmp_path: Path) -> N
     assert [line["image"] for line in pictures(tmp_path / "out")] == ["after.png", "later.png"]
 
 
+def test_only_what_lies_there_at_the_very_first_start_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    work(tmp_path / "in", tmp_path / "out", 0, skip_existing=True)  # nothing lies there
+    save(tmp_path / "in", "a.png")
+    work(tmp_path / "in", tmp_path / "out", 1, skip_existing=True)
+    assert [line["image"] for line in pictures(tmp_path / "out")] == ["a.png"]
+
+
+def test_pictures_of_a_first_batch_that_came_to_no_answer_are_not_left_out(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with Station(tmp_path / "in", tmp_path / "out", BrightImageScorer(0), options(skip_existing=True)) as station:
+        save(tmp_path / "in", "a.png")
+        with pytest.raises(RuntimeError, match="broken"):
+            station.run()
+    work(tmp_path / "in", tmp_path / "out", 1, skip_existing=True)
+    assert [line["image"] for line in pictures(tmp_path / "out")] == ["a.png"]
+
+
+def test_a_first_start_that_leaves_nothing_out_is_the_first_one_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    work(tmp_path / "in", tmp_path / "out", 0)
+    save(tmp_path / "in", "a.png")
+    work(tmp_path / "in", tmp_path / "out", 1, skip_existing=True)
+    assert [line["image"] for line in pictures(tmp_path / "out")] == ["a.png"]
+
+
 def test_a_folder_that_is_away_for_a_while_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     save(tmp_path / "in", "a.png")
     work(tmp_path / "in", tmp_path / "out", 1)

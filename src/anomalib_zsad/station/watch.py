@@ -30,6 +30,7 @@ from anomalib_zsad.station.results import Results, as_record
 JOURNAL, STATUS = "journal.sqlite3", "status.json"
 """What a station's folder holds, beside results and overlays."""
 
+_STARTED = "started"  # a mark in the journal: the first start is over
 _LOG = logging.getLogger("anomalib_zsad.station")
 _WRITTEN, _DRIFT = "written", "drift"  # marks in the journal: how far files and the test for drift have got
 # A picture at which the program ended more often is answered by that.
@@ -106,12 +107,11 @@ class Station:
         self._examiner = Examiner(self._scorer, self.options.rule, self.options.reading, self._arrivals, self._overlays)
         self._before = self.journal.count()
         self.counts = {"answered": 0, "flagged": 0, "unreadable": 0}
-        self._take_up_drift()
-        if self.options.skip_existing and not self.journal.last_number():
-            now = time.time()
-            skipped = [NewEntry("skipped", {}, arrival, now) for arrival in self._arrivals.existing()]
-            self.journal.note(skipped)
-            _LOG.info("%d picture(s) that lie in the folder are left out", len(skipped))
+        with _writing_errors():
+            self._take_up_drift()
+        # An entry tells a first start too: of journals of before there was the mark.
+        if not self.journal.is_marked(_STARTED) and not self.journal.last_number():
+            self._start_first()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -133,6 +133,15 @@ class Station:
             self.journal.unmark(PUBLISHED)
 
     # What a kill left
+
+    def _start_first(self) -> None:
+        """Leave out what lies in the folder, if that was asked for; no later start does."""
+        now = time.time()
+        existing = self._arrivals.existing() if self.options.skip_existing else []
+        with _writing_errors():
+            self.journal.note([NewEntry("skipped", {}, arrival, now) for arrival in existing], {_STARTED: (0, None)})
+        if self.options.skip_existing:
+            _LOG.info("%d picture(s) that lie in the folder are left out", len(existing))
 
     def _complete_files(self) -> None:
         number, _ = self.journal.marked(_WRITTEN)
