@@ -40,7 +40,7 @@ def compare(method: str, checkpoint: Path, backbone: str, folder: Path, pictures
     floating = graph_of(module, describe_model(module), "object", "openvino", cache)
     del module
     started = time.perf_counter()
-    coarse = int8_graph(floating, find_pictures(shown), prepare, cache)
+    coarse = int8_graph(floating, find_pictures(shown), prepare, cache, side)
     making, report = time.perf_counter() - started, read_report(coarse)
     image = np.random.default_rng(1).normal(size=(1, 3, side, side)).astype(np.float32)
     runtimes = {"float32": load(floating, "openvino"), "int8": load(coarse, "openvino", "int8")}

@@ -41,6 +41,7 @@ def test_the_matrices_of_the_resize_equal_torchs_antialiased_resize() -> None:
     [
         (["--class-name", "a", "--class-names", "b"], "--class-name and --class-names exclude each other"),
         (["--format", "torch", "--class-names", "b", "c"], "--class-names is not for torch"),
+        (["--format", "torch", "--input-size", "56", "56"], "--input-size is not for torch"),
         (["--input-size", "0", "5"], "--input-size is 0 5; give pixels, at least 1"),
         (["--class-names", "bolt", "bolt"], "a class name comes twice: bolt, bolt"),
         (["--calibration", "absent.json"], "there is no calibration at absent.json"),

@@ -254,6 +254,10 @@ def test_int8_says_how_far_it_is_and_needs_its_own_calibration(tmp_path: Path, c
         assert main([*words, *more]) == code
     error = capsys.readouterr().err
     assert "model.precision was 'int8 by openvino, nncf" in error
+    tiled = ["inspect", "-i", str(normal), "-o", str(tmp_path / "tiled"), *model, *int8, "--tiles", "64"]
+    assert main(tiled) == ExitCode.DONE
+    assert "windows of the 20 pictures given, scores are within" in capsys.readouterr().err
+    assert len(list(cache.glob("int8-*/int8.json"))) == 2
     few = pictures(tmp_path / "few", 3)
     with pytest.raises(ValueError, match="holds 3 pictures; int8 needs at least 10"):
         build_model(None, "CoPS", {"backbone": "demo"}, "cpu", EngineOptions("openvino", "int8", few, cache))

@@ -49,7 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "takes names when it is called)",
     )
     group.add_argument(
-        "--input-size", nargs=2, type=int, metavar=("H", "W"), help="the only size that is taken (default: any)"
+        "--input-size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="the only size that is taken (default: any; torch's export takes any)",
     )
     add_model_options(parser)
     add_calibration_options(parser)
@@ -108,6 +112,8 @@ def _check(args: argparse.Namespace, formats: list[str]) -> None:
         raise ValueError("--class-names is not for torch: its export takes names when it is called")
     if args.input_size is not None and min(args.input_size) < 1:
         raise ValueError(f"--input-size is {args.input_size[0]} {args.input_size[1]}; give pixels, at least 1")
+    if args.input_size is not None and formats == ["torch"]:
+        raise ValueError("--input-size is not for torch: its export takes images of any size")
     if args.output.exists():
         raise FileExistsError(f"{args.output} exists already and is not overwritten; give another name")
     for kind in formats:

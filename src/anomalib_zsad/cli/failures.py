@@ -31,7 +31,7 @@ def exit_code_of(error: BaseException, *, resumable: bool) -> ExitCode:
     full = isinstance(error, OSError) and error.errno in NOTHING_CAN_BE_WRITTEN
     if isinstance(error, DiskError) or full:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        say(f"error: the output cannot be written: {reason}")
+        say(f"error: {error.place if isinstance(error, DiskError) else DiskError.place} cannot be written: {reason}")
         return ExitCode.DISK
     if isinstance(error, WorkersLostError):
         say(f"error: {error}" + "; the same command with --resume goes on" * resumable)

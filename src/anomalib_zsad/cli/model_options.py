@@ -221,10 +221,11 @@ def say_model(described: Mapping[str, Any]) -> None:
     told = described.get("int8")
     if told is None:
         return
+    windows = f"{told['windows']} windows of " if "windows" in told else ""
     say(
-        f"int8: on the {told['pictures']} pictures given, scores are within {told['score_largest_difference']:.4f} of "
-        f"float32 (mean {told['score_mean_difference']:.4f}) and maps within {told['map_largest_difference']:.3f} "
-        f"(mean {told['map_mean_difference']:.4f})"
+        f"int8: on {windows}the {told['pictures']} pictures given, scores are within "
+        f"{told['score_largest_difference']:.4f} of float32 (mean {told['score_mean_difference']:.4f}) and maps within "
+        f"{told['map_largest_difference']:.3f} (mean {told['map_mean_difference']:.4f})"
     )
     if not told["within_what_is_allowed"]:
         say(f"warning: that is more than accuracy control allows ({told['largest_mean_difference_allowed']:g})")

@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
     NOTHING_FOUND = 3, "the input holds nothing of the kind"
     SOME_REFUSED = 4, "some series or images were refused or unreadable"
     ALL_REFUSED = 5, "all of them were"
-    DISK = 6, "the output cannot be written"
+    DISK = 6, "the output, or a cache, cannot be written"
     INTERRUPTED = 130, "interrupted; --resume goes on where there is one"
     BROKEN_PIPE = 141, "the program reading the output closed it (such as `head`)"
     TERMINATED = 143, "asked to end (SIGTERM); --resume goes on where there is one"

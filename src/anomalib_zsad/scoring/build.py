@@ -116,7 +116,7 @@ def _built(
     if not engine.is_plain:
         from anomalib_zsad.scoring.engines.build_engine import on_engine
 
-        module = on_engine(module, engine)
+        module = on_engine(module, engine, tiles)
     module = module.to(place)
     facts = {
         "checkpoint_sha256": None if checkpoint is None else file_sha256(checkpoint),

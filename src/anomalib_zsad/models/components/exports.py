@@ -2,17 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from anomalib_zsad.outputs.disk_errors import writes_of_libraries
 from anomalib_zsad.outputs.extras import require
 from anomalib_zsad.outputs.telemetry import without_telemetry
 
 from .export_graph import ExportGraph
 from .export_metadata import KEY, checked_names, export_metadata
 from .onnx_file import write_onnx
+
+# Arguments of a module that may be paths.
+_PATHS = ("backbone", "pretrained", "checkpoint", "calibration", "keep_features_folder")
 
 
 class Exports:
@@ -24,8 +29,9 @@ class Exports:
     def to_torch(self, export_root: Path | str, model_file_name: str = "model", class_name: str | None = None) -> Path:
         """Write the module for anomalib's `TorchInferencer`, metadata beside it.
 
-        The file is a pickle, as anomalib's is, and a dictionary: `model`, and the metadata as `anomalib_zsad`. The
-        model takes other class names when it is called: `model(images, ["bolt", "nut"])`.
+        The file is a pickle, as anomalib's is, and a dictionary: `model`, and the metadata as `anomalib_zsad`; it tells
+        no folders of this machine. The model takes other class names when it is called: `model(images, ["bolt",
+        "nut"])`.
 
         Args:
             export_root: Folder; the file goes to `weights/torch` in it.
@@ -37,12 +43,14 @@ class Exports:
 
         Raises:
             CalibrationMismatchError: The calibration does not fit the model or the class name.
+            OSError: The file cannot be written.
         """
         names = self._prepare_export(class_name, None)
         folder = _folder(export_root, "torch")
         path = folder / f"{model_file_name}.pt"
-        with _named(self, names[0]):
-            torch.save({"model": self, KEY: export_metadata(self, names)}, path)
+        metadata = export_metadata(self, names)
+        with _named(self, names[0]), _without_this_machine(self):
+            save_torch({"model": self, KEY: metadata}, path)
         return path
 
     def to_onnx(
@@ -121,7 +129,7 @@ class Exports:
         chosen = {"class_name": class_name, "class_names": class_names}
         chosen = {name: value for name, value in chosen.items() if value is not None}
         kwargs["onnx_kwargs"] = {**(kwargs.pop("onnx_kwargs", None) or {}), **chosen}
-        with without_telemetry():
+        with without_telemetry(), writes_of_libraries(Path(export_root)):
             return super().to_openvino(export_root, model_file_name, input_size, *args, **kwargs)  # type: ignore[misc]
 
     def _prepare_export(self, class_name: str | None, class_names: Sequence[str] | None) -> list[str]:
@@ -136,6 +144,52 @@ def _folder(export_root: Path | str, kind: str) -> Path:
     folder = Path(export_root) / "weights" / kind
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def save_torch(content: Any, path: Path) -> None:
+    """Write a file of torch's.
+
+    Raises:
+        OSError: If it cannot be written, which torch says by a `RuntimeError`.
+    """
+    with path.open("wb") as stream:
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
+
+
+@contextmanager
+def _without_this_machine(module: Any) -> Iterator[None]:
+    """The module without folders of this machine, and without the checkpoint whose weights it holds already.
+
+    A path would not be unpickled on another system, and folders may name people.
+    """
+    backbone = module.model.backbone
+    known = module.__dict__
+    others: dict[str, Any] = {"checkpoint_path": None, "built_from": None, "pretrained": _last(known["pretrained"])}
+    for name in ("_hparams", "_hparams_initial"):
+        others[name] = type(known[name])({key: _told(key, value) for key, value in known[name].items()})
+    before = {name: known[name] for name in others if name in known}
+    configuration = backbone.config
+    known.update({name: others[name] for name in before})
+    backbone.config = replace(configuration, name=_last(configuration.name))
+    try:
+        yield
+    finally:
+        known.update(before)
+        backbone.config = configuration
+
+
+def _told(name: str, value: Any) -> Any:
+    return _last(value) if name in _PATHS or isinstance(value, Path) else value
+
+
+def _last(path: Any) -> Any:
+    """Of a path the file's name, as text; names of architectures and of weights stay as they are."""
+    return Path(path).name if isinstance(path, str | Path) else path
 
 
 @contextmanager

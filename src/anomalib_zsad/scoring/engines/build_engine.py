@@ -17,6 +17,7 @@ from anomalib_zsad.scoring.engines.identity import versions_of
 from anomalib_zsad.scoring.engines.pictures import Pictures, find_pictures
 from anomalib_zsad.scoring.engines.runtimes import Runtime, check_precision, load
 from anomalib_zsad.scoring.hosted_module import HostedModule
+from anomalib_zsad.scoring.tile_options import WHOLE, TileOptions
 from anomalib_zsad.scoring.trained_model import TrainedModel
 
 
@@ -43,12 +44,13 @@ def check_engine(options: EngineOptions, device: torch.device | str) -> torch.de
     return device
 
 
-def on_engine(module: Any, options: EngineOptions) -> HostedModule:
+def on_engine(module: Any, options: EngineOptions, tiles: TileOptions = WHOLE) -> HostedModule:
     """A model on an engine, or in another precision, or both.
 
     Args:
         module: A Lightning module of this package or a `TrainedModel`, on the CPU, in evaluation mode, in float32.
         options: Which.
+        tiles: How pictures will be taken apart, for int8: its scales are chosen by what it scores.
 
     Raises:
         ValueError: If it is another model than one of this package's methods.
@@ -58,10 +60,10 @@ def on_engine(module: Any, options: EngineOptions) -> HostedModule:
         raise ValueError(f"{name} runs by torch in float32 here; engines and precisions are for this package's methods")
     own = describe_model(module)
     pictures = None if options.int8_images is None else find_pictures(options.int8_images)
-    description = described(own, options, pictures)
+    description = described(own, options, pictures, tiles)
     if options.engine == "torch":
         return HostedModule(module, module.model.bfloat16(), description)
-    return HostedModule(module, _engine_model(module, own, options, pictures, description), description)
+    return HostedModule(module, _engine_model(module, own, options, pictures, tiles, description), description)
 
 
 def _exports(module: Any) -> bool:
@@ -71,7 +73,9 @@ def _exports(module: Any) -> bool:
     return isinstance(module, Exports)
 
 
-def described(own: Mapping[str, Any], options: EngineOptions, pictures: Pictures | None = None) -> dict[str, Any]:
+def described(
+    own: Mapping[str, Any], options: EngineOptions, pictures: Pictures | None = None, tiles: TileOptions = WHOLE
+) -> dict[str, Any]:
     """A model's description of itself, with engine and precision.
 
     At float32 the engine is no part of what a calibration is tied to: answers are equal within 1e-4. In another
@@ -84,6 +88,8 @@ def described(own: Mapping[str, Any], options: EngineOptions, pictures: Pictures
     if pictures is not None:
         by = versions_of("nncf")["nncf"]
         found["precision"] += f", nncf {by}, pictures {pictures.sha256[:12]}"
+        if tiles.tiles is not None:
+            found["precision"] += f" by windows of {tiles.tiles} px, overlapping by {tiles.tile_overlap:g}"
     return found
 
 
@@ -92,15 +98,17 @@ def _engine_model(
     own: Mapping[str, Any],
     options: EngineOptions,
     pictures: Pictures | None,
+    tiles: TileOptions,
     description: Mapping[str, Any],
 ) -> EngineModel:
     cache = options.engine_cache or default_cache()
     notes: dict[str, Any] = {}
+    prepare, side = module.pre_processor.transform, int(own["image_size"])
 
     def make(class_name: str) -> Path:
         path: Path = graph_of(module, own, class_name, options.engine, cache)
         if pictures is not None:
-            path = int8.int8_graph(path, pictures, module.pre_processor.transform, cache)
+            path = int8.int8_graph(path, pictures, prepare, cache, side, tiles)
             notes["int8"] = int8.read_report(path)
         return path
 

@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from anomalib_zsad.outputs.atomic import whole_folder
 from anomalib_zsad.outputs.cache_folder import cache_folder
+from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, CacheError
 
 
 def default_cache() -> Path:
@@ -30,16 +31,22 @@ def kept(root: Path, kind: str, decisive: Mapping[str, Any], make: Callable[[Pat
         make: Fills the folder that it is given.
 
     Raises:
-        OSError: If the cache cannot be written.
+        CacheError: If the cache cannot be written, because its disk is full or the like.
+        OSError: If a file cannot be read or written for another reason.
     """
     text = json.dumps(decisive, sort_keys=True, allow_nan=False)
     target = root / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
     if target.is_dir():
         return target
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f".{target.name}.lock"):
-        if not target.is_dir():
-            with whole_folder(target) as partial:
-                make(partial)
-                (partial / "decided_by.json").write_text(json.dumps(decisive, indent=1, sort_keys=True) + "\n")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{target.name}.lock"):
+            if not target.is_dir():
+                with whole_folder(target) as partial:
+                    make(partial)
+                    (partial / "decided_by.json").write_text(json.dumps(decisive, indent=1, sort_keys=True) + "\n")
+    except OSError as error:
+        if error.errno not in NOTHING_CAN_BE_WRITTEN:
+            raise
+        raise CacheError(f"{error.strerror} ({root}; --engine-cache names another folder)") from error
     return target

@@ -6,6 +6,7 @@ from typing import Any
 
 from anomalib_zsad.models.components.export_graph import ExportGraph
 from anomalib_zsad.models.components.onnx_file import write_onnx
+from anomalib_zsad.outputs.disk_errors import writes_of_libraries
 
 
 def write_graph(module: Any, class_name: str, engine: str, path: Path) -> None:
@@ -16,6 +17,9 @@ def write_graph(module: Any, class_name: str, engine: str, path: Path) -> None:
         class_name: What images show.
         engine: `openvino` or `onnxruntime`.
         path: Where to.
+
+    Raises:
+        OSError: If it cannot be written.
     """
     graph = ExportGraph(module, [class_name], bare=True).eval()
     side = module.model.backbone.image_size
@@ -27,4 +31,5 @@ def write_graph(module: Any, class_name: str, engine: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as between:
         onnx = Path(between) / "model.onnx"
         write_onnx(graph, onnx, {}, input_size=(side, side))
-        openvino.save_model(openvino.Core().read_model(onnx), path, compress_to_fp16=False)
+        with writes_of_libraries(path):
+            openvino.save_model(openvino.Core().read_model(onnx), path, compress_to_fp16=False)

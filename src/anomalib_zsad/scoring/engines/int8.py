@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalib_zsad.data.pictures import read_picture
 from anomalib_zsad.outputs.atomic import write_text
+from anomalib_zsad.outputs.disk_errors import writes_of_libraries
 from anomalib_zsad.outputs.extras import require
 from anomalib_zsad.outputs.telemetry import without_telemetry
 from anomalib_zsad.scoring.engines.cache import kept
 from anomalib_zsad.scoring.engines.identity import versions_of
-from anomalib_zsad.scoring.engines.pictures import Pictures
+from anomalib_zsad.scoring.engines.pictures import Pictures, seen_by_model
 from anomalib_zsad.scoring.engines.runtimes import INPUT, load
+from anomalib_zsad.scoring.tile_options import WHOLE, TileOptions
 
 # Groups of layers that go back to float32 at most, each after a test of all pictures.
 _STEPS = 20
@@ -39,7 +40,14 @@ def check_installed() -> None:
     require("int8", "int8", "nncf", "openvino")
 
 
-def int8_graph(floating: Path, pictures: Pictures, prepare: Callable[[Any], torch.Tensor], cache: Path) -> Path:
+def int8_graph(
+    floating: Path,
+    pictures: Pictures,
+    prepare: Callable[[torch.Tensor], torch.Tensor],
+    cache: Path,
+    side: int,
+    tiles: TileOptions = WHOLE,
+) -> Path:
     """The int8 model of a float32 one, and beside it how far it is from that.
 
     Args:
@@ -47,6 +55,8 @@ def int8_graph(floating: Path, pictures: Pictures, prepare: Callable[[Any], torc
         pictures: What scales are chosen and deviations measured by.
         prepare: Brings an image (3, h, w) in [0, 1] to the model's size.
         cache: Folder of the cache.
+        side: Side of the model's images.
+        tiles: How pictures are taken apart when they are scored: what is scored is what scales are chosen by.
 
     Returns:
         The file that OpenVINO reads; `int8.json` lies beside it.
@@ -61,18 +71,24 @@ def int8_graph(floating: Path, pictures: Pictures, prepare: Callable[[Any], torc
         "largest_drop": LARGEST_DROP,
         "versions": versions_of("openvino", "nncf"),
     }
+    if tiles.tiles is not None:
+        decisive["tiles"] = {"side": tiles.tiles, "overlap": tiles.tile_overlap}
 
     def make(folder: Path) -> None:
         import openvino
 
-        images = [np.asarray(prepare(read_picture(path)), np.float32)[None] for path in pictures.paths]
+        seen = seen_by_model(pictures, prepare, side, tiles)
+        images = [np.asarray(image, np.float32)[None] for image in seen]
         exact = load(floating, "openvino")
         expected = [exact(image) for image in images]
         quantised = _quantise(openvino.Core().read_model(floating), images, expected)
         path = folder / floating.name
-        openvino.save_model(quantised, path, compress_to_fp16=False)
+        with writes_of_libraries(path):
+            openvino.save_model(quantised, path, compress_to_fp16=False)
         coarse = load(path, "openvino", "int8")
         report = _report(pictures, expected, [coarse(image) for image in images])
+        if tiles.tiles is not None:
+            report["windows"] = len(images)
         write_text(folder / REPORT, json.dumps(report, indent=1) + "\n")
 
     return kept(cache, "int8", decisive, make) / floating.name
