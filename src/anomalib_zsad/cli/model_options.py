@@ -42,7 +42,7 @@ def add_model_options(parser: argparse.ArgumentParser, *, several: bool = False)
         metavar="FILE",
         nargs="+" if several else None,
         default=[] if several else None,
-        help="the trained model, or a published file; it knows its method, backbone, image size and class name"
+        help="the trained model, which knows its method, backbone, image size and class name; or a published file"
         + ("; several are averaged over" if several else ""),
     )
     group.add_argument(
