@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -424,3 +425,43 @@ def test_logs_hold_no_patient_data(
         with pytest.raises(RetrievalError):
             parse_source(place, QUICK).query(SeriesQuery(patient_id="ID-2", study_date="20260120"))
     assert not any(secret in caplog.text for secret in ("ID-2", "20260120", "PHANTOM", "flair"))
+
+
+def test_nothing_is_warned_of_what_slightly_wrong_answers_hold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """pydicom quotes the values that it warns of: whoever asks would find a birth date on the screen."""
+    values = {
+        "0020000D": ("UI", "1.2.0777"), "0020000E": ("UI", "1.2.0888"), "00080060": ("CS", "CT"),
+        "00100030": ("DA", "1970.13.01X"), "00101010": ("AS", "54 years"), "00080020": ("DA", "1970.13.01X"),
+    }  # fmt: skip
+    item = {tag: {"vr": kind, "Value": [value]} for tag, (kind, value) in values.items()}
+    secrets = ("1970.13", "54 years", "0777", "0888")
+
+    def found(_):
+        answer = Dataset.from_json(item)
+        answer.QueryRetrieveLevel = "STUDY"
+        yield 0xFF00, answer
+
+    def send(_):
+        yield 1
+        image = dcmread(write_series(tmp_path / "s") / "f000.dcm")
+        image.SeriesInstanceUID, image.PatientBirthDate = "1.2.0888", "1970.13.01X"
+        yield 0xFF00, image
+
+    caplog.set_level(logging.DEBUG)
+    classes = {"classes": [FIND, GET, CT], "EVT_C_FIND": found, "EVT_C_GET": send}
+    (tmp_path / "out").mkdir()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with web_server(answers(200, json.dumps([item]).encode())) as (url, _):
+            assert parse_source(url, QUICK).query(SeriesQuery(modalities=("CT",)))
+    assert not any(secret in str(one.message) for one in caught for secret in secrets)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with dicom_server(**classes) as at:
+            source = parse_source(at, QUICK)
+            (series,) = source.query(SeriesQuery(modalities=("CT",)))
+            assert source.retrieve(series, tmp_path / "out", BUDGET) == 1
+    assert not any(secret in str(one.message) for one in caught for secret in secrets)
+    assert not any(secret in caplog.text for secret in secrets)

@@ -24,6 +24,7 @@ from anomalib_zsad.network.errors import (
 from anomalib_zsad.network.receiving import Receiver
 from anomalib_zsad.network.response_guard import ResponseGuard, ResponseTooLargeError, TruncatedResponseError
 from anomalib_zsad.network.series import FoundSeries, SeriesQuery
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 
 try:
     import requests
@@ -145,6 +146,7 @@ class StowTarget:
         """Its URL."""
         return self._server.name
 
+    @quiet_pydicom()
     def send(self, files: Sequence[Path]) -> None:
         """Send files in messages of about 64 MiB. What is stored there already counts as sent.
 
@@ -234,6 +236,7 @@ class DicomWebSource:
         """Its URL."""
         return self.url
 
+    @quiet_pydicom()
     def query(self, query: SeriesQuery) -> list[FoundSeries]:
         """The series that meet the criteria, in the server's order.
 
@@ -282,6 +285,7 @@ class DicomWebSource:
             if not fresh:  # the end, or a server that does not know pages
                 return
 
+    @quiet_pydicom()
     def retrieve(self, series: FoundSeries, folder: Path, budget: int) -> int:
         """Fetch a series as it is stored there, in any transfer syntax.
 

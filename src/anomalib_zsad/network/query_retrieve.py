@@ -38,6 +38,7 @@ from anomalib_zsad.network.associations import (
 from anomalib_zsad.network.errors import RetrievalError
 from anomalib_zsad.network.receiving import Receiver
 from anomalib_zsad.network.series import FoundSeries, SeriesQuery
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 
 RetrieveBy = Literal["get", "move"]
 TRANSFER_SYNTAXES = [
@@ -87,6 +88,7 @@ class QueryRetrieveSource:
         """`AETITLE@host:port`."""
         return self.entity.name
 
+    @quiet_pydicom()
     def query(self, query: SeriesQuery) -> list[FoundSeries]:
         """The series that meet the criteria, in the application's order.
 
@@ -127,6 +129,7 @@ class QueryRetrieveSource:
                 raise self._refused("the query", status)
         return found
 
+    @quiet_pydicom()
     def retrieve(self, series: FoundSeries, folder: Path, budget: int) -> int:
         """Fetch a series as it is stored there, in any transfer syntax.
 
