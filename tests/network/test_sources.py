@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from anomalib_zsad.network.addresses import ConnectionOptions
+from anomalib_zsad.network.addresses import ConnectionOptions, TlsFiles
 from anomalib_zsad.network.errors import RetrievalError
 from anomalib_zsad.network.receiving import Receiver
 from anomalib_zsad.network.series import FoundSeries, SeriesQuery
@@ -358,6 +358,62 @@ def test_an_application_that_aborts_in_the_middle(tmp_path: Path) -> None:
     assert failed.value.retry
 
 
+@pytest.mark.parametrize(("way", "missing"), [("get", "GET"), ("move", "MOVE")])
+def test_an_application_that_cannot_be_retrieved_from(tmp_path: Path, way: str, missing: str) -> None:
+    with dicom_server(classes=[FIND, CT], EVT_C_FIND=lambda _: []) as at:
+        source = parse_source(at, QUICK, retrieve_by=way, receive_at=f"127.0.0.1:{free_port()}")
+        with pytest.raises(RetrievalError, match=rf"(cannot do this|takes none) .*{missing}") as failed:
+            source.retrieve(FoundSeries("1.2", "1.2.3"), tmp_path, BUDGET)
+    assert not failed.value.retry
+
+
+def test_an_association_that_is_lost_between_two_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pynetdicom.association import Association
+
+    ask, asked = Association.send_c_find, []
+
+    def lost_before_the_second(self, *arguments):
+        asked.append(1)
+        if len(asked) == 2:
+            self.abort()
+        return ask(self, *arguments)
+
+    def found(_):
+        study = Dataset()
+        study.QueryRetrieveLevel, study.StudyInstanceUID = "STUDY", "1.2.3"
+        yield 0xFF00, study
+
+    monkeypatch.setattr(Association, "send_c_find", lost_before_the_second)
+    with (
+        dicom_server(classes=[FIND], EVT_C_FIND=found) as at,
+        pytest.raises(RetrievalError, match="the association was lost") as failed,
+    ):
+        parse_source(at, QUICK).query(SeriesQuery(patient_id="SECRET"))
+    assert failed.value.retry
+
+
+def test_an_application_that_tells_nothing_of_single_images(tmp_path: Path) -> None:
+    def refuse(_):
+        yield 0xA900, None
+
+    def send(_):
+        yield 1
+        yield 0xFF00, image
+
+    image = dcmread(write_series(tmp_path / "s") / "f000.dcm")
+    (tmp_path / "out").mkdir()
+    with dicom_server(classes=[FIND, GET, CT], EVT_C_FIND=refuse, EVT_C_GET=send) as at:
+        series = FoundSeries(image.StudyInstanceUID, image.SeriesInstanceUID)
+        assert parse_source(at, QUICK).retrieve(series, tmp_path / "out", BUDGET) == 1
+
+
+def test_a_receiver_over_tls_needs_a_certificate_before_anything_is_asked() -> None:
+    options = ConnectionOptions(tls=TlsFiles())
+    with pytest.raises(ValueError, match="needs a certificate of their own"):
+        parse_source("PACS@127.0.0.1:1", options, retrieve_by="move")
+    parse_source("PACS@127.0.0.1:1", options)
+
+
 def test_an_image_that_cannot_be_read_is_told_without_what_it_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,14 +450,14 @@ def test_ctrl_c_cancels_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
 
     inner = QueryRetrieveSource._answers
 
-    def interrupted(self, established, answers, model):
+    def interrupted(self, established, ask, model):
         def stop():
-            for number, answer in enumerate(answers):
+            for number, answer in enumerate(ask()):
                 if number == 3:
                     raise KeyboardInterrupt
                 yield answer
 
-        return inner(self, established, stop(), model)
+        return inner(self, established, stop, model)
 
     monkeypatch.setattr(QueryRetrieveSource, "_answers", interrupted)
     with dicom_server(classes=[FIND], EVT_C_FIND=many) as at:
