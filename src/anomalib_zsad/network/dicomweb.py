@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import responses
 from io import BytesIO
 from pathlib import Path
@@ -56,6 +57,7 @@ _RETRY = {408, 425, 429}  # the server asks for another try
 _NO_ROOM = range(0xA700, 0xA800)
 _PASSING = {0x0110, 0x0210}
 _STORED_BEFORE = 0x0111
+_TELLING = {"application/dicom+json", "application/json", "application/dicom+xml", "application/xml"}
 
 
 class _Prepare(requests.auth.AuthBase):
@@ -92,9 +94,13 @@ class _Server:
         self.name = url
         self.guard = ResponseGuard()
         wait = (options.connect_seconds, options.answer_seconds)
-        self.client = DICOMwebClient(url, session=session, timeout=wait, callback=self.guard.watch)
+        self.client = DICOMwebClient(url, session=session, timeout=wait, callback=self._watch)
         # Whoever sends decides when to try again; a client that waits by itself would hold everything else up.
         self.client.set_http_retry_params(retry=False)
+
+    def _watch(self, response: requests.Response, *_: Any, **__: Any) -> requests.Response:
+        watched: requests.Response = self.guard.watch(response)
+        return _readable(watched) if response.request.method == "POST" else watched
 
     @contextmanager
     def errors(self, failure: Callable[[str, bool], NetworkError]) -> Iterator[None]:
@@ -125,6 +131,19 @@ class _Server:
             404: "; is this its DICOMweb address?",
         }.get(code, "")
         return f"{self.name} answered HTTP {code} {phrase}".rstrip() + hint, code >= 500 or code in _RETRY
+
+
+def _readable(answer: requests.Response) -> requests.Response:
+    """Let the client read what STOW says of each file, also where none was stored (409; PS3.18, 10.5.3).
+
+    The client reads no answer of an error, and none whose media type has parameters, such as a character set.
+    """
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind in _TELLING and answer.headers.get("Content-Length") != "0":
+        answer.headers["Content-Type"] = kind
+        if answer.status_code == HTTPStatus.CONFLICT:
+            answer.status_code = HTTPStatus.ACCEPTED
+    return answer
 
 
 class StowTarget:
