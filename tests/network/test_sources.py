@@ -13,6 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
+from anomalib_zsad.network import dicomweb
 from anomalib_zsad.network.addresses import ConnectionOptions, TlsFiles
 from anomalib_zsad.network.errors import RetrievalError
 from anomalib_zsad.network.receiving import Receiver
@@ -222,6 +223,14 @@ def test_queries_that_are_not_answered(status: int, body: bytes, retry: bool, wo
     assert failed.value.retry is retry
     assert words in str(failed.value)
     assert "SECRET" not in str(failed.value)
+
+
+def test_a_query_that_is_answered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicomweb, "_QUERY_BYTES", 1000)
+    with web_server(answers(200, bytes(2000))) as (url, _), pytest.raises(RetrievalError) as failed:
+        parse_source(url, QUICK).query(SeriesQuery(patient_id="SECRET"))
+    assert not failed.value.retry
+    assert "larger than any true one" in str(failed.value)
 
 
 def test_a_server_that_knows_neither_pages_nor_criteria() -> None:

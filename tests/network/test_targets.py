@@ -16,6 +16,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
+from anomalib_zsad.network import dicomweb
 from anomalib_zsad.network.addresses import ConnectionOptions, TlsFiles
 from anomalib_zsad.network.associations import association, build_context
 from anomalib_zsad.network.targets import DeliveryError, parse_target
@@ -299,6 +300,14 @@ def test_what_is_not_confirmed_does_not_count_as_sent(files: list[Path], kind: s
         error = failure(url, files)
     assert not error.retry
     assert "is this its DICOMweb address?" in str(error)
+
+
+def test_a_web_server_that_answers_without_end(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicomweb, "_QUERY_BYTES", 1000)
+    with web_server(answers(200, bytes(2000))) as (url, _):
+        error = failure(url, files)
+    assert not error.retry
+    assert "larger than any true one" in str(error)
 
 
 def test_a_web_server_that_hangs_up(files: list[Path]) -> None:

@@ -41,6 +41,7 @@ _STOW_BYTES = 64 << 20  # files are sent in messages of about this size, which a
 _AS_STORED = (("application/dicom", "*"),)
 # What was raised, what it means, and whether another try may help; the first that fits is told.
 _CAUSES: list[tuple[type[Exception], str, bool]] = [
+    (ResponseTooLargeError, "its answer is larger than any true one; is this its DICOMweb address?", False),
     (TruncatedResponseError, "it stopped in the middle of an answer", True),
     (requests.exceptions.ChunkedEncodingError, "it stopped in the middle of an answer", True),
     (requests.exceptions.SSLError, "no encrypted connection; its certificate is not trusted", False),
@@ -116,7 +117,7 @@ class _Server:
             yield
         except requests.HTTPError as error:
             raise failure(*self._refusal(error)) from None
-        except (NetworkError, ResponseTooLargeError):
+        except NetworkError:
             raise
         except Exception as error:
             told, retry = next((told, retry) for kind, told, retry in _CAUSES if isinstance(error, kind))
@@ -325,12 +326,12 @@ class DicomWebSource:
         self._server.guard.limit(budget + budget // 8 + (1 << 20))
         instances = self._instances(series)
         while True:
-            try:
-                with self._server.errors(RetrievalError):
+            with self._server.errors(RetrievalError):
+                try:
                     dataset = next(instances, None)
-                    content = b"" if dataset is None else _encoded(dataset)
-            except ResponseTooLargeError:
-                raise receiver.too_large() from None
+                except ResponseTooLargeError:
+                    raise receiver.too_large() from None
+                content = b"" if dataset is None else _encoded(dataset)
             if dataset is None:
                 break
             receiver.keep(content, str(dataset.get("SeriesInstanceUID", "")), str(dataset.get("SOPInstanceUID", "")))
