@@ -22,11 +22,12 @@ from anomalib_zsad.cli import main
 from anomalib_zsad.network.targets import parse_target
 from anomalib_zsad.scoring import build
 from anomalib_zsad.screening.options import OutputType
-from tests.network.faulty_servers import answers, web_server
+from tests.network.faulty_servers import answers, dicom_server, web_server
 from tests.network.orthanc import Orthanc, free_port
 from tests.screening.bright_spot import BrightSpotScorer
 from tests.volumes.volume_builders import write_series
 
+CT, FIND = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.2.2.1"
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 SECRETS = ("PHANTOM", "ZZPATIENT", "19121212", "ZZDESCRIPTION")
 
@@ -206,6 +207,23 @@ def test_a_series_that_cannot_be_fetched_is_told_and_tried_again(
     assert pull(filled.web, output, "--resume", "--keep-images") == 0
     assert len(scorer.batches) == 2
     assert len(list((output / "images").rglob("image-*.dcm"))) == 12
+
+
+@pytest.mark.usefixtures("scorer")
+def test_an_application_that_nothing_can_be_fetched_from_is_told_for_each_series(tmp_path: Path) -> None:
+    def found(event):
+        for number in range(2):
+            item = Dataset()
+            item.QueryRetrieveLevel, item.StudyInstanceUID, item.Modality = "STUDY", "1.2.3", "CT"
+            item.SeriesInstanceUID = f"1.2.3.{number}"
+            yield 0xFF00, item
+            if event.identifier.QueryRetrieveLevel == "STUDY":
+                return
+
+    with dicom_server(classes=[FIND, CT], EVT_C_FIND=found) as at:
+        assert pull(at, tmp_path / "out") == 5
+    entries = json.loads((tmp_path / "out" / "summary.json").read_text())["series"]
+    assert ["cannot do this" in entry["reason"] for entry in entries] == [True, True]
 
 
 @pytest.mark.usefixtures("scorer")

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless
 
-from anomalib_zsad.network.addresses import ConnectionOptions
+from anomalib_zsad.network import dicomweb
+from anomalib_zsad.network.addresses import ConnectionOptions, TlsFiles
 from anomalib_zsad.network.errors import RetrievalError
 from anomalib_zsad.network.receiving import Receiver
 from anomalib_zsad.network.series import FoundSeries, SeriesQuery
@@ -223,6 +225,14 @@ def test_queries_that_are_not_answered(status: int, body: bytes, retry: bool, wo
     assert "SECRET" not in str(failed.value)
 
 
+def test_a_query_that_is_answered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicomweb, "_QUERY_BYTES", 1000)
+    with web_server(answers(200, bytes(2000))) as (url, _), pytest.raises(RetrievalError) as failed:
+        parse_source(url, QUICK).query(SeriesQuery(patient_id="SECRET"))
+    assert not failed.value.retry
+    assert "larger than any true one" in str(failed.value)
+
+
 def test_a_server_that_knows_neither_pages_nor_criteria() -> None:
     def study(number: int) -> dict:
         values = {"0020000D": ("UI", f"1.2.{number}"), "00100020": ("LO", "ID"), "00080020": ("DA", "20260101")}
@@ -357,6 +367,62 @@ def test_an_application_that_aborts_in_the_middle(tmp_path: Path) -> None:
     assert failed.value.retry
 
 
+@pytest.mark.parametrize(("way", "missing"), [("get", "GET"), ("move", "MOVE")])
+def test_an_application_that_cannot_be_retrieved_from(tmp_path: Path, way: str, missing: str) -> None:
+    with dicom_server(classes=[FIND, CT], EVT_C_FIND=lambda _: []) as at:
+        source = parse_source(at, QUICK, retrieve_by=way, receive_at=f"127.0.0.1:{free_port()}")
+        with pytest.raises(RetrievalError, match=rf"(cannot do this|takes none) .*{missing}") as failed:
+            source.retrieve(FoundSeries("1.2", "1.2.3"), tmp_path, BUDGET)
+    assert not failed.value.retry
+
+
+def test_an_association_that_is_lost_between_two_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pynetdicom.association import Association
+
+    ask, asked = Association.send_c_find, []
+
+    def lost_before_the_second(self, *arguments):
+        asked.append(1)
+        if len(asked) == 2:
+            self.abort()
+        return ask(self, *arguments)
+
+    def found(_):
+        study = Dataset()
+        study.QueryRetrieveLevel, study.StudyInstanceUID = "STUDY", "1.2.3"
+        yield 0xFF00, study
+
+    monkeypatch.setattr(Association, "send_c_find", lost_before_the_second)
+    with (
+        dicom_server(classes=[FIND], EVT_C_FIND=found) as at,
+        pytest.raises(RetrievalError, match="the association was lost") as failed,
+    ):
+        parse_source(at, QUICK).query(SeriesQuery(patient_id="SECRET"))
+    assert failed.value.retry
+
+
+def test_an_application_that_tells_nothing_of_single_images(tmp_path: Path) -> None:
+    def refuse(_):
+        yield 0xA900, None
+
+    def send(_):
+        yield 1
+        yield 0xFF00, image
+
+    image = dcmread(write_series(tmp_path / "s") / "f000.dcm")
+    (tmp_path / "out").mkdir()
+    with dicom_server(classes=[FIND, GET, CT], EVT_C_FIND=refuse, EVT_C_GET=send) as at:
+        series = FoundSeries(image.StudyInstanceUID, image.SeriesInstanceUID)
+        assert parse_source(at, QUICK).retrieve(series, tmp_path / "out", BUDGET) == 1
+
+
+def test_a_receiver_over_tls_needs_a_certificate_before_anything_is_asked() -> None:
+    options = ConnectionOptions(tls=TlsFiles())
+    with pytest.raises(ValueError, match="needs a certificate of their own"):
+        parse_source("PACS@127.0.0.1:1", options, retrieve_by="move")
+    parse_source("PACS@127.0.0.1:1", options)
+
+
 def test_an_image_that_cannot_be_read_is_told_without_what_it_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,14 +459,14 @@ def test_ctrl_c_cancels_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> N
 
     inner = QueryRetrieveSource._answers
 
-    def interrupted(self, established, answers, model):
+    def interrupted(self, established, ask, model):
         def stop():
-            for number, answer in enumerate(answers):
+            for number, answer in enumerate(ask()):
                 if number == 3:
                     raise KeyboardInterrupt
                 yield answer
 
-        return inner(self, established, stop(), model)
+        return inner(self, established, stop, model)
 
     monkeypatch.setattr(QueryRetrieveSource, "_answers", interrupted)
     with dicom_server(classes=[FIND], EVT_C_FIND=many) as at:
@@ -424,3 +490,43 @@ def test_logs_hold_no_patient_data(
         with pytest.raises(RetrievalError):
             parse_source(place, QUICK).query(SeriesQuery(patient_id="ID-2", study_date="20260120"))
     assert not any(secret in caplog.text for secret in ("ID-2", "20260120", "PHANTOM", "flair"))
+
+
+def test_nothing_is_warned_of_what_slightly_wrong_answers_hold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """pydicom quotes the values that it warns of: whoever asks would find a birth date on the screen."""
+    values = {
+        "0020000D": ("UI", "1.2.0777"), "0020000E": ("UI", "1.2.0888"), "00080060": ("CS", "CT"),
+        "00100030": ("DA", "1970.13.01X"), "00101010": ("AS", "54 years"), "00080020": ("DA", "1970.13.01X"),
+    }  # fmt: skip
+    item = {tag: {"vr": kind, "Value": [value]} for tag, (kind, value) in values.items()}
+    secrets = ("1970.13", "54 years", "0777", "0888")
+
+    def found(_):
+        answer = Dataset.from_json(item)
+        answer.QueryRetrieveLevel = "STUDY"
+        yield 0xFF00, answer
+
+    def send(_):
+        yield 1
+        image = dcmread(write_series(tmp_path / "s") / "f000.dcm")
+        image.SeriesInstanceUID, image.PatientBirthDate = "1.2.0888", "1970.13.01X"
+        yield 0xFF00, image
+
+    caplog.set_level(logging.DEBUG)
+    classes = {"classes": [FIND, GET, CT], "EVT_C_FIND": found, "EVT_C_GET": send}
+    (tmp_path / "out").mkdir()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with web_server(answers(200, json.dumps([item]).encode())) as (url, _):
+            assert parse_source(url, QUICK).query(SeriesQuery(modalities=("CT",)))
+    assert not any(secret in str(one.message) for one in caught for secret in secrets)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with dicom_server(**classes) as at:
+            source = parse_source(at, QUICK)
+            (series,) = source.query(SeriesQuery(modalities=("CT",)))
+            assert source.retrieve(series, tmp_path / "out", BUDGET) == 1
+    assert not any(secret in str(one.message) for one in caught for secret in secrets)
+    assert not any(secret in caplog.text for secret in secrets)

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import time
 from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
+from anomalib_zsad.network import dicomweb
 from anomalib_zsad.network.addresses import ConnectionOptions, TlsFiles
 from anomalib_zsad.network.associations import association, build_context
 from anomalib_zsad.network.targets import DeliveryError, parse_target
@@ -235,7 +237,7 @@ def test_an_application_that_says_nothing(files: list[Path]) -> None:
     ],
 )
 def test_http_answers_that_say_no(files: list[Path], status: int, retry: bool, words: str) -> None:
-    with web_server(answers(status, b"PatientID=PHANTOM")) as (url, asked):
+    with web_server(answers(status, b"PatientID=PHANTOM", "text/plain")) as (url, asked):
         error = failure(url, files)
     assert error.retry is retry
     assert words in str(error)
@@ -255,6 +257,42 @@ def test_a_failed_sequence_is_read(files: list[Path], reason: int, retry: bool) 
         assert files[1].name in str(error)
 
 
+XML = """<NativeDicomModel><DicomAttribute keyword="FailedSOPSequence" vr="SQ"><Item number="1">
+<DicomAttribute keyword="ReferencedSOPInstanceUID" vr="UI"><Value number="1">{uid}</Value></DicomAttribute>
+<DicomAttribute keyword="FailureReason" vr="US"><Value number="1">{reason}</Value></DicomAttribute>
+</Item></DicomAttribute></NativeDicomModel>"""
+
+
+def none_stored(path: Path, reason: int, kind: str) -> Callable:
+    """The answer of a server that stored none of the files (PS3.18, 10.5.3): 409, and in its body why."""
+    uid = str(dcmread(path).SOPInstanceUID)
+    items = [{"00081155": {"vr": "UI", "Value": [uid]}, "00081197": {"vr": "US", "Value": [reason]}}]
+    body = json.dumps({"00081198": {"vr": "SQ", "Value": items}})
+    return answers(409, (XML.format(uid=uid, reason=reason) if "xml" in kind else body).encode(), kind)
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/dicom+json", "application/dicom+json; charset=utf-8", "application/dicom+xml"]
+)
+def test_a_server_that_stored_nothing_says_why(files: list[Path], kind: str) -> None:
+    with web_server(none_stored(files[0], 0xA700, kind)) as (url, _):
+        error = failure(url, files[:1])
+    assert error.retry
+    assert "cannot store now (status A700)" in str(error)
+    with web_server(none_stored(files[0], 0xC000, kind)) as (url, _):
+        error = failure(url, files[:2])
+    assert not error.retry
+    assert f"{files[0].name}: status C000" in str(error)
+    assert f"{files[1].name}: not confirmed" in str(error)
+    with web_server(none_stored(files[0], 0x0111, kind)) as (url, _):
+        parse_target(url, PATIENT).send(files[:1])
+
+
+def test_a_conflict_without_a_reason_is_told_as_what_it_is(files: list[Path]) -> None:
+    with web_server(answers(409)) as (url, _):
+        assert "HTTP 409 Conflict" in str(failure(url, files))
+
+
 @pytest.mark.parametrize("kind", ["application/dicom+json", "application/dicom+xml", "text/html"])
 @pytest.mark.parametrize("body", [b"", b"{}", b"<html>hello</html>"])
 def test_what_is_not_confirmed_does_not_count_as_sent(files: list[Path], kind: str, body: bytes) -> None:
@@ -262,6 +300,14 @@ def test_what_is_not_confirmed_does_not_count_as_sent(files: list[Path], kind: s
         error = failure(url, files)
     assert not error.retry
     assert "is this its DICOMweb address?" in str(error)
+
+
+def test_a_web_server_that_answers_without_end(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicomweb, "_QUERY_BYTES", 1000)
+    with web_server(answers(200, bytes(2000))) as (url, _):
+        error = failure(url, files)
+    assert not error.retry
+    assert "larger than any true one" in str(error)
 
 
 def test_a_web_server_that_hangs_up(files: list[Path]) -> None:

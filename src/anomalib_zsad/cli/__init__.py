@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from anomalib_zsad.cli.failures import exit_code_of
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.quiet_pydicom import silence_pydicom
 from anomalib_zsad.outputs.termination import termination_as_interrupt
 
 COMMANDS = {
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"{command} builds no model and takes no --model.{next(iter(model_arguments))}")
     else:
         parsed = parser.parse_args(given)
+    silence_pydicom()  # also where libraries are asked to talk: what it says are values of headers
     if not parsed.verbose:
         quieten()
     try:

@@ -91,8 +91,10 @@ class Build:
     def __call__(self, device: str) -> "SliceScorer":
         """The model on a device."""
         from anomalib_zsad.cli import quieten
+        from anomalib_zsad.outputs.quiet_pydicom import silence_pydicom
         from anomalib_zsad.scoring.build import build_scorer
 
+        silence_pydicom()
         quieten()
         which = self.checkpoint, self.method, dict(self.arguments)
         return build_scorer(*which, device, self.class_name, self.engine, WHOLE, True)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import responses
 from io import BytesIO
 from pathlib import Path
@@ -24,6 +25,7 @@ from anomalib_zsad.network.errors import (
 from anomalib_zsad.network.receiving import Receiver
 from anomalib_zsad.network.response_guard import ResponseGuard, ResponseTooLargeError, TruncatedResponseError
 from anomalib_zsad.network.series import FoundSeries, SeriesQuery
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 
 try:
     import requests
@@ -39,6 +41,7 @@ _STOW_BYTES = 64 << 20  # files are sent in messages of about this size, which a
 _AS_STORED = (("application/dicom", "*"),)
 # What was raised, what it means, and whether another try may help; the first that fits is told.
 _CAUSES: list[tuple[type[Exception], str, bool]] = [
+    (ResponseTooLargeError, "its answer is larger than any true one; is this its DICOMweb address?", False),
     (TruncatedResponseError, "it stopped in the middle of an answer", True),
     (requests.exceptions.ChunkedEncodingError, "it stopped in the middle of an answer", True),
     (requests.exceptions.SSLError, "no encrypted connection; its certificate is not trusted", False),
@@ -55,6 +58,7 @@ _RETRY = {408, 425, 429}  # the server asks for another try
 _NO_ROOM = range(0xA700, 0xA800)
 _PASSING = {0x0110, 0x0210}
 _STORED_BEFORE = 0x0111
+_TELLING = {"application/dicom+json", "application/json", "application/dicom+xml", "application/xml"}
 
 
 class _Prepare(requests.auth.AuthBase):
@@ -91,9 +95,13 @@ class _Server:
         self.name = url
         self.guard = ResponseGuard()
         wait = (options.connect_seconds, options.answer_seconds)
-        self.client = DICOMwebClient(url, session=session, timeout=wait, callback=self.guard.watch)
+        self.client = DICOMwebClient(url, session=session, timeout=wait, callback=self._watch)
         # Whoever sends decides when to try again; a client that waits by itself would hold everything else up.
         self.client.set_http_retry_params(retry=False)
+
+    def _watch(self, response: requests.Response, *_: Any, **__: Any) -> requests.Response:
+        watched: requests.Response = self.guard.watch(response)
+        return _readable(watched) if response.request.method == "POST" else watched
 
     @contextmanager
     def errors(self, failure: Callable[[str, bool], NetworkError]) -> Iterator[None]:
@@ -109,7 +117,7 @@ class _Server:
             yield
         except requests.HTTPError as error:
             raise failure(*self._refusal(error)) from None
-        except (NetworkError, ResponseTooLargeError):
+        except NetworkError:
             raise
         except Exception as error:
             told, retry = next((told, retry) for kind, told, retry in _CAUSES if isinstance(error, kind))
@@ -124,6 +132,19 @@ class _Server:
             404: "; is this its DICOMweb address?",
         }.get(code, "")
         return f"{self.name} answered HTTP {code} {phrase}".rstrip() + hint, code >= 500 or code in _RETRY
+
+
+def _readable(answer: requests.Response) -> requests.Response:
+    """Let the client read what STOW says of each file, also where none was stored (409; PS3.18, 10.5.3).
+
+    The client reads no answer of an error, and none whose media type has parameters, such as a character set.
+    """
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind in _TELLING and answer.headers.get("Content-Length") != "0":
+        answer.headers["Content-Type"] = kind
+        if answer.status_code == HTTPStatus.CONFLICT:
+            answer.status_code = HTTPStatus.ACCEPTED
+    return answer
 
 
 class StowTarget:
@@ -145,6 +166,7 @@ class StowTarget:
         """Its URL."""
         return self._server.name
 
+    @quiet_pydicom()
     def send(self, files: Sequence[Path]) -> None:
         """Send files in messages of about 64 MiB. What is stored there already counts as sent.
 
@@ -234,6 +256,7 @@ class DicomWebSource:
         """Its URL."""
         return self.url
 
+    @quiet_pydicom()
     def query(self, query: SeriesQuery) -> list[FoundSeries]:
         """The series that meet the criteria, in the server's order.
 
@@ -282,6 +305,7 @@ class DicomWebSource:
             if not fresh:  # the end, or a server that does not know pages
                 return
 
+    @quiet_pydicom()
     def retrieve(self, series: FoundSeries, folder: Path, budget: int) -> int:
         """Fetch a series as it is stored there, in any transfer syntax.
 
@@ -302,12 +326,12 @@ class DicomWebSource:
         self._server.guard.limit(budget + budget // 8 + (1 << 20))
         instances = self._instances(series)
         while True:
-            try:
-                with self._server.errors(RetrievalError):
+            with self._server.errors(RetrievalError):
+                try:
                     dataset = next(instances, None)
-                    content = b"" if dataset is None else _encoded(dataset)
-            except ResponseTooLargeError:
-                raise receiver.too_large() from None
+                except ResponseTooLargeError:
+                    raise receiver.too_large() from None
+                content = b"" if dataset is None else _encoded(dataset)
             if dataset is None:
                 break
             receiver.keep(content, str(dataset.get("SeriesInstanceUID", "")), str(dataset.get("SOPInstanceUID", "")))

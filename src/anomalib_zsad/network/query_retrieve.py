@@ -1,7 +1,7 @@
 """Finding series at a DICOM application (C-FIND) and fetching them (C-GET, or C-MOVE to a receiver of our own)."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,10 @@ from anomalib_zsad.network.associations import (
 from anomalib_zsad.network.errors import RetrievalError
 from anomalib_zsad.network.receiving import Receiver
 from anomalib_zsad.network.series import FoundSeries, SeriesQuery
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 
 RetrieveBy = Literal["get", "move"]
+_Ask = Callable[[], Iterator[Any]]
 TRANSFER_SYNTAXES = [
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -75,6 +77,9 @@ class QueryRetrieveSource:
         retrieve_by: `get` fetches over the same association; `move` lets the application send to our receiver, whose
             AE title and address it must know.
         receive_at: Host and port of the receiver; this machine alone by default.
+
+    Raises:
+        ValueError: If images are to come over TLS to a receiver without a certificate, or one that cannot be used.
     """
 
     entity: Entity
@@ -82,11 +87,16 @@ class QueryRetrieveSource:
     retrieve_by: RetrieveBy = "get"
     receive_at: tuple[str, int] = ("127.0.0.1", 11112)
 
+    def __post_init__(self) -> None:
+        if self.retrieve_by == "move" and self.options.tls is not None:
+            self.options.tls.server_context()  # told before anything is asked
+
     @property
     def name(self) -> str:
         """`AETITLE@host:port`."""
         return self.entity.name
 
+    @quiet_pydicom()
     def query(self, query: SeriesQuery) -> list[FoundSeries]:
         """The series that meet the criteria, in the application's order.
 
@@ -118,15 +128,15 @@ class QueryRetrieveSource:
                 yield study
 
     def _find(self, established: Association, keys: Dataset) -> list[Dataset]:
-        answers = self._answers(established, established.send_c_find(keys, _FIND), _FIND)
         found = []
-        for status, item in answers:
+        for status, item in self._answers(established, lambda: established.send_c_find(keys, _FIND), _FIND):
             if status.Status in _PENDING and item is not None:
                 found.append(item)
             elif status.Status != _SUCCESS:
                 raise self._refused("the query", status)
         return found
 
+    @quiet_pydicom()
     def retrieve(self, series: FoundSeries, folder: Path, budget: int) -> int:
         """Fetch a series as it is stored there, in any transfer syntax.
 
@@ -141,7 +151,6 @@ class QueryRetrieveSource:
         Raises:
             RetrievalError: If it does not come whole, or is larger than the budget.
             OSError: If an image cannot be written.
-            ValueError: If TLS is asked for, and our receiver has no certificate.
         """
         receiver = Receiver(folder, series.series_uid, budget)
         keys = _keys("SERIES", StudyInstanceUID=series.study_uid, SeriesInstanceUID=series.series_uid)
@@ -162,20 +171,22 @@ class QueryRetrieveSource:
         roles = [build_role(sop, scp_role=True) for sop in classes[:room]]
         handlers = [(evt.EVT_C_STORE, store)]
         with self._association(contexts, roles=roles, handlers=handlers) as established:
-            self._await_end(established, established.send_c_get(keys, _GET), _GET, store)
+            self._await_end(established, lambda: established.send_c_get(keys, _GET), _GET, store)
 
     def _sop_classes(self, series: FoundSeries) -> list[str]:
         """What a series consists of, as far as the application tells; the usual images where it does not."""
         keys = _keys("IMAGE", StudyInstanceUID=series.study_uid, SeriesInstanceUID=series.series_uid)
         keys.SOPInstanceUID = keys.SOPClassUID = ""
-        with self._association([build_context(_FIND)]) as established:
+        told: set[str] = set()
+        # Many applications do not answer for single images; whatever it is, the retrieval itself will tell of it.
+        with self._association([build_context(_FIND)]) as established, suppress(RetrievalError):
             told = {str(item.get("SOPClassUID") or "") for item in self._find(established, keys)}
         return sorted(told - {""}) or storage_classes(_IMAGE_CLASSES)
 
     def _move(self, keys: Dataset, store: "_Store") -> None:
         with self._listening(store), self._association([build_context(_MOVE)]) as established:
-            answers = established.send_c_move(keys, self.options.calling_title, _MOVE)
-            self._await_end(established, answers, _MOVE, store)
+            title = self.options.calling_title
+            self._await_end(established, lambda: established.send_c_move(keys, title, _MOVE), _MOVE, store)
 
     @contextmanager
     def _listening(self, store: "_Store") -> Iterator[None]:
@@ -198,14 +209,14 @@ class QueryRetrieveSource:
         finally:
             server.shutdown()
 
-    def _await_end(self, established: Association, answers: Iterator[Any], model: UID, store: "_Store") -> None:
+    def _await_end(self, established: Association, ask: _Ask, model: UID, store: "_Store") -> None:
         """Wait until a retrieval has ended, and cancel it when the receiver has had enough.
 
         Raises:
             RetrievalError: If it did not end well.
             OSError: If an image could not be written.
         """
-        for status, _ in self._answers(established, answers, model):
+        for status, _ in self._answers(established, ask, model):
             if store.error is not None:
                 _cancel(established, model)
                 raise store.error
@@ -220,14 +231,14 @@ class QueryRetrieveSource:
         if store.error is not None:
             raise store.error
 
-    def _answers(self, established: Association, answers: Iterator[Any], model: UID) -> Iterator[Any]:
-        """Answers one by one; Ctrl-C cancels what was asked for.
+    def _answers(self, established: Association, ask: _Ask, model: UID) -> Iterator[Any]:
+        """Ask, and give answers one by one; Ctrl-C cancels what was asked for.
 
         Raises:
             RetrievalError: If there is none in time, or the association is lost.
         """
         try:
-            for status, item in answers:
+            for status, item in ask():
                 if "Status" not in status:
                     title = self.options.calling_title
                     message = f"{self.name} aborted, or did not answer in time; does it know our AE title {title}?"
@@ -236,7 +247,9 @@ class QueryRetrieveSource:
         except KeyboardInterrupt:
             _cancel(established, model)
             raise
-        except (RuntimeError, ValueError):
+        except RuntimeError:
+            raise RetrievalError(f"{self.name}: the association was lost", retry=True) from None
+        except ValueError:  # it took the association, and not this of it
             raise RetrievalError(f"{self.name} cannot do this ({model.name})", retry=False) from None
 
     def _refused(self, what: str, status: Dataset) -> RetrievalError:

@@ -52,8 +52,8 @@ def parse_source(
         receive_at: For `move`, the `host:port` where our receiver listens.
 
     Raises:
-        ValueError: If it is neither, if a token that the options name is missing, or if the package that is needed is
-            not installed.
+        ValueError: If it is neither, if a token that the options name is missing, if images are to come over TLS to a
+            receiver without a certificate, or if the package that is needed is not installed.
     """
     options = options or ConnectionOptions()
     address = parse_address(text)

@@ -18,6 +18,7 @@ from anomalib_zsad.network.associations import (
     sop_class_name,
 )
 from anomalib_zsad.network.errors import DeliveryError
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 
 _STORED = {0x0000, 0xB000, 0xB006, 0xB007, 0x0111}  # success, with changes or a warning, and: it was there before
 _NO_ROOM = range(0xA700, 0xA800)
@@ -48,6 +49,7 @@ class StorageTarget:
         """`AETITLE@host:port`."""
         return self.entity.name
 
+    @quiet_pydicom()
     def send(self, files: Sequence[Path]) -> None:
         """Send files in one association (several where they are of more than 128 kinds).
 

@@ -13,6 +13,7 @@ from pydicom.errors import InvalidDicomError
 from anomalib_zsad.network.addresses import FORMS, ConnectionOptions, Entity, parse_address
 from anomalib_zsad.network.errors import DeliveryError
 from anomalib_zsad.outputs.file_hash import file_sha256
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 
 __all__ = ["DeliveryError", "FolderTarget", "Target", "parse_target"]
 
@@ -77,6 +78,7 @@ class FolderTarget:
         """The path."""
         return str(self.folder)
 
+    @quiet_pydicom()
     def send(self, files: Sequence[Path]) -> None:
         """Copy files; each appears whole or not at all, and survives a loss of power once this returns.
 

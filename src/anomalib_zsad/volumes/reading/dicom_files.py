@@ -1,8 +1,6 @@
-"""Open DICOM files, with or without preamble, within bounds, and keep pydicom quiet about what is in them."""
+"""Open DICOM files, with or without preamble, within bounds."""
 
 import io
-import logging
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset as read_elements
 
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.faults import Fault, refuse
 from anomalib_zsad.volumes.input_files import FileSource, scratch_file
 from anomalib_zsad.volumes.options import SizeBudget
@@ -26,20 +25,6 @@ LARGEST_READ_COUNT = 1_500_000
 _BLOCK = 1 << 20
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # (FFFE,E000) in either byte order
 _ITEM_BYTES = 8
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom's warnings and log: they quote the values of tags, which may be patient data."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 @contextmanager
