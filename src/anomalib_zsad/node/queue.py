@@ -50,6 +50,8 @@ CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries(target, state, next_atte
 CREATE INDEX IF NOT EXISTS studies_by_state ON studies(state, last_arrival);
 """
 _VERSION = 1
+_NOT_COUNTED = "attempts = MAX(attempts - 1, 0)"
+_PUT_BACK = f"UPDATE studies SET state = 'complete', {_NOT_COUNTED} WHERE state = 'screening'"  # noqa: S608
 
 
 class Queue(DurableFile):
@@ -136,12 +138,15 @@ class Queue(DurableFile):
     def take_study(self) -> str | None:
         """The next complete study, which becomes `screening`; `None` if there is none to screen now.
 
-        One that failed or ended the program before comes after all others.
+        One that failed or ended the program before comes after all others. There is one worker: a study that is still
+        `screening` when it asks again is one whose end could not be recorded, such as on a full disk; it is complete
+        again, and that attempt does not count.
         """
         with self.writing() as connection:
+            connection.execute(_PUT_BACK)
             found = connection.execute(
                 "SELECT uid FROM studies WHERE state = 'complete' AND next_attempt <= ? "
-                "ORDER BY attempts, last_arrival",
+                "ORDER BY attempts, next_attempt, last_arrival",
                 (time.time(),),
             ).fetchone()
             if found is None:
@@ -206,11 +211,19 @@ class Queue(DurableFile):
                 "UPDATE studies SET state = ?, reason = ? WHERE uid = ? AND state = 'screening'", (state, reason, study)
             )
 
-    def try_again(self, study: str, delay: float, reason: str) -> None:
-        """Put a study back, to be screened after some seconds."""
+    def try_again(self, study: str, delay: float, reason: str, *, counted: bool = True) -> None:
+        """Put a study back, to be screened after some seconds.
+
+        Args:
+            study: Study Instance UID.
+            delay: How many.
+            reason: Why.
+            counted: Whether it was an attempt of the `MOST_ATTEMPTS`; not where the study is not what was at fault.
+        """
+        taken_back = "" if counted else f", {_NOT_COUNTED}"
         with self.writing() as connection:
             connection.execute(
-                "UPDATE studies SET state = 'complete', reason = ?, next_attempt = ? "
+                f"UPDATE studies SET state = 'complete', reason = ?, next_attempt = ?{taken_back} "  # noqa: S608
                 "WHERE uid = ? AND state = 'screening'",
                 (reason, time.time() + delay, study),
             )

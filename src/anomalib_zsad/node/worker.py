@@ -1,7 +1,9 @@
 """Screening of complete studies: series by series as the rules say, safe against being killed at any point."""
 
 import logging
+import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,7 +17,7 @@ from anomalib_zsad.node.options import WorkingOptions
 from anomalib_zsad.node.queue import MOST_ATTEMPTS, Queue, flush
 from anomalib_zsad.node.rules import ModelSettings, Rule, choose
 from anomalib_zsad.node.series_facts import series_facts
-from anomalib_zsad.outputs.disk_errors import DiskError
+from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, DiskError, disk_errors
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.file_hash import file_sha256
 from anomalib_zsad.outputs.output_folder import OutputInUseError
@@ -84,6 +86,8 @@ class Worker:
     build: Build = build_model
     busy: Callable[[], Sequence[str]] = tuple
     _model: tuple[str, SliceScorer] | None = field(default=None, repr=False)
+    _unwritten: Counter[str] = field(default_factory=Counter, repr=False)
+    """How often in a row the results of a study could not be written."""
 
     def step(self) -> bool:
         """Screen one study, if one is complete; returns whether there was one."""
@@ -92,29 +96,43 @@ class Worker:
         if study is None:
             self._delete_done()
             return False
-        name = shown_name("study", study)
-        attempts = self.queue.attempts(study)
         try:
-            reason = self._screen_study(study)
+            with disk_errors(*NOTHING_CAN_BE_WRITTEN):
+                reason = self._screen_study(study)
+        except (DiskError, sqlite3.OperationalError) as error:
+            # No fault of the study's, which is never given up for it.
+            text = str(error) if isinstance(error, DiskError) else "the queue cannot be written"
+            self._unwritten[study] += 1
+            self._try_again(study, text, self._unwritten[study], counted=False)
         except Exception as error:
             # Whatever it is, it must not end the node; its text may quote patient data.
-            reason = str(error) if isinstance(error, DiskError) else f"unexpected {type(error).__name__}"
-            if attempts >= MOST_ATTEMPTS and not isinstance(error, DiskError):
-                self.queue.finish_study(study, "failed", f"given up after {attempts} attempts: {reason}")
-                _LOG.error("%s: given up after %d attempts: %s", name, attempts, reason)
-            else:
-                delay = self.options.delay(attempts)
-                self.queue.try_again(study, delay, reason)
-                _LOG.warning("%s: %s; next attempt in %.0f s", name, reason, delay)
-            return True
-        self.queue.finish_study(study, "failed" if reason else "screened", reason)
-        _LOG.info("%s: %s", name, reason or "screened")
+            self._failed(study, f"unexpected {type(error).__name__}")
+        else:
+            self._unwritten.pop(study, None)
+            self.queue.finish_study(study, "failed" if reason else "screened", reason)
+            _LOG.info("%s: %s", shown_name("study", study), reason or "screened")
         return True
+
+    def _failed(self, study: str, reason: str) -> None:
+        """Try a study again that failed, or give it up."""
+        self._unwritten.pop(study, None)
+        attempts = self.queue.attempts(study)
+        if attempts < MOST_ATTEMPTS:
+            self._try_again(study, reason, attempts)
+            return
+        self.queue.finish_study(study, "failed", f"given up after {attempts} attempts: {reason}")
+        _LOG.error("%s: given up after %d attempts: %s", shown_name("study", study), attempts, reason)
+
+    def _try_again(self, study: str, reason: str, failures: int, *, counted: bool = True) -> None:
+        """Put a study back after a number of failures in a row."""
+        delay = self.options.delay(failures)
+        self.queue.try_again(study, delay, reason, counted=counted)
+        _LOG.warning("%s: %s; next attempt in %.0f s", shown_name("study", study), reason, delay)
 
     def _screen_study(self, study: str) -> str:
         """Screen what of a study is not done yet; returns what failed, in a few words."""
         if self.queue.attempts(study) > MOST_ATTEMPTS:
-            return f"screening it ended the program {MOST_ATTEMPTS} times"
+            return f"given up: it failed or ended the program {MOST_ATTEMPTS} times"
         chosen: dict[str, tuple[Rule, list[ReceivedSeries]]] = {}
         for series in self.queue.series_of(study):
             if series.digest == series.done:
