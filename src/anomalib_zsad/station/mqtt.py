@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from typing_extensions import Self
 
@@ -54,10 +54,16 @@ def parse_broker(text: str, user: str = "", password: str = "") -> Broker:
         password: Of the user.
 
     Raises:
-        ValueError: If it is none, or holds a user name.
+        ValueError: If it is none, or holds an @, as before a host comes a user; such a text is not repeated.
         MissingExtraError: If paho-mqtt is not installed.
     """
     require("mqtt", "publishing to MQTT", "paho")
+    # Looked at before all else, and never shown: what is mistyped may hold a password anywhere.
+    if "@" in unquote(text):
+        raise ValueError(
+            "the address of the MQTT broker holds an @: a user name and password are put into environment variables, "
+            "where no list of processes shows them, and no topic has one; the form is mqtt://host:1883/topic"
+        )
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("mqtt", "mqtts") and parts.hostname and parts.port != 0
@@ -65,11 +71,6 @@ def parse_broker(text: str, user: str = "", password: str = "") -> Broker:
         usable = False
     if not usable or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is no address of an MQTT broker; the form is mqtt://host:1883/topic")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(
-            f"the address of {parts.hostname} holds a user name or password; put them into environment variables, "
-            "where no list of processes shows them"
-        )
     topic = parts.path.strip("/") or "anomalib-zsad"
     if any(character in topic for character in "+#\0") or len(topic.encode()) > _LONGEST_TOPIC:
         raise ValueError(f"{topic!r} is no topic to publish to: without + and #, and not longer than {_LONGEST_TOPIC}")
