@@ -5,7 +5,9 @@ import json
 import queue
 import shutil
 import socket
+import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,6 +173,54 @@ def test_without_a_broker_nothing_waits_and_nothing_is_lost(tmp_path: Path, capl
             time.sleep(0.05)
     assert [record.message for record in caplog.records] == ["the MQTT broker cannot be reached"]
     assert journal.marked(PUBLISHED)[0] == 1
+    journal.close()
+
+
+@pytest.mark.parametrize("step", ["after", "mark"])
+def test_a_journal_that_fails_for_a_while_ends_no_publishing(
+    tmp_path: Path, broker: Mosquitto, step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(tmp_path / "journal.sqlite3")
+    working, failed = getattr(Journal, step), []
+
+    def failing(self: Journal, *words: object) -> object:
+        if len(failed) < 3:
+            failed.append(1)
+            raise sqlite3.OperationalError("disk I/O error")
+        return working(self, *words)
+
+    listener = Listener(broker.port, "line/answers")
+    with Publisher(Broker("127.0.0.1", broker.port, "line"), journal):
+        monkeypatch.setattr(Journal, step, failing)
+        answers(journal, 0, 3)
+        assert [one["number"] for one in listener.take("line/answers", 3)] == [1, 2, 3]
+        answers(journal, 3, 1)
+        assert [one["number"] for one in listener.take("line/answers", 1)] == [4]  # none came twice
+    assert len(failed) == 3
+    assert journal.marked(PUBLISHED)[0] == 4
+    said = [record.message for record in caplog.records]
+    assert said.count("the MQTT broker gets no messages (OperationalError: disk I/O error); it is tried again") == 1
+    assert said.count("the MQTT broker gets messages again") == 1
+    listener.close()
+    journal.close()
+
+
+def test_a_connection_that_is_lost_at_the_very_end_leaves_nothing_open(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paho.mqtt.client import MQTTMessageInfo
+    from paho.mqtt.enums import MQTTErrorCode
+
+    lost = MQTTMessageInfo(1)
+    lost.rc = MQTTErrorCode.MQTT_ERR_NO_CONN
+    journal = Journal(tmp_path / "journal.sqlite3")
+    with Publisher(Broker("127.0.0.1", broker.port, "line"), journal) as publisher:
+        end = time.monotonic() + 20
+        while not publisher._client.is_connected() and time.monotonic() < end:
+            time.sleep(0.05)
+        monkeypatch.setattr(publisher._client, "publish", lambda *_, **__: lost)
+    assert not publisher._client.is_connected()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("paho", "mqtt"))]
     journal.close()
 
 

@@ -114,6 +114,8 @@ class Publisher:
         self._said = ""
         self._taken, self._taken_messages = threading.Condition(), set[int]()
         self._end = 0.0
+        self._number: int | None = None  # up to which the broker has taken them; `None` until the journal says it
+        self._marked = 0
         if not journal.is_marked(PUBLISHED):
             journal.mark(PUBLISHED, journal.last_number())
         self._thread = threading.Thread(target=self._work, name="mqtt", daemon=True)
@@ -133,10 +135,14 @@ class Publisher:
         self._stop.set()
         self._news.set()
         self._thread.join(2 * _LAST_SECONDS)
-        if self._client.is_connected():
-            self._client.publish(f"{self._broker.topic}/status", "offline", qos=1, retain=True).wait_for_publish(1)
-        self._client.disconnect()
-        self._client.loop_stop()
+        try:
+            if self._client.is_connected():
+                self._client.publish(f"{self._broker.topic}/status", "offline", qos=1, retain=True).wait_for_publish(1)
+        except (RuntimeError, ValueError) as lost:  # the connection went meanwhile: the broker says so by itself
+            self._say(f"could not be told that the station is offline: {lost}")
+        finally:
+            self._client.disconnect()
+            self._client.loop_stop()
 
     def news(self) -> None:
         """There is something new in the journal."""
@@ -166,17 +172,36 @@ class Publisher:
             self._taken.notify_all()
 
     def _work(self) -> None:
-        number, _ = self._journal.marked(PUBLISHED)
+        failed = False
         while not self._is_over():
-            entries = self._journal.after(number, _AT_A_TIME) if self._client.is_connected() else []
-            if entries:
-                number = self._publish(number, entries)
-                self._journal.mark(PUBLISHED, number)
-            elif self._stop.is_set():
+            try:
+                sent = self._send()
+            except Exception as error:  # whatever it is: without this thread nothing would ever be published again
+                self._say(f"gets no messages ({type(error).__name__}: {error}); it is tried again")
+                failed = True
+                time.sleep(_PAUSE)
+                continue
+            if failed:
+                self._say("gets messages again")
+                failed = False
+            if sent:
+                continue
+            if self._stop.is_set():
                 return
-            else:
-                self._news.wait(_PAUSE)
-                self._news.clear()
+            self._news.wait(_PAUSE)
+            self._news.clear()
+
+    def _send(self) -> bool:
+        """Send what comes next; returns whether there was something."""
+        if self._number is None:
+            self._number = self._marked = self._journal.marked(PUBLISHED)[0]
+        entries = self._journal.after(self._number, _AT_A_TIME) if self._client.is_connected() else []
+        if entries:
+            self._number = self._publish(self._number, entries)
+        if self._number != self._marked:  # also where it could not be noted the last time
+            self._journal.mark(PUBLISHED, self._number)
+            self._marked = self._number
+        return bool(entries)
 
     def _is_over(self) -> bool:
         """Whether the time is up in which the last messages are sent."""
