@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,59 @@ def test_without_a_broker_nothing_waits_and_nothing_is_lost(tmp_path: Path, capl
             time.sleep(0.05)
     assert [record.message for record in caplog.records] == ["the MQTT broker cannot be reached"]
     assert journal.marked(PUBLISHED)[0] == 1
+    journal.close()
+
+
+def note_alarm(journal: Journal, kind: str) -> None:
+    journal.note([NewEntry(kind, {"statement": kind}, None, time.time())])
+
+
+def kept_alarm(port: int) -> str | None:
+    """What a dashboard that comes later is told of drift; `None` for nothing. The status shows that all has come."""
+    late = Listener(port)
+    try:
+        found = {}
+        with suppress(queue.Empty):
+            while True:
+                topic, content, _ = late.messages.get(timeout=1)
+                found[topic] = content
+        return found.get("line/drift")
+    finally:
+        late.close()
+
+
+def test_a_new_test_for_drift_withdraws_the_alarm_that_the_broker_holds(tmp_path: Path, broker: Mosquitto) -> None:
+    journal = Journal(tmp_path / "journal.sqlite3")
+    listener = Listener(broker.port, "line/answers")
+    with Publisher(Broker("127.0.0.1", broker.port, "line"), journal):
+        note_alarm(journal, "drift")
+        answers(journal, 0, 1)
+        listener.take("line/answers", 1)
+    assert json.loads(kept_alarm(broker.port))["kind"] == "drift"
+    note_alarm(journal, "drift_restart")  # as the next start with --restart-drift does
+    with Publisher(Broker("127.0.0.1", broker.port, "line"), journal):
+        answers(journal, 1, 1)
+        (found,) = listener.take("line/answers", 1)
+        assert found["kind"] == "picture"
+    assert kept_alarm(broker.port) is None
+    listener.close()
+    journal.close()
+
+
+def test_the_first_publisher_tells_how_it_stands_with_drift(tmp_path: Path, broker: Mosquitto) -> None:
+    journal = Journal(tmp_path / "journal.sqlite3")
+    listener = Listener(broker.port, "line/answers")
+    answers(journal, 0, 1)
+    for number, kind in enumerate(["drift", "drift_restart", "drift"], 1):
+        note_alarm(journal, kind)  # while there was no broker
+        with Publisher(Broker("127.0.0.1", broker.port, "line"), journal):
+            answers(journal, number, 1)
+            (found,) = listener.take("line/answers", 1)
+            assert found["image"] == f"{number}.png"
+        kept = kept_alarm(broker.port)
+        assert kept is None if kind == "drift_restart" else json.loads(kept)["kind"] == kind
+        journal.unmark(PUBLISHED)  # as a start without --mqtt does
+    listener.close()
     journal.close()
 
 

@@ -22,6 +22,7 @@ _AT_A_TIME = 50
 _PAUSE = 0.5
 _LAST_SECONDS = 5.0
 _LONGEST_TOPIC = 1000
+_ALARM_IS_UNTOLD = "alarm is untold"  # with the mark of a first publisher
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,14 @@ class Publisher:
 
     - `TOPIC/answers`: one message for each picture, as in the JSON lines, quality of service 1. After a kill the last
       ones may come twice; their `number` tells.
-    - `TOPIC/drift`: the alarm, retained.
+    - `TOPIC/drift`: the alarm, retained until a new test begins, which an empty message tells.
     - `TOPIC/status`: `online`, or `offline`, which the broker itself says where the station vanished; retained.
 
     While the broker cannot be reached, answers wait in the journal.
 
     Args:
         broker: Where to.
-        journal: The journal. What it held before the first publisher came is not published.
+        journal: The journal. Answers that it held before the first publisher came are not published.
     """
 
     def __init__(self, broker: Broker, journal: Journal) -> None:
@@ -115,9 +116,9 @@ class Publisher:
         self._taken, self._taken_messages = threading.Condition(), set[int]()
         self._end = 0.0
         self._number: int | None = None  # up to which the broker has taken them; `None` until the journal says it
-        self._marked = 0
+        self._marked, self._untold = 0, None
         if not journal.is_marked(PUBLISHED):
-            journal.mark(PUBLISHED, journal.last_number())
+            journal.mark(PUBLISHED, journal.last_number(), _ALARM_IS_UNTOLD)
         self._thread = threading.Thread(target=self._work, name="mqtt", daemon=True)
 
     def __enter__(self) -> Self:
@@ -194,9 +195,19 @@ class Publisher:
     def _send(self) -> bool:
         """Send what comes next; returns whether there was something."""
         if self._number is None:
-            self._number = self._marked = self._journal.marked(PUBLISHED)[0]
-        entries = self._journal.after(self._number, _AT_A_TIME) if self._client.is_connected() else []
-        if entries:
+            self._number, self._untold = self._journal.marked(PUBLISHED)
+            self._marked = self._number
+        if not self._client.is_connected():
+            entries = []
+        elif self._untold:
+            # The broker may hold an alarm of earlier that was withdrawn since, or none although one stands.
+            alarm = self._journal.alarm()
+            entries = [] if alarm is None else [alarm]
+            if alarm is None or self._publish(0, entries) == alarm.number:
+                self._journal.mark(PUBLISHED, self._number)
+                self._untold = None
+        else:
+            entries = self._journal.after(self._number, _AT_A_TIME)
             self._number = self._publish(self._number, entries)
         if self._number != self._marked:  # also where it could not be noted the last time
             self._journal.mark(PUBLISHED, self._number)
@@ -213,9 +224,10 @@ class Publisher:
         with self._taken:
             self._taken_messages.clear()
         for entry in entries:
-            drift = entry.kind == "drift"
+            drift = entry.kind != "picture"
             topic = f"{self._broker.topic}/{'drift' if drift else 'answers'}"
-            payload = json.dumps(as_record(entry), allow_nan=False)
+            # A retained message is withdrawn by an empty one.
+            payload = "" if entry.kind == "drift_restart" else json.dumps(as_record(entry), allow_nan=False)
             sent.append((entry.number, self._client.publish(topic, payload, qos=1, retain=drift).mid))
         for own, message in sent:
             # paho keeps what it was given, and sends it itself once a broker that is gone is back.
