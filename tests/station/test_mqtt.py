@@ -5,9 +5,12 @@ import json
 import queue
 import shutil
 import socket
+import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -174,6 +177,107 @@ def test_without_a_broker_nothing_waits_and_nothing_is_lost(tmp_path: Path, capl
     journal.close()
 
 
+def note_alarm(journal: Journal, kind: str) -> None:
+    journal.note([NewEntry(kind, {"statement": kind}, None, time.time())])
+
+
+def kept_alarm(port: int) -> str | None:
+    """What a dashboard that comes later is told of drift; `None` for nothing. The status shows that all has come."""
+    late = Listener(port)
+    try:
+        found = {}
+        with suppress(queue.Empty):
+            while True:
+                topic, content, _ = late.messages.get(timeout=1)
+                found[topic] = content
+        return found.get("line/drift")
+    finally:
+        late.close()
+
+
+def test_a_new_test_for_drift_withdraws_the_alarm_that_the_broker_holds(tmp_path: Path, broker: Mosquitto) -> None:
+    journal = Journal(tmp_path / "journal.sqlite3")
+    listener = Listener(broker.port, "line/answers")
+    with Publisher(Broker("127.0.0.1", broker.port, "line"), journal):
+        note_alarm(journal, "drift")
+        answers(journal, 0, 1)
+        listener.take("line/answers", 1)
+    assert json.loads(kept_alarm(broker.port))["kind"] == "drift"
+    note_alarm(journal, "drift_restart")  # as the next start with --restart-drift does
+    with Publisher(Broker("127.0.0.1", broker.port, "line"), journal):
+        answers(journal, 1, 1)
+        (found,) = listener.take("line/answers", 1)
+        assert found["kind"] == "picture"
+    assert kept_alarm(broker.port) is None
+    listener.close()
+    journal.close()
+
+
+def test_the_first_publisher_tells_how_it_stands_with_drift(tmp_path: Path, broker: Mosquitto) -> None:
+    journal = Journal(tmp_path / "journal.sqlite3")
+    listener = Listener(broker.port, "line/answers")
+    answers(journal, 0, 1)
+    for number, kind in enumerate(["drift", "drift_restart", "drift"], 1):
+        note_alarm(journal, kind)  # while there was no broker
+        with Publisher(Broker("127.0.0.1", broker.port, "line"), journal):
+            answers(journal, number, 1)
+            (found,) = listener.take("line/answers", 1)
+            assert found["image"] == f"{number}.png"
+        kept = kept_alarm(broker.port)
+        assert kept is None if kind == "drift_restart" else json.loads(kept)["kind"] == kind
+        journal.unmark(PUBLISHED)  # as a start without --mqtt does
+    listener.close()
+    journal.close()
+
+
+@pytest.mark.parametrize("step", ["after", "mark"])
+def test_a_journal_that_fails_for_a_while_ends_no_publishing(
+    tmp_path: Path, broker: Mosquitto, step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(tmp_path / "journal.sqlite3")
+    working, failed = getattr(Journal, step), []
+
+    def failing(self: Journal, *words: object) -> object:
+        if len(failed) < 3:
+            failed.append(1)
+            raise sqlite3.OperationalError("disk I/O error")
+        return working(self, *words)
+
+    listener = Listener(broker.port, "line/answers")
+    with Publisher(Broker("127.0.0.1", broker.port, "line"), journal):
+        monkeypatch.setattr(Journal, step, failing)
+        answers(journal, 0, 3)
+        assert [one["number"] for one in listener.take("line/answers", 3)] == [1, 2, 3]
+        answers(journal, 3, 1)
+        assert [one["number"] for one in listener.take("line/answers", 1)] == [4]  # none came twice
+    assert len(failed) == 3
+    assert journal.marked(PUBLISHED)[0] == 4
+    said = [record.message for record in caplog.records]
+    assert said.count("the MQTT broker gets no messages (OperationalError: disk I/O error); it is tried again") == 1
+    assert said.count("the MQTT broker gets messages again") == 1
+    listener.close()
+    journal.close()
+
+
+def test_a_connection_that_is_lost_at_the_very_end_leaves_nothing_open(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paho.mqtt.client import MQTTMessageInfo
+    from paho.mqtt.enums import MQTTErrorCode
+
+    lost = MQTTMessageInfo(1)
+    lost.rc = MQTTErrorCode.MQTT_ERR_NO_CONN
+    journal = Journal(tmp_path / "journal.sqlite3")
+    with Publisher(Broker("127.0.0.1", broker.port, "line"), journal) as publisher:
+        end = time.monotonic() + 20
+        while not publisher._client.is_connected() and time.monotonic() < end:
+            time.sleep(0.05)
+        monkeypatch.setattr(publisher._client, "publish", lambda *_, **__: lost)
+    assert not publisher._client.is_connected()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("paho", "mqtt"))]
+    journal.close()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -192,7 +296,13 @@ def test_addresses_of_brokers(text: str, expected: Broker) -> None:
         ("host:1883", "is no address of an MQTT broker; the form is mqtt://host:1883/topic"),
         ("http://host", "is no address of an MQTT broker"),
         ("mqtt://host:x", "is no address of an MQTT broker"),
-        ("mqtt://anna:secret@host", "holds a user name or password; put them into environment variables"),
+        ("mqtt://anna:secret@host", "holds an @: a user name and password are put into environment variables"),
+        ("mqtt://anna:secret#ret@host/line", "holds an @"),
+        ("mqtt://anna:secret/ret@host/line", "holds an @"),
+        ("mqtt://anna:12/secret@host/line", "holds an @"),
+        ("mqtt://anna:secret@host:x/line", "holds an @"),
+        ("mqtt://anna:secret%40host/line", "holds an @"),
+        ("anna:secret@host", "holds an @"),
         ("mqtt://host/a/+/b", "is no topic to publish to"),
     ],
 )

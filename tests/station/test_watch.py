@@ -156,6 +156,9 @@ def test_drift_is_told_once_and_stays_until_a_new_test_begins(tmp_path: Path) ->
         tmp_path / "in", tmp_path / "out", BrightImageScorer(), options(rule=rule, restart_drift=True)
     ) as station:
         assert station.drift.alarm is None
+        last = lines(tmp_path / "out")[-1]
+        assert (last["kind"], last["number"]) == ("drift_restart", 122)
+        assert last["statement"] == "a new test for drift begins"
     with Station(tmp_path / "in", tmp_path / "out", BrightImageScorer(), options(rule=rule)) as station:
         assert station.drift.alarm is None
 

@@ -37,7 +37,9 @@ PUBLISHED = "published"
 """The mark of how far messages have got."""
 _ANSWERED = "answered"  # the mark of how many pictures have had their answer, those that were forgotten included
 
-Kind = Literal["picture", "drift", "skipped"]
+_ALARM = "alarm"  # the mark of the last alarm, or of the new test since, which outlives its entry
+
+Kind = Literal["picture", "drift", "drift_restart", "skipped"]
 
 
 class Entry(NamedTuple):
@@ -45,7 +47,8 @@ class Entry(NamedTuple):
 
     Attributes:
         number: Its number; they grow.
-        kind: `picture` (an answer), `drift` (an alarm) or `skipped` (a picture that is not to be answered).
+        kind: `picture` (an answer), `drift` (an alarm), `drift_restart` (a new test, which withdraws it) or `skipped`
+            (a picture that is not to be answered).
         at: When, in seconds since the epoch.
         content: What is said, in JSON's types.
     """
@@ -63,7 +66,7 @@ class NewEntry:
     Attributes:
         kind: As in `Entry`.
         content: As in `Entry`.
-        arrival: The picture; `None` for an alarm.
+        arrival: The picture; `None` where it is about none.
         at: As in `Entry`.
     """
 
@@ -132,9 +135,16 @@ class Journal(DurableFile):
                 )
                 made.append(Entry(int(row.lastrowid or 0), entry.kind, entry.at, dict(entry.content)))
                 connection.execute("DELETE FROM begun WHERE name = ? AND state = ?", (name, state))
+                if entry.kind in ("drift", "drift_restart"):
+                    _mark(connection, _ALARM, made[-1].number, made[-1]._asdict())
             for mark, (number, content) in (marks or {}).items():
                 _mark(connection, mark, number, content)
         return made
+
+    def alarm(self) -> Entry | None:
+        """The last alarm, or the new test that withdrew it; `None` if there was no alarm."""
+        _, last = self.marked(_ALARM)
+        return None if last is None else Entry(**last)
 
     def after(self, number: int, most: int = _AT_A_TIME) -> list[Entry]:
         """Answers and alarms after a number, in their order, at most so many."""
@@ -239,7 +249,7 @@ class Journal(DurableFile):
         found, missed, gone = [], [], []
         for row in rows:
             number = row["number"]
-            if row["name"] is None:  # an alarm
+            if row["name"] is None:  # about no picture
                 gone += [(number,)] if row["at"] < before else []
             elif is_there(row["name"], row["state"]):
                 found += [(number,)] if row["since"] is not None else []

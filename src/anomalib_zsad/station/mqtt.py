@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from typing_extensions import Self
 
@@ -22,6 +22,7 @@ _AT_A_TIME = 50
 _PAUSE = 0.5
 _LAST_SECONDS = 5.0
 _LONGEST_TOPIC = 1000
+_ALARM_IS_UNTOLD = "alarm is untold"  # with the mark of a first publisher
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,16 @@ def parse_broker(text: str, user: str = "", password: str = "") -> Broker:
         password: Of the user.
 
     Raises:
-        ValueError: If it is none, or holds a user name.
+        ValueError: If it is none, or holds an @, as before a host comes a user; such a text is not repeated.
         MissingExtraError: If paho-mqtt is not installed.
     """
     require("mqtt", "publishing to MQTT", "paho")
+    # Looked at before all else, and never shown: what is mistyped may hold a password anywhere.
+    if "@" in unquote(text):
+        raise ValueError(
+            "the address of the MQTT broker holds an @: a user name and password are put into environment variables, "
+            "where no list of processes shows them, and no topic has one; the form is mqtt://host:1883/topic"
+        )
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("mqtt", "mqtts") and parts.hostname and parts.port != 0
@@ -65,11 +72,6 @@ def parse_broker(text: str, user: str = "", password: str = "") -> Broker:
         usable = False
     if not usable or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is no address of an MQTT broker; the form is mqtt://host:1883/topic")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(
-            f"the address of {parts.hostname} holds a user name or password; put them into environment variables, "
-            "where no list of processes shows them"
-        )
     topic = parts.path.strip("/") or "anomalib-zsad"
     if any(character in topic for character in "+#\0") or len(topic.encode()) > _LONGEST_TOPIC:
         raise ValueError(f"{topic!r} is no topic to publish to: without + and #, and not longer than {_LONGEST_TOPIC}")
@@ -82,14 +84,14 @@ class Publisher:
 
     - `TOPIC/answers`: one message for each picture, as in the JSON lines, quality of service 1. After a kill the last
       ones may come twice; their `number` tells.
-    - `TOPIC/drift`: the alarm, retained.
+    - `TOPIC/drift`: the alarm, retained until a new test begins, which an empty message tells.
     - `TOPIC/status`: `online`, or `offline`, which the broker itself says where the station vanished; retained.
 
     While the broker cannot be reached, answers wait in the journal.
 
     Args:
         broker: Where to.
-        journal: The journal. What it held before the first publisher came is not published.
+        journal: The journal. Answers that it held before the first publisher came are not published.
     """
 
     def __init__(self, broker: Broker, journal: Journal) -> None:
@@ -113,8 +115,10 @@ class Publisher:
         self._said = ""
         self._taken, self._taken_messages = threading.Condition(), set[int]()
         self._end = 0.0
+        self._number: int | None = None  # up to which the broker has taken them; `None` until the journal says it
+        self._marked, self._untold = 0, None
         if not journal.is_marked(PUBLISHED):
-            journal.mark(PUBLISHED, journal.last_number())
+            journal.mark(PUBLISHED, journal.last_number(), _ALARM_IS_UNTOLD)
         self._thread = threading.Thread(target=self._work, name="mqtt", daemon=True)
 
     def __enter__(self) -> Self:
@@ -132,10 +136,14 @@ class Publisher:
         self._stop.set()
         self._news.set()
         self._thread.join(2 * _LAST_SECONDS)
-        if self._client.is_connected():
-            self._client.publish(f"{self._broker.topic}/status", "offline", qos=1, retain=True).wait_for_publish(1)
-        self._client.disconnect()
-        self._client.loop_stop()
+        try:
+            if self._client.is_connected():
+                self._client.publish(f"{self._broker.topic}/status", "offline", qos=1, retain=True).wait_for_publish(1)
+        except (RuntimeError, ValueError) as lost:  # the connection went meanwhile: the broker says so by itself
+            self._say(f"could not be told that the station is offline: {lost}")
+        finally:
+            self._client.disconnect()
+            self._client.loop_stop()
 
     def news(self) -> None:
         """There is something new in the journal."""
@@ -165,17 +173,46 @@ class Publisher:
             self._taken.notify_all()
 
     def _work(self) -> None:
-        number, _ = self._journal.marked(PUBLISHED)
+        failed = False
         while not self._is_over():
-            entries = self._journal.after(number, _AT_A_TIME) if self._client.is_connected() else []
-            if entries:
-                number = self._publish(number, entries)
-                self._journal.mark(PUBLISHED, number)
-            elif self._stop.is_set():
+            try:
+                sent = self._send()
+            except Exception as error:  # whatever it is: without this thread nothing would ever be published again
+                self._say(f"gets no messages ({type(error).__name__}: {error}); it is tried again")
+                failed = True
+                time.sleep(_PAUSE)
+                continue
+            if failed:
+                self._say("gets messages again")
+                failed = False
+            if sent:
+                continue
+            if self._stop.is_set():
                 return
-            else:
-                self._news.wait(_PAUSE)
-                self._news.clear()
+            self._news.wait(_PAUSE)
+            self._news.clear()
+
+    def _send(self) -> bool:
+        """Send what comes next; returns whether there was something."""
+        if self._number is None:
+            self._number, self._untold = self._journal.marked(PUBLISHED)
+            self._marked = self._number
+        if not self._client.is_connected():
+            entries = []
+        elif self._untold:
+            # The broker may hold an alarm of earlier that was withdrawn since, or none although one stands.
+            alarm = self._journal.alarm()
+            entries = [] if alarm is None else [alarm]
+            if alarm is None or self._publish(0, entries) == alarm.number:
+                self._journal.mark(PUBLISHED, self._number)
+                self._untold = None
+        else:
+            entries = self._journal.after(self._number, _AT_A_TIME)
+            self._number = self._publish(self._number, entries)
+        if self._number != self._marked:  # also where it could not be noted the last time
+            self._journal.mark(PUBLISHED, self._number)
+            self._marked = self._number
+        return bool(entries)
 
     def _is_over(self) -> bool:
         """Whether the time is up in which the last messages are sent."""
@@ -187,9 +224,10 @@ class Publisher:
         with self._taken:
             self._taken_messages.clear()
         for entry in entries:
-            drift = entry.kind == "drift"
+            drift = entry.kind != "picture"
             topic = f"{self._broker.topic}/{'drift' if drift else 'answers'}"
-            payload = json.dumps(as_record(entry), allow_nan=False)
+            # A retained message is withdrawn by an empty one.
+            payload = "" if entry.kind == "drift_restart" else json.dumps(as_record(entry), allow_nan=False)
             sent.append((entry.number, self._client.publish(topic, payload, qos=1, retain=drift).mid))
         for own, message in sent:
             # paho keeps what it was given, and sends it itself once a broker that is gone is back.

@@ -5,7 +5,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -107,11 +107,11 @@ class Station:
         self._examiner = Examiner(self._scorer, self.options.rule, self.options.reading, self._arrivals, self._overlays)
         self._before = self.journal.count()
         self.counts = {"answered": 0, "flagged": 0, "unreadable": 0}
-        with _writing_errors():
-            self._take_up_drift()
         # An entry tells a first start too: of journals of before there was the mark.
         if not self.journal.is_marked(_STARTED) and not self.journal.last_number():
             self._start_first()
+        with _writing_errors():
+            self._take_up_drift()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -154,7 +154,8 @@ class Station:
         """Go on with the test for drift: from the last snapshot on, over the answers since."""
         self.drift = DriftMonitor(self.options.rule, self.options.drift, "arrival")
         if self.options.restart_drift:
-            self.journal.mark(_DRIFT, self.journal.last_number(), self.drift.state())
+            told = NewEntry("drift_restart", {"statement": "a new test for drift begins"}, None, time.time())
+            self._keep([told], {_DRIFT: (self.journal.next_number(), self.drift.state())})
             return
         number, state = self.journal.marked(_DRIFT)
         if state is not None:
@@ -273,7 +274,15 @@ class Station:
             if raised:
                 entries.append(NewEntry("drift", self.drift.report().as_dict(), None, now))
                 _LOG.warning("%s", self.drift.report().statement)
-        noted = self.journal.note(entries, self._snapshot(number + len(entries) - 1))
+        noted = self._keep(entries, self._snapshot(number + len(entries) - 1), done)
+        self.on_entries()
+        self._write_status(at_once=any(entry.kind == "drift" for entry in noted))
+
+    def _keep(
+        self, entries: Sequence[NewEntry], marks: Mapping[str, tuple[int, Any]], done: Sequence[Done] = ()
+    ) -> list[Entry]:
+        """Note entries, count what they say of pictures, and add them to the files."""
+        noted = self.journal.note(entries, marks)
         for one in done:
             self._arrivals.answered(one.arrival)
             self.counts["answered"] += 1
@@ -281,8 +290,7 @@ class Station:
             self.counts["unreadable"] += one.record.decision == "unreadable"
         self._results.append(noted)
         self.journal.mark(_WRITTEN, noted[-1].number)
-        self.on_entries()
-        self._write_status(at_once=any(entry.kind == "drift" for entry in noted))
+        return noted
 
     def _snapshot(self, number: int) -> dict[str, tuple[int, Any]]:
         """The state of the test for drift, now and then, so that a start need not go over all answers."""
