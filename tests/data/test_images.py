@@ -1,5 +1,7 @@
 """Reading images and masks of any mode."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -112,6 +114,22 @@ def test_what_a_file_holds_decides_and_only_formats_of_the_endings_are_read(tmp_
 def test_values_whose_range_is_beyond_single_precision_stay_finite(tmp_path):
     image = read_image(save(tmp_path, Image.fromarray(np.array([[-3e38, 0, 3e38]], dtype=np.float32)), "wide.tif"))
     torch.testing.assert_close(image[0], torch.tensor([[0, 0.5, 1]]))
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_deep_pictures_take_no_more_memory_than_others(tmp_path, kind):
+    side = 1500
+    values = np.arange(side * side).reshape(side, side) % 60_000
+    path = save(tmp_path, Image.fromarray((values - (kind != np.uint16) * 5).astype(kind)), "deep.tif")
+    tracemalloc.start()
+    try:
+        image = read_image(path)
+        most = tracemalloc.get_traced_memory()[1]  # beside what Pillow and torch allocate, 4 and 12 bytes a pixel
+    finally:
+        tracemalloc.stop()
+    assert most < 12 * side**2
+    expected = values / 65_535 if kind == np.uint16 else values / 59_999
+    torch.testing.assert_close(image[1], torch.from_numpy(expected).float())
 
 
 @pytest.mark.parametrize(

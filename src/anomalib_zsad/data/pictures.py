@@ -8,7 +8,7 @@ Neither torchvision nor anomalib is imported here: a command that scores needs t
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
@@ -37,6 +37,8 @@ _UPRIGHT = {
 _PILLOW_LIMIT = threading.Lock()
 # Depths that cameras and scanners write into 16-bit files.
 _DEPTHS = (8, 10, 12, 14, 16)
+# Values that are rescaled at a time.
+_SOME = 1 << 20
 
 
 PictureSource = str | Path | BinaryIO
@@ -75,12 +77,14 @@ def read_picture(path: PictureSource, max_pixels: int | None = None) -> Tensor:
     if picture.mode.startswith("I") or picture.mode == "F":
         with _plain_errors(path):
             values = np.asarray(picture)
+        del picture  # of a large picture there are few copies at a time
         gray = torch.from_numpy(_rescale(values, path))
+        del values
         image = gray.expand(3, -1, -1).contiguous()
     else:
         with _plain_errors(path):
             levels = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
-        del picture  # of a large picture there are few copies at a time
+        del picture
         image = levels.float().mul_(1 / 255)
     image.turned_by_exif = turned  # type: ignore[attr-defined]
     return image
@@ -250,18 +254,30 @@ def _check_size(picture: PILImage.Image, path: PictureSource, max_pixels: int | 
 
 def _rescale(values: np.ndarray, path: PictureSource) -> np.ndarray:
     """Map integers or floating point to float32 in [0, 1]; see `read_picture`."""
-    if not np.isfinite(values).all():
-        raise ValueError(f"{_name(path)} holds values that are not finite. Replace the file or remove it.")
     low, high = float(values.min()), float(values.max())
-    if np.issubdtype(values.dtype, np.integer) and low >= 0:
+    if not np.isfinite([low, high]).all():  # one value that is not would show in both, or in one
+        raise ValueError(f"{_name(path)} holds values that are not finite. Replace the file or remove it.")
+    rescale = _rescaling(values.dtype, low, high)
+    found = np.empty(values.shape, np.float32)
+    flat, stored = found.reshape(-1), values.reshape(-1)
+    # In between, values may take twice as much; so there are some at a time.
+    for start in range(0, stored.size, _SOME):
+        flat[start : start + _SOME] = rescale(stored[start : start + _SOME])
+    return found
+
+
+def _rescaling(kind: np.dtype, low: float, high: float) -> Callable[[np.ndarray], np.ndarray]:
+    """What brings values of a kind, of which the lowest and the highest are known, to [0, 1]."""
+    if np.issubdtype(kind, np.integer) and low >= 0:
         for depth in _DEPTHS:
             if high < 2**depth:
-                return (values / (2**depth - 1)).astype(np.float32)
+                return lambda part: part / (2**depth - 1)
     elif low >= 0 and high <= 1:
-        return values.astype(np.float32)
-    if high - low > float(np.finfo(np.float32).max):  # the difference has no single precision
-        values = values.astype(np.float64)
-    return ((values - low) / max(high - low, float(np.finfo(np.float32).tiny))).astype(np.float32)
+        return lambda part: part
+    span = max(high - low, float(np.finfo(np.float32).tiny))
+    if span > float(np.finfo(np.float32).max):  # the difference has no single precision
+        return lambda part: (part.astype(np.float64) - low) / span
+    return lambda part: (part - low) / span
 
 
 def _mask_values(picture: PILImage.Image) -> np.ndarray:
