@@ -1,5 +1,6 @@
 """What becomes of a study when something else than the study is at fault: the disk, memory, the queue, a kill."""
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+import torch
 
 from anomalib_zsad.node import worker as worker_module
 from anomalib_zsad.node.entries import Arrival
@@ -16,7 +18,8 @@ from anomalib_zsad.node.queue import MOST_ATTEMPTS, Queue
 from anomalib_zsad.node.rules import load_rules
 from anomalib_zsad.node.worker import Worker
 from anomalib_zsad.outputs.exit_codes import ExitCode
-from tests.node.node_builders import RULES, rules_file, write_series
+from anomalib_zsad.scoring.scores import SliceScores
+from tests.node.node_builders import RULES, is_settled, make_node, rules_file, send, write_series
 from tests.screening.bright_spot import BrightSpotScorer
 
 SECONDS = 60
@@ -139,3 +142,120 @@ def test_a_study_whose_end_the_queue_could_not_take_is_screened_without_a_restar
     assert study_of(worker.queue)["state"] == "screened"
     assert series_states(worker.queue) == ["screened"]
     assert failures == (0 if method == "finish_series" else OFTEN)
+
+
+class ForgetfulScorer(BrightSpotScorer):
+    """Has not memory enough for a series of seven slices, the first times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def __call__(self, images: torch.Tensor) -> SliceScores:
+        if len(images) == 7 and self.times > 0:
+            self.times -= 1
+            raise MemoryError
+        return super().__call__(images)
+
+
+def two_series(folder: Path) -> list[list[Path]]:
+    """Series of one study: one of six slices and one of seven."""
+    first = write_series(folder / "six", "six")
+    study = pydicom.dcmread(first[0]).StudyInstanceUID
+    return [first, write_series(folder / "seven", "seven", slices=7, StudyInstanceUID=study)]
+
+
+def test_a_series_that_memory_does_not_do_for_is_tried_again_and_the_others_are_not(tmp_path: Path) -> None:
+    scorer = ForgetfulScorer(MOST_ATTEMPTS - 2)
+    worker = make_worker(tmp_path, *two_series(tmp_path), scorer=scorer)
+    assert worker.step()
+    study = study_of(worker.queue)
+    assert (study["state"], study["reason"]) == ("complete", "not enough memory for 1 series")
+    assert series_states(worker.queue) == ["screened"]
+    for _ in range(MOST_ATTEMPTS - 2):
+        assert worker.step()
+    assert study_of(worker.queue)["state"] == "screened"
+    assert series_states(worker.queue) == ["screened", "screened"]
+    assert [shape[0] for shape in scorer.batches] == [6, 7]
+
+
+def test_a_series_that_memory_never_does_for_is_given_up_and_says_why(tmp_path: Path) -> None:
+    bad = write_series(tmp_path / "bad", "bad")
+    cut = pydicom.dcmread(bad[0])
+    cut.PixelData = cut.PixelData[:-40]
+    cut.save_as(bad[0])
+    series = two_series(tmp_path)
+    for path in bad:
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID = pydicom.dcmread(series[0][0]).StudyInstanceUID
+        dataset.save_as(path)
+    worker = make_worker(tmp_path, bad, *series, scorer=ForgetfulScorer(OFTEN))
+    steps = 0
+    while study_of(worker.queue)["state"] != "failed" and steps < OFTEN:
+        assert worker.step()
+        steps += 1
+    assert steps in (MOST_ATTEMPTS, MOST_ATTEMPTS + 1)  # once more, where another series was screened by the first
+    assert study_of(worker.queue)["reason"] == "2 series failed"
+    assert series_states(worker.queue) == ["failed", "failed", "screened"]
+    reasons = [row["reason"] for row in worker.queue.rows("SELECT reason FROM series WHERE state = 'failed'")]
+    assert sum("not enough memory" in reason for reason in reasons) == 1
+
+
+def many_series(folder: Path, count: int) -> list[list[Path]]:
+    """Series of one study."""
+    first = write_series(folder / "0", "0")
+    study = pydicom.dcmread(first[0]).StudyInstanceUID
+    others = [write_series(folder / str(each), str(each), StudyInstanceUID=study) for each in range(1, count)]
+    return [first, *others]
+
+
+def test_a_node_that_is_told_to_end_ends_after_the_series_under_way_and_goes_on_later(tmp_path: Path) -> None:
+    scorer = BrightSpotScorer()
+    worker = make_worker(tmp_path, *many_series(tmp_path / "in", 3), scorer=scorer)
+    worker.stopping = lambda: bool(scorer.batches)
+    for _ in range(2):  # a restart takes nothing away of the attempts
+        assert worker.step()
+        study = study_of(worker.queue)
+        assert (study["state"], study["attempts"]) == ("complete", 0)
+        assert len(scorer.batches) == 1
+        assert series_states(worker.queue) == ["screened"]
+        worker.queue.recover(worker.received)
+    worker.stopping = lambda: False
+    assert worker.step()
+    assert study_of(worker.queue)["state"] == "screened"
+    assert series_states(worker.queue) == ["screened"] * 3
+    assert len(scorer.batches) == 3
+    (summary,) = (tmp_path / "results").rglob("summary.json")
+    told = json.loads(summary.read_text())
+    assert told["state"] == "complete"
+    assert [entry["status"] for entry in told["series"]] == ["done"] * 3
+
+
+def test_each_series_is_recorded_and_to_be_sent_when_it_is_done(tmp_path: Path) -> None:
+    states = []
+
+    class Watching(BrightSpotScorer):
+        def __call__(self, images: torch.Tensor) -> SliceScores:
+            states.append((len(series_states(worker.queue)), len(worker.queue.rows("SELECT 1 FROM deliveries"))))
+            return super().__call__(images)
+
+    worker = make_worker(tmp_path, *many_series(tmp_path / "in", 3), scorer=Watching())
+    worker.targets = ("archive",)
+    assert worker.step()
+    assert states == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_sigterm_ends_a_node_between_two_series(tmp_path: Path) -> None:
+    class Slow(BrightSpotScorer):
+        def __call__(self, images: torch.Tensor) -> SliceScores:
+            node.stop()
+            return super().__call__(images)
+
+    scorer = Slow()
+    with make_node(tmp_path, scorer=scorer) as node:
+        send(node, [path for paths in many_series(tmp_path / "in", 3) for path in paths])
+        node.wait()
+    assert len(scorer.batches) == 1
+    with make_node(tmp_path) as node:
+        assert node.wait_until(is_settled, SECONDS)
+        assert series_states(node.queue) == ["screened"] * 3

@@ -13,6 +13,7 @@ import pytest
 from anomalib_zsad.cli import main
 from anomalib_zsad.node import worker
 from anomalib_zsad.outputs.exit_codes import ExitCode
+from anomalib_zsad.outputs.termination import Terminated
 from tests.node.node_builders import write_series
 from tests.screening.bright_spot import BrightSpotScorer
 
@@ -121,3 +122,40 @@ def test_without_a_task_the_line_says_what_is_missing(tmp_path: Path, monkeypatc
     assert "MERCURE_IN_DIR names no folder" in capsys.readouterr().err
     assert call(monkeypatch, tmp_path, tmp_path) == ExitCode.USAGE
     assert "there is no task.json" in capsys.readouterr().err
+
+
+def test_a_task_that_is_told_to_end_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = BrightSpotScorer(fail_after=1, error=Terminated())
+    monkeypatch.setattr(worker, "build_model", lambda _: told)
+    series = [write_series(tmp_path / name, name) for name in ("a", "b", "c")]
+    source, target = lay_down(tmp_path, UNTRAINED, *series)
+    assert call(monkeypatch, source, target) == ExitCode.TERMINATED
+    assert list(target.iterdir()) == []
+
+
+def test_a_task_of_damaged_files_alone_fails_and_says_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bright: None
+) -> None:
+    paths = write_series(tmp_path / "cut")
+    source, target = lay_down(tmp_path, UNTRAINED, paths)
+    for path in source.glob("*.dcm"):
+        path.write_bytes(path.read_bytes()[:500])
+    assert call(monkeypatch, source, target) == ExitCode.ALL_REFUSED
+    result = json.loads((target / "result.json").read_text())
+    assert result["series"] == []
+    told = {one["reason"]: (one["status"], one["times"]) for one in result["other_files"]}
+    assert told == {
+        "a DICOM object without pixels, not an image": ("skipped", len(paths)),
+        "1 file(s) are neither DICOM nor NIfTI": ("skipped", 1),  # task.json
+    }
+
+
+def test_a_refusal_of_files_that_belong_to_no_series_fails_a_task_without_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bright: None
+) -> None:
+    source, target = lay_down(tmp_path, UNTRAINED)
+    (source / "volume.mhd").write_text("ObjectType = Image\nElementDataFile = volume.raw\n")
+    assert call(monkeypatch, source, target) == ExitCode.ALL_REFUSED
+    result = json.loads((target / "result.json").read_text())
+    assert "refused" in {one["status"] for one in result["other_files"]}
+    assert "volume.mhd" not in json.dumps(result)

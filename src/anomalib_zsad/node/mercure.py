@@ -7,6 +7,7 @@ mercure (https://mercure-imaging.org) starts a module for each task that its rul
 
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.records.run_summary import DONE, REFUSED, WARNED, RunEntry
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.screen import screen
+from anomalib_zsad.volumes.reading.series_tags import WITHOUT_PIXELS
 
 TASK, RESULT = "task.json", "result.json"
 _OUTPUTS = ["dicom_seg", "structured_report"]
@@ -78,7 +80,8 @@ def process_task(source: Path, target: Path, rule: Rule, build: Callable[[ModelS
         build: How the model is built.
 
     Returns:
-        `DONE` if something was screened, or nothing was refused; else `ALL_REFUSED`.
+        `DONE` if something was screened, or there was nothing to screen; `ALL_REFUSED` if what there was is refused, or
+        has no pixels, as a file that was cut off; that of `screen` if it came to no end.
 
     Raises:
         DiskError: If results cannot be written.
@@ -87,22 +90,23 @@ def process_task(source: Path, target: Path, rule: Rule, build: Callable[[ModelS
     with tempfile.TemporaryDirectory(prefix="anomalib-zsad-") as work:
         options = replace(rule.screening, resume=False)
         code, entries = screen(source, Path(work) / "out", build(rule.model or ModelSettings()), options)
-        if code in (ExitCode.DISK, ExitCode.INTERRUPTED):
+        if code in (ExitCode.DISK, ExitCode.INTERRUPTED, ExitCode.TERMINATED):
             return code
         try:
             FolderTarget(target).send(sorted((Path(work) / "out").rglob("*.dcm")))
         except DeliveryError as error:
             raise DiskError(str(error)) from error
-    entries = [entry for entry in entries if entry.series]
     result = _result(entries, calibrated=rule.screening.rule.calibration is not None)
     write_text(target / RESULT, json.dumps(result, indent=2))
     done = any(entry.status in (DONE, WARNED) for entry in entries)
-    refused = any(entry.status == REFUSED for entry in entries)
+    refused = any(entry.status == REFUSED or entry.reason == WITHOUT_PIXELS for entry in entries)
     return ExitCode.DONE if done or not refused else ExitCode.ALL_REFUSED
 
 
 def _result(entries: Sequence[RunEntry], *, calibrated: bool) -> dict[str, Any]:
     """What mercure keeps and tells: pseudonyms, no patient data. A message is asked for where something is abnormal."""
+    others = Counter((entry.status, entry.reason) for entry in entries if not entry.series)
+    entries = [entry for entry in entries if entry.series]
     series = [
         {
             "series": entry.series,
@@ -123,6 +127,9 @@ def _result(entries: Sequence[RunEntry], *, calibrated: bool) -> dict[str, Any]:
     return {
         "statement": "For research use only, not for diagnosis.",
         "series": series,
+        "other_files": [
+            {"status": status, "reason": reason, "times": times} for (status, reason), times in others.items()
+        ],
         "__mercure_notification": {
             "text": f"anomalib-zsad: {said}. For research use only, not for diagnosis.",
             "requested": bool(abnormal),

@@ -79,9 +79,8 @@ class Node:
             _LOG.info("%d file(s) that were never acknowledged are removed", removed)
         self.receiver = Receiver(self.queue, received, self.receiving, self.working.quiet_seconds)
         names = tuple(target.name for target in self.targets)
-        self.worker = Worker(
-            self.queue, received, results, self.rules, names, self.working, self.build, self.receiver.busy
-        )
+        working = self.rules, names, self.working, self.build, self.receiver.busy, self._stop.is_set
+        self.worker = Worker(self.queue, received, results, *working)
         self.page: Any = None
         try:
             self.receiver.start()

@@ -201,7 +201,8 @@ class Queue(DurableFile):
                     now,
                 ),
             )
-            connection.execute("UPDATE studies SET attempts = 1 WHERE uid = ?", (study,))
+            if outcome.state != "failed":  # it got somewhere
+                connection.execute("UPDATE studies SET attempts = 1 WHERE uid = ?", (study,))
             _plan_deliveries(connection, study, outcome, targets)
 
     def finish_study(self, study: str, state: StudyState, reason: str = "") -> None:

@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from anomalib_zsad.outputs.disk_errors import NOTHING_CAN_BE_WRITTEN, DiskError,
 from anomalib_zsad.outputs.exit_codes import ExitCode
 from anomalib_zsad.outputs.file_hash import file_sha256
 from anomalib_zsad.outputs.output_folder import OutputInUseError
+from anomalib_zsad.outputs.termination import Terminated
 from anomalib_zsad.records.run_summary import DONE, REFUSED, SKIPPED, WARNED, RunEntry
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.screen import screen
@@ -34,6 +35,14 @@ _LOG = logging.getLogger("anomalib_zsad.node")
 _NO_RULE = "no rule takes it"
 _OWN = "a result of this node that came back"
 _DELETED = "some of its instances were removed after an earlier success: send the whole series again with new UIDs"
+
+
+class _OutOfMemoryError(Exception):
+    """Series that memory did not do for; says how many."""
+
+
+class _StoppedError(Exception):
+    """The node is told to end."""
 
 
 def build_model(settings: ModelSettings) -> SliceScorer:
@@ -75,6 +84,7 @@ class Worker:
         options: When.
         build: How a model is built.
         busy: Studies that are arriving at this moment.
+        stopping: Whether the node is told to end: the series under way is the last one then.
     """
 
     queue: Queue
@@ -85,6 +95,7 @@ class Worker:
     options: WorkingOptions
     build: Build = build_model
     busy: Callable[[], Sequence[str]] = tuple
+    stopping: Callable[[], bool] = bool
     _model: tuple[str, SliceScorer] | None = field(default=None, repr=False)
     _unwritten: Counter[str] = field(default_factory=Counter, repr=False)
     """How often in a row the results of a study could not be written."""
@@ -104,6 +115,11 @@ class Worker:
             text = str(error) if isinstance(error, DiskError) else "the queue cannot be written"
             self._unwritten[study] += 1
             self._try_again(study, text, self._unwritten[study], counted=False)
+        except _StoppedError:
+            self.queue.try_again(study, 0.0, "", counted=False)
+            _LOG.info("%s: put back, since the node is told to end", shown_name("study", study))
+        except _OutOfMemoryError as error:
+            self._failed(study, str(error))
         except Exception as error:
             # Whatever it is, it must not end the node; its text may quote patient data.
             self._failed(study, f"unexpected {type(error).__name__}")
@@ -134,27 +150,36 @@ class Worker:
         if self.queue.attempts(study) > MOST_ATTEMPTS:
             return f"given up: it failed or ended the program {MOST_ATTEMPTS} times"
         chosen: dict[str, tuple[Rule, list[ReceivedSeries]]] = {}
+        again = 0
         for series in self.queue.series_of(study):
             if series.digest == series.done:
                 continue
-            rule = self._choose(series)
-            if isinstance(rule, SeriesOutcome):
-                self._finish(study, rule)
+            rule = self._choose(study, series)
+            if rule is None:
+                again += 1
+            elif isinstance(rule, SeriesOutcome):
+                self.finish(study, rule)
             else:
                 chosen.setdefault(rule.name, (rule, []))[1].append(series)
         for rule, members in chosen.values():
-            for outcome in self._screen_group(study, rule, members):
-                self._finish(study, outcome)
+            again += self._screen_group(study, rule, members)
+        if again:
+            raise _OutOfMemoryError(f"not enough memory for {again} series")
         failed = self.queue.rows("SELECT name FROM series WHERE study = ? AND state = 'failed'", study)
         return f"{len(failed)} series failed" if failed else ""
 
-    def _finish(self, study: str, outcome: SeriesOutcome) -> None:
+    def is_tried_again(self, study: str, findings: Iterable[Finding]) -> bool:
+        """Whether a series failed for want of memory, and has attempts left."""
+        return any(finding.fault.passes for finding in findings) and self.queue.attempts(study) < MOST_ATTEMPTS
+
+    def finish(self, study: str, outcome: SeriesOutcome) -> None:
+        """Record what became of a series."""
         self.queue.finish_series(study, outcome, self.targets)
         name = shown_name("series", outcome.uid)
         _LOG.info("%s: %s%s", name, outcome.state, f" ({outcome.reason})" if outcome.reason else "")
 
-    def _choose(self, series: ReceivedSeries) -> Rule | SeriesOutcome:
-        """The rule that takes a series, or what becomes of it without one."""
+    def _choose(self, study: str, series: ReceivedSeries) -> Rule | SeriesOutcome | None:
+        """The rule that takes a series, or what becomes of it without one; `None` if it is to be tried again."""
         left_out = SeriesOutcome(series.uid, "not screened", digest=series.digest)
         if series.own:
             return replace(left_out, reason=_OWN)
@@ -162,6 +187,8 @@ class Worker:
             return replace(left_out, state="failed", reason=_DELETED)
         facts = series_facts(self.received, series.files)
         if isinstance(facts, Finding):
+            if self.is_tried_again(study, [facts]):
+                return None
             skipped = facts.outcome is Outcome.SKIP
             return replace(left_out, state="not screened" if skipped else "failed", reason=hash_uids_of(facts).message)
         rule = choose(self.rules, facts)
@@ -169,32 +196,51 @@ class Worker:
             return replace(left_out, reason=_NO_RULE)
         return replace(left_out, rule=rule.name, reason=rule.skip) if rule.model is None else rule
 
-    def _screen_group(self, study: str, rule: Rule, members: Sequence[ReceivedSeries]) -> Iterator[SeriesOutcome]:
+    def _screen_group(self, study: str, rule: Rule, members: Sequence[ReceivedSeries]) -> int:
         """Screen the series of a study that one rule takes, in one run; a run of the same settings is gone on with.
+
+        What becomes of each is recorded as soon as it is done.
+
+        Returns:
+            How many are to be tried again.
 
         Raises:
             DiskError: If results cannot be written.
+            _StoppedError: If the node was told to end before all were done.
         """
+        if self.stopping():
+            raise _StoppedError
         try:
             scorer = self._scorer(rule)
         except (ValueError, OSError) as error:
-            yield from (_failed(series, rule, f"the model cannot be had: {error}") for series in members)
-            return
+            for series in members:
+                self.finish(study, _failed(series, rule, f"the model cannot be had: {error}"))
+            return 0
         folder = Path(hidden_name("study", study)) / rule.folder(scorer.describe())
-        keys = {series.uid: pseudonym("series", series.uid) for series in members}
-        options = replace(rule.screening, series=tuple(keys.values()))
+        group = _Group(self, study, rule, folder, {pseudonym("series", series.uid): series for series in members})
+        options = replace(rule.screening, series=(*group.left, *self._there_before(study, folder)))
+        source, target = self.received / hidden_name("study", study), self.results / folder
         started = time.perf_counter()
         try:
-            # Folders above that of the run are made by it too.
-            code, entries = screen(self.received / hidden_name("study", study), self.results / folder, scorer, options)
+            code, entries = screen(source, target, scorer, options, group.after)  # makes folders above the run's, too
         except (ValueError, OutputInUseError) as error:
-            yield from (_failed(series, rule, str(error)) for series in members)
-            return
+            for series in group.left.values():
+                self.finish(study, _failed(series, rule, str(error)))
+            return group.again
+        if code is ExitCode.TERMINATED:
+            raise _StoppedError
         if code in (ExitCode.DISK, ExitCode.INTERRUPTED):
             raise DiskError("results cannot be written: the disk is full, or not writable")
+        group.record(entries, list(group.left))  # those of which nothing was found
         _LOG.info("%s: %d series in %.1f s", shown_name("study", study), len(members), time.perf_counter() - started)
-        for series in members:
-            yield self._outcome(series, rule, folder, [entry for entry in entries if _is_of(entry, keys[series.uid])])
+        return group.again
+
+    def _there_before(self, study: str, folder: Path) -> list[str]:
+        """Pseudonyms of series that were screened into the same folder before: the index of its run names them, too."""
+        statement = "SELECT uid FROM series WHERE study = ? AND folder = ? AND state = 'screened'"
+        uids = [str(row["uid"]) for row in self.queue.rows(statement, study, folder.as_posix())]
+        source = self.received / hidden_name("study", study)
+        return [pseudonym("series", uid) for uid in uids if (source / hidden_name("series", uid)).is_dir()]
 
     def _scorer(self, rule: Rule) -> SliceScorer:
         """The rule's model: the one that is loaded, or a new one in its place."""
@@ -204,7 +250,7 @@ class Worker:
             self._model = settings.key, self.build(settings)
         return self._model[1]
 
-    def _outcome(self, series: ReceivedSeries, rule: Rule, folder: Path, entries: list[RunEntry]) -> SeriesOutcome:
+    def outcome(self, series: ReceivedSeries, rule: Rule, folder: Path, entries: list[RunEntry]) -> SeriesOutcome:
         """What became of a series, from the entries of its volumes."""
         done = [entry for entry in entries if entry.status in (DONE, WARNED)]
         reasons = [_reason(entry) for entry in entries if _reason(entry)]
@@ -238,6 +284,51 @@ class Worker:
         for study in self.queue.deletable():
             removed = self.queue.delete_instances(study, self.received)
             _LOG.info("%s: %d received instances removed", shown_name("study", study), removed)
+
+
+@dataclass
+class _Group:
+    """Series of a study that one rule takes, while they are screened.
+
+    Attributes:
+        worker: Who screens them.
+        study: Study Instance UID.
+        rule: The rule.
+        folder: Of their run, relative to that of results.
+        left: Those that are not done, by their pseudonyms.
+        again: How many are to be tried again.
+    """
+
+    worker: Worker
+    study: str
+    rule: Rule
+    folder: Path
+    left: dict[str, ReceivedSeries]
+    again: int = 0
+
+    def after(self, entries: Sequence[RunEntry]) -> None:
+        """Record a series that is done, and end the run where the node is told to end.
+
+        Raises:
+            Terminated: If it is, and series are left.
+        """
+        try:
+            self.record(entries, [key for key in self.left if any(_is_of(entry, key) for entry in entries)])
+        except ValueError as error:
+            # One of `screen` is told as it is; the text of this one may quote patient data.
+            raise RuntimeError(type(error).__name__) from error
+        if self.left and self.worker.stopping():
+            raise Terminated
+
+    def record(self, entries: Sequence[RunEntry], keys: Iterable[str]) -> None:
+        """Record what became of series, from the entries of their volumes."""
+        for key in keys:
+            series, of_it = self.left[key], [entry for entry in entries if _is_of(entry, key)]
+            if self.worker.is_tried_again(self.study, (finding for entry in of_it for finding in entry.findings)):
+                self.again += 1
+            else:
+                self.worker.finish(self.study, self.worker.outcome(series, self.rule, self.folder, of_it))
+            del self.left[key]
 
 
 def _failed(series: ReceivedSeries, rule: Rule, reason: str) -> SeriesOutcome:

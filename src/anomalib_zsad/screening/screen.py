@@ -30,11 +30,18 @@ from anomalib_zsad.units.worker_count import Share
 from anomalib_zsad.volumes.reading.discovery import index_series
 from anomalib_zsad.volumes.reading.series_index import SeriesIndex
 
+After = Callable[[list[RunEntry]], None]
+"""What is done after each series, with its entries."""
+
 _LOG = logging.getLogger(__name__)
 
 
 def screen(
-    location: Place, output: Place, scorer: SliceScorer, options: ScreeningOptions | None = None
+    location: Place,
+    output: Place,
+    scorer: SliceScorer,
+    options: ScreeningOptions | None = None,
+    after: After = lambda _: None,
 ) -> tuple[ExitCode, list[RunEntry]]:
     """Screen every series below a location.
 
@@ -46,6 +53,8 @@ def screen(
             may be at work in; or such a place in an object store. Never inside the input.
         scorer: The model.
         options: How.
+        after: Called with the entries of each series once it is done. A `KeyboardInterrupt` that it raises ends the
+            run as one of the user's does.
 
     Returns:
         The exit code, and one entry for everything that was found, or in a part of a run for everything of this part.
@@ -64,7 +73,7 @@ def screen(
         slices = progress.bar("slices")
         return ThisProcess(SeriesUnits(run.place, scorer, options, run.records, run.folder.claims, slices))
 
-    return _screen(location, output, scorer.describe(), options, alone)
+    return _screen(location, output, scorer.describe(), options, alone, after=after)
 
 
 def screen_by_crew(
@@ -109,6 +118,7 @@ def _screen(
     options: ScreeningOptions,
     workforce: Callable[["_Run", Progress], Workforce],
     dismiss: Callable[[], None] = lambda: None,
+    after: After = lambda _: None,
 ) -> tuple[ExitCode, list[RunEntry]]:
     """Screen, by this process or others, which are dismissed before the folder is left."""
     check_calibration(options, description)
@@ -121,7 +131,7 @@ def _screen(
         with _run_folder(location, output, place, settings, options) as folder:
             with disk_errors():
                 place.publish()  # a store that takes nothing is told before anything is screened
-            run = _Run(place, options, settings, folder)
+            run = _Run(place, options, settings, folder, after)
             return _screen_all(run, location, workforce, dismiss)
     finally:
         place.close()
@@ -214,6 +224,7 @@ class _Run:
     options: ScreeningOptions
     settings: dict[str, Any]
     folder: SharedRunFolder
+    after: After = lambda _: None
     _outcomes: list[tuple[int, list[RunEntry]]] = field(default_factory=list)
     _index: SeriesIndex | None = None
     _seen: set[str] = field(default_factory=set)
@@ -244,6 +255,7 @@ class _Run:
             intervals = GrowingIntervals()
             for place, entries in self._each(index, workforce(self, progress)):
                 self._outcomes.append((place, entries))
+                self.after(entries)
                 expected += len(entries) - 1  # how many volumes a series holds is seen when it is read
                 series.expect(expected)
                 series.advance(len(entries))

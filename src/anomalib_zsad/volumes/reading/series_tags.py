@@ -32,6 +32,9 @@ from anomalib_zsad.volumes.reading.header_scan import (
 )
 from anomalib_zsad.volumes.reading.tag_values import code, uid
 
+WITHOUT_PIXELS = "a DICOM object without pixels, not an image"
+"""Why a file is left out whose header tells no size of an image; also one that was cut off says so."""
+
 _NOT_IMAGES = {
     "SEG": "a DICOM segmentation, not an image to screen",
     "RTSTRUCT": "a radiotherapy structure set, not an image",
@@ -140,7 +143,7 @@ def _series_tag(found: Mapping[int, Any], file: FileSource) -> SeriesTag:
     elif sop_class == _PARAMETRIC_MAP:
         reason = "a parametric map (derived values), not an image to screen"
     elif not reason and not (rows and columns):
-        reason = "a DICOM object without pixels, not an image"
+        reason = WITHOUT_PIXELS
     # Files without the UID of a series: those of a folder that look alike.
     alike = (file.folder, modality, found.get(FRAME_OF_REFERENCE, ""), f"{rows}x{columns}")
     return SeriesTag((series,) if series else alike, **identity, skip_reason=reason)
