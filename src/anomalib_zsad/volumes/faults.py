@@ -68,12 +68,18 @@ class Fault(Enum):
     NO_PIXELS = (44, "no-pixels", "R", "an image object without pixel data")
     OTHER_FORMAT = (45, "other-format", "R", "a volume of a format other than DICOM and single-file NIfTI")
     NOT_SELECTED = (46, "not-selected", "S", "a part of a series that was not asked for")
+    OUT_OF_MEMORY = (47, "out-of-memory", "R", "not enough memory at that time")
 
     def __init__(self, number: int, code: str, outcomes: str, description: str) -> None:
         self.number = number
         self.code = code
         self.outcomes = frozenset({"R": Outcome.REFUSE, "S": Outcome.SKIP, "W": Outcome.WARN}[x] for x in outcomes)
         self.description = description
+
+    @property
+    def passes(self) -> bool:
+        """Whether it says something of the machine and nothing of the data, so that another try may go well."""
+        return self is Fault.OUT_OF_MEMORY
 
 
 @dataclass(frozen=True)

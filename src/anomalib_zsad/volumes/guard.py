@@ -33,7 +33,7 @@ def guarded(work: Callable[[], Value]) -> Value | Finding:
         # One bad series never stops the others.
         if is_out_of_memory(error):
             message = "not enough memory for this volume: use a smaller --batch-size, or --device cpu"
-            return Finding(Fault.TOO_LARGE, Outcome.REFUSE, message)
+            return Finding(Fault.OUT_OF_MEMORY, Outcome.REFUSE, message)
         steps = traceback.extract_tb(error.__traceback__)
         place = next((step for step in reversed(steps) if _PACKAGE in Path(step.filename).parents), steps[-1])
         message = f"unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
