@@ -209,6 +209,25 @@ def test_a_series_that_cannot_be_fetched_is_told_and_tried_again(
     assert len(list((output / "images").rglob("image-*.dcm"))) == 12
 
 
+def test_a_series_that_found_no_memory_is_tried_again(
+    filled: Orthanc, scorer: BrightSpotScorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, score, full = tmp_path / "out", BrightSpotScorer.__call__, [True]
+
+    def without_memory(self, images):
+        if full and full.pop():
+            raise MemoryError
+        return score(self, images)
+
+    monkeypatch.setattr(BrightSpotScorer, "__call__", without_memory)
+    assert pull(filled.web, output, "--send-to", tmp_path / "sent") == 4
+    assert sorted(state["screened"] for state in state_of(output).values()) == [False, True]
+    assert not (output / "images").exists()
+    assert pull(filled.web, output, "--resume", "--send-to", tmp_path / "sent") == 0
+    assert [state["screened"] for state in state_of(output).values()] == [True, True]
+    assert len(list((tmp_path / "sent").iterdir())) == len(scorer.batches) == 2
+
+
 @pytest.mark.usefixtures("scorer")
 def test_an_application_that_nothing_can_be_fetched_from_is_told_for_each_series(tmp_path: Path) -> None:
     def found(event):

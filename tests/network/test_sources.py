@@ -2,6 +2,8 @@
 
 import json
 import logging
+import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,7 +17,9 @@ from pydicom.uid import JPEG2000Lossless
 
 from anomalib_zsad.network import dicomweb
 from anomalib_zsad.network.addresses import ConnectionOptions, TlsFiles
+from anomalib_zsad.network.associations import build_context
 from anomalib_zsad.network.errors import RetrievalError
+from anomalib_zsad.network.query_retrieve import _Store
 from anomalib_zsad.network.receiving import Receiver
 from anomalib_zsad.network.series import FoundSeries, SeriesQuery
 from anomalib_zsad.network.sources import Source, parse_source
@@ -153,6 +157,96 @@ def test_a_series_over_the_budget_is_not_taken(filled: tuple[Orthanc, dict], tmp
         source.retrieve(found, tmp_path, 3 * size)
     assert not failed.value.retry
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 3 * size
+
+
+@pytest.mark.parametrize("way", ["get", "move"])
+def test_an_instance_over_the_budget_is_cut_off_while_it_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    image = dcmread(write_series(tmp_path / "s") / "f000.dcm")
+    image.SOPInstanceUID, large = "1.2.3.1", "1.2.3.2"
+    receiver_port, kept, keep = free_port(), [], Receiver.keep
+
+    def send(_):
+        if way == "move":
+            yield "127.0.0.1", receiver_port, {"contexts": [build_context(CT)]}
+        yield 2
+        yield 0xFF00, image
+        image.SOPInstanceUID, image.PixelData = large, bytes(40 << 20)
+        yield 0xFF00, image
+
+    def record(self, content, series, instance):
+        kept.append(instance)
+        keep(self, content, series, instance)
+
+    monkeypatch.setattr(Receiver, "keep", record)
+    (tmp_path / "out").mkdir()
+    handlers = {"EVT_C_FIND": lambda _: [], "EVT_C_GET": send, "EVT_C_MOVE": send}
+    begin = time.monotonic()
+    with dicom_server(classes=[FIND, GET, MOVE, CT], **handlers) as at:
+        source = parse_source(at, PATIENT, retrieve_by=way, receive_at=f"127.0.0.1:{receiver_port}")
+        with pytest.raises(RetrievalError, match=r"larger than .* GiB; --max-series-gib allows more") as failed:
+            source.retrieve(FoundSeries(image.StudyInstanceUID, image.SeriesInstanceUID), tmp_path / "out", 1 << 20)
+    assert not failed.value.retry
+    assert kept == ["1.2.3.1"]
+    assert time.monotonic() - begin < PATIENT.answer_seconds
+
+
+def test_many_instances_are_no_more_than_one_at_a_time(tmp_path: Path) -> None:
+    """What was taken no longer counts: together these are four times what may wait at the end."""
+    image = dcmread(write_series(tmp_path / "s") / "f000.dcm")
+    pixels = bytes(1 << 20)
+
+    def send(_):
+        yield 8
+        for number in range(8):
+            image.SOPInstanceUID, image.PixelData = f"1.2.3.{number}", pixels
+            yield 0xFF00, image
+
+    (tmp_path / "out").mkdir()
+    with dicom_server(classes=[FIND, GET, CT], EVT_C_FIND=lambda _: [], EVT_C_GET=send) as at:
+        series = FoundSeries(image.StudyInstanceUID, image.SeriesInstanceUID, images=8)
+        assert parse_source(at, PATIENT).retrieve(series, tmp_path / "out", (8 << 20) + 100_000) == 8
+
+
+def is_cut_off(connection: socket.socket) -> bool:
+    """Whether the other side ends a connection over which it gets the header of an endless PDU, and its beginning."""
+    connection.settimeout(10)
+    try:
+        connection.sendall(b"\x01\x00\x7f\xff\xff\xff" + bytes(1 << 16))
+        while connection.recv(1 << 16):
+            pass
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_a_pdu_that_claims_too_much_ends_its_association() -> None:
+    port = free_port()
+    source = parse_source(f"PACS@127.0.0.1:{port}", PATIENT, retrieve_by="move", receive_at=f"127.0.0.1:{port}")
+    with (
+        source._listening(_Store(Receiver(Path(), "1.2.3", BUDGET))),
+        socket.create_connection(("127.0.0.1", port)) as stranger,
+    ):
+        assert is_cut_off(stranger)
+
+    told = []
+
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection:
+            told.append(is_cut_off(connection))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        at = f"PACS@127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(RetrievalError, match="aborted or not answered"):
+            parse_source(at, PATIENT).query(SeriesQuery(limit=1))
+        thread.join(20)
+    assert told == [True]
 
 
 @pytest.mark.parametrize("way", WAYS)

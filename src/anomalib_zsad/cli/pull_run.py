@@ -39,7 +39,7 @@ class SeriesState:
         study: Pseudonym of its study.
         modality: Its code.
         images: How many images were fetched.
-        screened: Whether it was screened (or refused by the screening) in full.
+        screened: Whether it was screened, or refused for what it is. What found no memory is screened another time.
         entries: What became of it, as rows of the summary.
         results: Folders of its results in the output folder.
         targets: For each target `sent`, or why not.
@@ -203,7 +203,7 @@ class PullRun:
             shutil.rmtree(work)
         state.results, state.targets = [path.name for path in fresh], {}
         state.entries = [entry.as_dict(with_files=False) for entry in entries]
-        state.screened = True
+        state.screened = not any(finding.fault.passes for entry in entries for finding in entry.findings)
         self._write("running")
         if not self.keep_images:
             shutil.rmtree(images)

@@ -14,6 +14,8 @@ try:
     from pynetdicom import AE, AllStoragePresentationContexts, build_role, evt
     from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext, build_context
+
+    from anomalib_zsad.network.inflow import bound_pdus
 except ImportError as error:
     raise MissingPackageError("pynetdicom") from error
 
@@ -75,6 +77,7 @@ def association(
 
     def begin(event: Any) -> None:
         opened.append(True)
+        bound_pdus(event)
         # An instance goes in pieces: none waits until the peer's system has acknowledged the one before.
         event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

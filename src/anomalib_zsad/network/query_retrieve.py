@@ -36,6 +36,7 @@ from anomalib_zsad.network.associations import (
     storage_classes,
 )
 from anomalib_zsad.network.errors import RetrievalError
+from anomalib_zsad.network.inflow import Inflow
 from anomalib_zsad.network.receiving import Receiver
 from anomalib_zsad.network.series import FoundSeries, SeriesQuery
 from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
@@ -169,8 +170,7 @@ class QueryRetrieveSource:
         # A context for each syntax lets the other side choose the one an image is stored in: nothing is recompressed.
         contexts += [build_context(sop, [syntax]) for sop in classes[:room] for syntax in TRANSFER_SYNTAXES]
         roles = [build_role(sop, scp_role=True) for sop in classes[:room]]
-        handlers = [(evt.EVT_C_STORE, store)]
-        with self._association(contexts, roles=roles, handlers=handlers) as established:
+        with self._association(contexts, roles=roles, handlers=store.handlers) as established:
             self._await_end(established, lambda: established.send_c_get(keys, _GET), _GET, store)
 
     def _sop_classes(self, series: FoundSeries) -> list[str]:
@@ -190,16 +190,17 @@ class QueryRetrieveSource:
 
     @contextmanager
     def _listening(self, store: "_Store") -> Iterator[None]:
-        """A receiver for this series while a block lasts, which talks to the application that was asked only."""
+        """A receiver for this series while a block lasts; callers must give the title of the application asked."""
         receiver = application(self.options)
         receiver.require_called_aet = True
         receiver.require_calling_aet = [self.entity.title]
         for sop_class in storage_classes():
             receiver.add_supported_context(sop_class, TRANSFER_SYNTAXES)
         try:
-            handlers: list[Any] = [(evt.EVT_C_STORE, store)]
             secure = None if self.options.tls is None else self.options.tls.server_context()
-            server: Any = receiver.start_server(self.receive_at, block=False, ssl_context=secure, evt_handlers=handlers)
+            server: Any = receiver.start_server(
+                self.receive_at, block=False, ssl_context=secure, evt_handlers=store.handlers
+            )
         except OSError as error:
             host, port = self.receive_at
             message = f"cannot listen at {host}:{port} ({error.strerror}); --receive-at names another place"
@@ -216,20 +217,30 @@ class QueryRetrieveSource:
             RetrievalError: If it did not end well.
             OSError: If an image could not be written.
         """
-        for status, _ in self._answers(established, ask, model):
-            if store.error is not None:
-                _cancel(established, model)
-                raise store.error
-            if status.Status in _PENDING:
-                continue
-            if status.Status == _UNKNOWN_DESTINATION:
-                host, port = self.receive_at
-                message = f"{self.name} does not know {self.options.calling_title}; enter it there, at {host}:{port}"
-                raise RetrievalError(message, retry=False)
-            if status.Status != _SUCCESS:
-                raise self._refused("the retrieval", status)
-        if store.error is not None:
+        try:
+            for status, _ in self._answers(established, ask, model):
+                if store.error is not None:
+                    _cancel(established, model)
+                    break
+                self._check(status)
+        except RetrievalError:
+            if store.error is None:
+                raise
+        if store.error is not None:  # also the reason why an association that was too much was ended
             raise store.error
+
+    def _check(self, status: Dataset) -> None:
+        """Refuse an answer that says that a retrieval failed.
+
+        Raises:
+            RetrievalError: If it does.
+        """
+        if status.Status == _UNKNOWN_DESTINATION:
+            host, port = self.receive_at
+            message = f"{self.name} does not know {self.options.calling_title}; enter it there, at {host}:{port}"
+            raise RetrievalError(message, retry=False)
+        if status.Status not in (_SUCCESS, *_PENDING):
+            raise self._refused("the retrieval", status)
 
     def _answers(self, established: Association, ask: _Ask, model: UID) -> Iterator[Any]:
         """Ask, and give answers one by one; Ctrl-C cancels what was asked for.
@@ -272,9 +283,26 @@ class _Store:
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
+        self._inflow = Inflow(receiver.room, self._overflowed)
         self.error: Exception | None = None
 
+    @property
+    def handlers(self) -> list[Any]:
+        """Of the events of the associations that images come by."""
+        return [(evt.EVT_C_STORE, self), *self._inflow.handlers]
+
+    def _overflowed(self) -> None:
+        self._receiver.full = True
+        self.error = self.error or self._receiver.too_large()
+
     def __call__(self, event: Any) -> int:
+        """Take an image; whatever comes of it, it waits no longer."""
+        try:
+            return self._take(event)
+        finally:
+            self._inflow.taken(event.assoc)
+
+    def _take(self, event: Any) -> int:
         if self.error is not None:
             return _NO_ROOM
         try:

@@ -33,6 +33,11 @@ class Receiver:
         """Number of instances kept."""
         return len(self._names)
 
+    def room(self) -> int:
+        """How many bytes may still arrive: what is left of the budget, and what messages hold beside images."""
+        left = max(0, self.budget - self.size)
+        return left + left // 8 + (1 << 20)
+
     def keep(self, content: bytes, series_uid: str, instance_uid: str) -> None:
         """Keep an instance; one that came before replaces itself.
 
