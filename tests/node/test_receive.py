@@ -6,12 +6,15 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
 import pydicom
 import pytest
 from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import BasicTextSRStorage, CTImageStorage, Verification
 
 from anomalib_zsad.node.receive import CONFLICT, NO_ROOM, NOT_UNDERSTOOD, WRONG_OBJECT
@@ -290,3 +293,67 @@ def test_nobody_else_can_open_the_nodes_folder_while_it_works(tmp_path: Path):
     (tmp_path / "other" / "node" / "queue.sqlite3").write_bytes(b"no database" * 100)
     with pytest.raises(OutputInUseError, match="cannot be used as a node's queue"), make_node(tmp_path / "other"):
         pass
+
+
+def large_series(folder: Path, count: int) -> list[Path]:
+    """Instances of 0.6 MiB."""
+    paths = write_series(folder, slices=count)
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        dataset.Rows = dataset.Columns = 560
+        dataset.PixelData = bytes(2 * 560 * 560)
+        dataset.save_as(path)
+    return paths
+
+
+def push(association, path: Path, number: int) -> None:
+    """Send an instance, and wait for no answer."""
+    dataset = pydicom.dcmread(path)
+    request = C_STORE()
+    request.MessageID, request.Priority = number, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    request.DataSet = BytesIO(encode(dataset, False, True))
+    (context,) = association.accepted_contexts
+    association.dimse.send_msg(request, context.context_id)
+
+
+def test_a_peer_that_waits_for_no_answer_is_ended_before_it_fills_the_memory(tmp_path: Path):
+    paths = large_series(tmp_path / "in", 6)
+    entity = AE()
+    entity.add_requested_context(CTImageStorage, pydicom.uid.ExplicitVRLittleEndian)
+    with make_node(tmp_path, max_instance_mib=1) as node:
+        allowed, known = threading.Semaphore(0), node.receiver._take
+
+        def take(event):
+            allowed.acquire()
+            return known(event)
+
+        node.receiver._take = take
+        association = entity.associate("127.0.0.1", node.receiver.port, ae_title=AET)
+        for number, path in enumerate(paths[:3], 1):
+            push(association, path, number)
+        allowed.release()
+        assert node.wait_until(lambda _: len(stored(node)) == 1, 20)
+        assert association.is_established  # 1.2 MiB wait
+        for number, path in enumerate(paths[3:5], 4):
+            push(association, path, number)
+        assert node.wait_until(lambda _: not association.is_established, 20)
+        assert list(node.receiver.refusals) == ["more than fits the memory: the association was aborted"]
+        allowed.release(10)
+        node.receiver._take = known
+        assert send(node, paths) == [0] * len(paths)
+
+
+def test_a_peer_that_waits_for_answers_may_send_for_ever(tmp_path: Path):
+    paths = large_series(tmp_path / "in", 6)
+    with make_node(tmp_path, max_instance_mib=1) as node:
+        entity = AE()
+        entity.add_requested_context(CTImageStorage)
+        entity.add_requested_context(Verification)
+        association = entity.associate("127.0.0.1", node.receiver.port, ae_title=AET)
+        for path in paths:
+            assert association.send_c_store(path).Status == 0
+            assert association.send_c_echo().Status == 0
+        (flow,) = node.receiver._flows.values()
+        assert flow.waiting == 0
+        association.release()

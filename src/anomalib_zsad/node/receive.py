@@ -25,6 +25,7 @@ from pynetdicom.sop_class import _STORAGE_CLASSES, _VERIFICATION_CLASSES
 from pynetdicom.transport import ThreadedAssociationServer
 
 from anomalib_zsad.node.entries import Arrival
+from anomalib_zsad.node.flow import Flow
 from anomalib_zsad.node.options import ReceivingOptions, network_of
 from anomalib_zsad.node.queue import Queue
 from anomalib_zsad.volumes.faults import SeriesRefusedError
@@ -81,25 +82,6 @@ class _Server(ThreadedAssociationServer):
 
 
 @dataclass
-class _Flow:
-    """What an association has sent.
-
-    Attributes:
-        waiting: Bytes of the instance that is arriving.
-        latest: When bytes came last.
-        study: The study that it sent last.
-        ended: Whether it is being aborted.
-        admitted: Whether it counts among those that are allowed at a time.
-    """
-
-    waiting: int = 0
-    latest: float = 0.0
-    study: str = ""
-    ended: bool = False
-    admitted: bool = False
-
-
-@dataclass
 class Receiver:
     """The node's ear.
 
@@ -118,7 +100,7 @@ class Receiver:
     quiet_seconds: float = 60.0
     refusals: Counter[str] = field(default_factory=Counter)
     errors: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=50))
-    _flows: dict[Any, _Flow] = field(default_factory=dict, repr=False)
+    _flows: dict[Any, Flow] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _tokens: float = 0.0
     _filled: float = field(default_factory=time.monotonic)
@@ -151,11 +133,12 @@ class Receiver:
         entity.acse_timeout = min(30, self.options.network_timeout)
         handlers = [
             (evt.EVT_C_STORE, self._store),
-            (evt.EVT_C_ECHO, lambda _: SUCCESS),
+            (evt.EVT_C_ECHO, self._echo),
             (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_DATA_RECV, self._flowed),
+            (evt.EVT_DIMSE_RECV, self._arrived),
             (evt.EVT_REJECTED, lambda _: self._refuse("an association: wrong AE title")),
         ]
         self._server = entity.make_server(
@@ -214,12 +197,12 @@ class Receiver:
         with self._lock:
             for ended in [other for other in self._flows if other.ident is not None and not other.is_alive()]:
                 del self._flows[ended]
-            self._flows[event.assoc] = _Flow()
+            self._flows[event.assoc] = Flow()
 
     def _requested(self, event: Any) -> None:
         """Reject an association where as many as are allowed are open (local limit exceeded, PS3.8, 9.3.4)."""
         with self._lock:
-            flow = self._flows.setdefault(event.assoc, _Flow())
+            flow = self._flows.setdefault(event.assoc, Flow())
             flow.admitted = sum(other.admitted for other in self._flows.values()) < self.options.max_associations
         if not flow.admitted:
             event.assoc.acse.send_reject(0x02, 0x03, 0x02)
@@ -237,13 +220,13 @@ class Receiver:
             flow = self._flows.get(event.assoc)
             if flow is None or flow.ended:
                 return
-            flow.waiting += size
+            flow.came(size)
             flow.latest = time.monotonic()
             waiting = sum(other.waiting for other in self._flows.values())
             pause = self._pause(size)
+            alone = flow.arriving > limit + _LARGEST_PDU
             flow.ended = flow.waiting > limit + _LARGEST_PDU or waiting > 2 * limit
         if flow.ended:
-            alone = flow.waiting > limit + _LARGEST_PDU
             reason = f"an instance above {self.options.max_instance_mib} MiB" if alone else "more than fits the memory"
             self._refuse(f"{reason}: the association was aborted")
             # This thread is the one that the abort waits for.
@@ -261,10 +244,20 @@ class Receiver:
         self._filled = now
         return max(0.0, -self._tokens / rate)
 
+    def _arrived(self, event: Any) -> None:
+        """A message is whole; it is handled once those before it are."""
+        with self._lock:
+            self._flows.setdefault(event.assoc, Flow()).complete()
+
+    def _echo(self, event: Any) -> int:
+        with self._lock:
+            self._flows.setdefault(event.assoc, Flow()).handled()
+        return SUCCESS
+
     def _store(self, event: Any) -> int:
         """Answer a C-STORE; whatever happens, an instance without the status 0x0000 is not kept."""
         with self._lock:
-            flow = self._flows.setdefault(event.assoc, _Flow())
+            flow = self._flows.setdefault(event.assoc, Flow())
         try:
             status, reason, study = self._take(event)
         except (OSError, sqlite3.Error) as error:
@@ -273,7 +266,8 @@ class Receiver:
             # Bytes of others fail in many ways; the text of an error may quote them.
             status, reason, study = NOT_UNDERSTOOD, f"unexpected {type(error).__name__}", ""
         finally:
-            flow.waiting = 0
+            with self._lock:
+                flow.handled()
         flow.study = study or flow.study
         if status != SUCCESS:
             self._refuse(f"{reason} (status {status:04X})")
