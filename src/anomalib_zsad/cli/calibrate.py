@@ -31,6 +31,7 @@ from anomalib_zsad.screening.options import VolumeOptions
 
 if TYPE_CHECKING:
     from anomalib_zsad.calibration import Calibration
+    from anomalib_zsad.evaluation.targets import Target
     from anomalib_zsad.scoring.model_scorer import ModelScorer
     from anomalib_zsad.screening.normal_volumes import Normals
 
@@ -228,11 +229,14 @@ def _images(args: argparse.Namespace, datamodule: DataModule | None) -> "Calibra
         if images.skipped:
             say(f"skipped: {in_words(images.skipped)}")
     else:
+        from anomalib_zsad.evaluation.targets import datamodule_target
+
         name, root, arguments = datamodule
+        target = datamodule_target(name, root, None, arguments)  # tells what is wrong with arguments in a line
         images = images_of_datamodule(name, root, args.category, arguments, args.class_name, args.patient)
         # An engine's model is made for one class name: that of the images.
         scorer = load_scorer(args, only_scores=False, class_name=images.class_name)
-        _check_training(args, scorer, datamodule)
+        _check_training(args, scorer, target)
     with Progress(enabled=args.progress) as progress:
         bar = progress.bar(images.class_name, len(images.dataset))
         calibration = calibrate_images(scorer.module, images, batch_size=args.batch_size, advance=bar.advance)
@@ -241,17 +245,14 @@ def _images(args: argparse.Namespace, datamodule: DataModule | None) -> "Calibra
     return calibration
 
 
-def _check_training(args: argparse.Namespace, scorer: "ModelScorer", datamodule: DataModule) -> None:
+def _check_training(args: argparse.Namespace, scorer: "ModelScorer", target: "Target") -> None:
     """Refuse images that the model was trained on: it knows them, and new ones it does not know.
 
     Raises:
         ValueError: If it was.
     """
     from anomalib_zsad.evaluation.subject import find_auxiliary
-    from anomalib_zsad.evaluation.targets import datamodule_target
 
-    name, root, arguments = datamodule
-    target = datamodule_target(name, root, None, arguments)
     auxiliary = find_auxiliary(scorer.module, args.checkpoint)
     names = [category.name for category in target.categories]
     asked = [args.category] if args.category in names else names
