@@ -23,6 +23,7 @@ def read_badly() -> None:
 def told(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
     """What was warned of and logged so far."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="pydicom")  # a command that another test ran here has silenced it
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield lambda: [*(str(one.message) for one in caught), *caplog.messages]
