@@ -116,6 +116,18 @@ def test_values_whose_range_is_beyond_single_precision_stay_finite(tmp_path):
     torch.testing.assert_close(image[0], torch.tensor([[0, 0.5, 1]]))
 
 
+@pytest.mark.parametrize("size", [(1, 300_000), (300_000, 1)])
+def test_a_long_and_narrow_picture_counts_as_what_a_model_makes_of_it(tmp_path, size):
+    path = save(tmp_path, Image.new("1", size))
+    assert path.stat().st_size < 1000
+    assert pixel_count(path, 512 * 300_000) == 512 * 300_000
+    with pytest.raises(ValueError, match=r"153,600,000 in all \(one longer than 32,768 counts as at least 512 wide\)"):
+        read_image(path, 100_000_000)
+    assert read_image(path).shape == (3, size[1], size[0])  # without a budget
+    assert pixel_count(save(tmp_path, Image.new("1", (1, 32_768)), "b.png"), 32_768) == 32_768
+    assert pixel_count(save(tmp_path, Image.new("1", (600, 32_769)), "c.png")) == 600 * 32_769
+
+
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
 def test_deep_pictures_take_no_more_memory_than_others(tmp_path, kind):
     side = 1500

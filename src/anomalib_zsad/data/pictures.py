@@ -37,6 +37,9 @@ _UPRIGHT = {
 _PILLOW_LIMIT = threading.Lock()
 # Depths that cameras and scanners write into 16-bit files.
 _DEPTHS = (8, 10, 12, 14, 16)
+# A picture that is longer than the first counts as no narrower than the second: a model's resize makes as many columns
+# as the model sees of each of its rows, and tiles are as many along it. A file of one kilobyte can have millions of rows.
+_LONG, _LEAST_COUNTED = 1 << 15, 512
 # Values that are rescaled at a time.
 _SOME = 1 << 20
 
@@ -135,13 +138,15 @@ def picture_mode(path: str | Path) -> str:
 
 
 def pixel_count(path: PictureSource, max_pixels: int | None = None) -> int:
-    """Number of pixels of an image file by its header; nothing is decoded.
+    """Number of pixels that an image file counts as, by its header; nothing is decoded.
+
+    That is its number of pixels; a picture that is longer than 32,768 pixels counts as at least 512 wide.
 
     Raises:
         FileNotFoundError, ValueError: As `open_picture`.
     """
     with _opened(path, max_pixels) as picture:
-        return picture.width * picture.height
+        return _counted(picture.size)
 
 
 def open_picture(path: str | Path, max_pixels: int | None = None) -> PILImage.Image:
@@ -245,11 +250,19 @@ def _turning(picture: PILImage.Image) -> PILImage.Transpose | None:
 
 def _check_size(picture: PILImage.Image, path: PictureSource, max_pixels: int | None) -> None:
     width, height = picture.size
-    if max_pixels is not None and width * height > max_pixels:
+    count = _counted(picture.size)
+    if max_pixels is not None and count > max_pixels:
+        long = f" (one longer than {_LONG:,} counts as at least {_LEAST_COUNTED} wide)" * (count > width * height)
         raise TooManyPixelsError(
-            f"{_name(path)} has {width} x {height} pixels, {width * height:,} in all, and no more than {max_pixels:,} "
+            f"{_name(path)} has {width} x {height} pixels, {count:,} in all{long}, and no more than {max_pixels:,} "
             "are read. Reduce the picture, or raise --max-pixels (max_pixels)."
         )
+
+
+def _counted(size: tuple[int, int]) -> int:
+    """See `pixel_count`."""
+    narrow, long = sorted(size)
+    return long * (max(narrow, _LEAST_COUNTED) if long > _LONG else narrow)
 
 
 def _rescale(values: np.ndarray, path: PictureSource) -> np.ndarray:
