@@ -37,8 +37,8 @@ _UPRIGHT = {
 _PILLOW_LIMIT = threading.Lock()
 # Depths that cameras and scanners write into 16-bit files.
 _DEPTHS = (8, 10, 12, 14, 16)
-# A picture that is longer than the first counts as no narrower than the second: a model's resize makes as many columns
-# as the model sees of each of its rows, and tiles are as many along it. A file of one kilobyte can have millions of rows.
+# A picture that is longer than the first counts as no narrower than the second: what follows is done for each of its
+# rows on as many columns as the model sees, or for each tile along it, and a file of one kilobyte can have millions.
 _LONG, _LEAST_COUNTED = 1 << 15, 512
 # Values that are rescaled at a time.
 _SOME = 1 << 20
