@@ -36,7 +36,7 @@ from anomalib_zsad.network.associations import (
     storage_classes,
 )
 from anomalib_zsad.network.errors import RetrievalError
-from anomalib_zsad.network.inflow import Inflow
+from anomalib_zsad.network.inflow import Inflow, bound_pdus
 from anomalib_zsad.network.receiving import Receiver
 from anomalib_zsad.network.series import FoundSeries, SeriesQuery
 from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
@@ -198,9 +198,8 @@ class QueryRetrieveSource:
             receiver.add_supported_context(sop_class, TRANSFER_SYNTAXES)
         try:
             secure = None if self.options.tls is None else self.options.tls.server_context()
-            server: Any = receiver.start_server(
-                self.receive_at, block=False, ssl_context=secure, evt_handlers=store.handlers
-            )
+            handlers = [(evt.EVT_CONN_OPEN, bound_pdus), *store.handlers]
+            server: Any = receiver.start_server(self.receive_at, block=False, ssl_context=secure, evt_handlers=handlers)
         except OSError as error:
             host, port = self.receive_at
             message = f"cannot listen at {host}:{port} ({error.strerror}); --receive-at names another place"

@@ -24,6 +24,7 @@ from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import _STORAGE_CLASSES, _VERIFICATION_CLASSES
 from pynetdicom.transport import ThreadedAssociationServer
 
+from anomalib_zsad.network.inflow import LARGEST_PDU, bound_pdus
 from anomalib_zsad.node.entries import Arrival
 from anomalib_zsad.node.flow import Flow
 from anomalib_zsad.node.options import ReceivingOptions, network_of
@@ -41,7 +42,6 @@ PARTIAL = ".arriving-"
 
 _LOG = logging.getLogger("anomalib_zsad.node")
 _MIB = 1 << 20
-_LARGEST_PDU = 1 << 20
 _HANDSHAKE_SECONDS = 10
 _AT_ONCE = getattr(socket, "TCP_QUICKACK", None)  # Linux
 _IMAGE_CLASSES = [uid for keyword, uid in _STORAGE_CLASSES.items() if "ImageStorage" in keyword]
@@ -178,22 +178,21 @@ class Receiver:
         _LOG.warning("refused: %s", reason)
 
     def _opened(self, event: Any) -> None:
-        """Bound what one PDU may claim: the library reads whatever a header says. And acknowledge each at once.
+        """Bound what one PDU may claim, and acknowledge each at once.
 
         Most clients send an instance in pieces, and the next only once the one before is acknowledged, which the system
         puts off for 40 ms unless it is told not to, again and again.
         """
+        bound_pdus(event)
         connection = event.assoc.dul.socket
-        whole = connection.recv
+        bounded = connection.recv
 
-        def bounded(count: int) -> bytearray:
-            if count > _LARGEST_PDU:
-                raise OSError("a PDU larger than any true one")
+        def acknowledged(count: int) -> Any:
             if _AT_ONCE is not None:
                 connection.socket.setsockopt(socket.IPPROTO_TCP, _AT_ONCE, 1)
-            return whole(count)
+            return bounded(count)
 
-        connection.recv = bounded
+        connection.recv = acknowledged
         with self._lock:
             for ended in [other for other in self._flows if other.ident is not None and not other.is_alive()]:
                 del self._flows[ended]
@@ -224,8 +223,8 @@ class Receiver:
             flow.latest = time.monotonic()
             waiting = sum(other.waiting for other in self._flows.values())
             pause = self._pause(size)
-            alone = flow.arriving > limit + _LARGEST_PDU
-            flow.ended = flow.waiting > limit + _LARGEST_PDU or waiting > 2 * limit
+            alone = flow.arriving > limit + LARGEST_PDU
+            flow.ended = flow.waiting > limit + LARGEST_PDU or waiting > 2 * limit
         if flow.ended:
             reason = f"an instance above {self.options.max_instance_mib} MiB" if alone else "more than fits the memory"
             self._refuse(f"{reason}: the association was aborted")
