@@ -29,9 +29,10 @@ from anomalib_zsad.node.entries import Arrival
 from anomalib_zsad.node.flow import Flow
 from anomalib_zsad.node.options import ReceivingOptions, network_of
 from anomalib_zsad.node.queue import Queue
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.faults import SeriesRefusedError
 from anomalib_zsad.volumes.input_files import DiskFile
-from anomalib_zsad.volumes.reading.dicom_files import open_dicom, quiet_pydicom, read_dataset
+from anomalib_zsad.volumes.reading.dicom_files import open_dicom, read_dataset
 from anomalib_zsad.volumes.reading.dicom_pixels import can_decode
 from anomalib_zsad.volumes.reading.series_tags import SeriesTag, read_series_tag
 

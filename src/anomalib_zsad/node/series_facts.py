@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.faults import Fault, Finding, refuse, skip
 from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.input_files import DiskFile
-from anomalib_zsad.volumes.reading.dicom_files import open_dicom, quiet_pydicom, read_dataset
+from anomalib_zsad.volumes.reading.dicom_files import open_dicom, read_dataset
 from anomalib_zsad.volumes.reading.series_tags import read_series_tag
 
 _PLANES = ("sagittal", "coronal", "axial")  # by the axis that slices are stacked along: left, posterior, head

@@ -17,10 +17,11 @@ from anomalib_zsad.node import overview
 from anomalib_zsad.node.metrics import metrics_text
 from anomalib_zsad.node.queue import Queue
 from anomalib_zsad.node.receive import Receiver
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.faults import Finding
 from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.input_files import DiskFile
-from anomalib_zsad.volumes.reading.dicom_files import open_dicom, quiet_pydicom, read_dataset
+from anomalib_zsad.volumes.reading.dicom_files import open_dicom, read_dataset
 
 _COOKIE = "anomalib_zsad_token"
 _SHOWN = ("PatientID", "PatientName", "StudyDate", "AccessionNumber", "StudyDescription")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pydicom
 
 from anomalib_zsad.data.patient_names import patient_expression, patient_in
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.datasets.layouts import Case, find_cases
 from anomalib_zsad.volumes.datasets.masks import read_masks
 from anomalib_zsad.volumes.datasets.slice_cache import SliceOptions, read_case
@@ -18,7 +19,6 @@ from anomalib_zsad.volumes.faults import Finding, Outcome
 from anomalib_zsad.volumes.guard import guarded
 from anomalib_zsad.volumes.input_files import DiskFile
 from anomalib_zsad.volumes.options import ReadingOptions
-from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
 from anomalib_zsad.volumes.reading.discovery import NIFTI_SUFFIXES, Candidate, content_hash, discover, pseudonym
 from anomalib_zsad.volumes.reading.loading import Job, plan_jobs
 from anomalib_zsad.volumes.volume import Volume

@@ -8,8 +8,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from anomalib_zsad.data.files_below import spoken
 from anomalib_zsad.data.image_endings import IMAGE_ENDINGS
-from anomalib_zsad.inspection.find_images import spoken
 from anomalib_zsad.inspection.journal import file_state
 from anomalib_zsad.inspection.options import ImageReading
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import pydicom
 
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.faults import SeriesRefusedError
 from anomalib_zsad.volumes.input_files import DiskFile
 from anomalib_zsad.volumes.options import ReadingOptions
-from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
 from anomalib_zsad.volumes.reading.discovery import Candidate, discover, pseudonym
 from anomalib_zsad.volumes.reading.loading import plan_jobs
 

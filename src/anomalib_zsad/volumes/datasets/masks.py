@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.geometry import Floats
 from anomalib_zsad.volumes.options import AffineChoice, ReadingOptions
-from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
 from anomalib_zsad.volumes.reading.loading import read_file
 from anomalib_zsad.volumes.volume import Volume
 

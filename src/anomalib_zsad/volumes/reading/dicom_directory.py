@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pydicom
 
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.faults import Fault, Finding, Outcome
 from anomalib_zsad.volumes.input_files import DiskFile
-from anomalib_zsad.volumes.reading.dicom_files import check_items, open_dicom, quiet_pydicom, refuse_header
+from anomalib_zsad.volumes.reading.dicom_files import check_items, open_dicom, refuse_header
 
 
 def files_of_directory(directory: DiskFile) -> tuple[list[DiskFile], list[Finding]]:

@@ -10,10 +10,11 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, iter_pixels, pixel_array
 from pydicom.uid import UID
 
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.faults import Fault, SeriesRefusedError, refuse
 from anomalib_zsad.volumes.input_files import FileSource
 from anomalib_zsad.volumes.reading import twelve_bit_jpeg
-from anomalib_zsad.volumes.reading.dicom_files import DEFLATED, open_dicom, quiet_pydicom, read_dataset
+from anomalib_zsad.volumes.reading.dicom_files import DEFLATED, open_dicom, read_dataset
 from anomalib_zsad.volumes.reading.dicom_headers import Frame
 
 # Which packages read a transfer syntax (PS3.6, table A-1); of those that are not here, none is known.

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.writing.derived_object import MANUFACTURER, Algorithm, describe_series, settle_uids
 from anomalib_zsad.volumes.writing.dicom_source import SourceImages, reference_to
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.map_file import MapFile
-from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
 from anomalib_zsad.volumes.writing.codes import ANOMALY_SCORE
 from anomalib_zsad.volumes.writing.derived_object import Algorithm, describe_series, settle_uids
 from anomalib_zsad.volumes.writing.dicom_source import SourceImages

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.region_shapes import RegionShape
 from anomalib_zsad.volumes.regions import Region
 from anomalib_zsad.volumes.writing import codes as own

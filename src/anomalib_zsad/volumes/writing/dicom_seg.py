@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.map_file import MapFile
-from anomalib_zsad.volumes.reading.dicom_files import quiet_pydicom
 from anomalib_zsad.volumes.writing.derived_object import Algorithm, describe_series, settle_uids
 from anomalib_zsad.volumes.writing.dicom_source import SourceImages
 
