@@ -15,7 +15,16 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import ExifTags, UnidentifiedImageError
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 from PIL import Image as PILImage
 from torch import Tensor
 
@@ -47,8 +56,20 @@ _SOME = 1 << 20
 PictureSource = str | Path | BinaryIO
 """A file, or a stream of one."""
 # Pillow's formats of the endings that count as images. What a file holds decides how Pillow reads it, and not its name;
-# and it knows others, of which some start programs (EPS starts Ghostscript).
-_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+# and it knows others, of which some start programs (EPS starts Ghostscript). Imported here, they are known to Pillow,
+# which otherwise imports all forty there are.
+_FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        PpmImagePlugin.PpmImageFile,
+        BmpImagePlugin.BmpImageFile,
+        TiffImagePlugin.TiffImageFile,
+        WebPImagePlugin.WebPImageFile,
+    )
+    if plugin.format in PILImage.OPEN
+)
 
 
 class TooManyPixelsError(ValueError):
@@ -212,12 +233,6 @@ def _name(path: PictureSource) -> str:
     return str(path) if isinstance(path, str | Path) else "the picture"
 
 
-def _formats() -> tuple[str, ...]:
-    """Those of the formats that this Pillow can read."""
-    PILImage.init()
-    return tuple(name for name in _FORMATS if name in PILImage.OPEN)
-
-
 def _stream(path: PictureSource) -> AbstractContextManager[BinaryIO]:
     if isinstance(path, str | Path):
         return Path(path).open("rb")
@@ -227,13 +242,12 @@ def _stream(path: PictureSource) -> AbstractContextManager[BinaryIO]:
 
 def _open_header(stream: BinaryIO, max_pixels: int | None) -> PILImage.Image:
     """Open a file without decoding it; with a budget of our own, Pillow's does not count."""
-    formats = _formats()
     if max_pixels is None:
-        return PILImage.open(stream, formats=formats)
+        return PILImage.open(stream, formats=_FORMATS)
     with _PILLOW_LIMIT:
         limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
         try:
-            return PILImage.open(stream, formats=formats)
+            return PILImage.open(stream, formats=_FORMATS)
         finally:
             PILImage.MAX_IMAGE_PIXELS = limit
 
