@@ -15,6 +15,8 @@ from anomalib_zsad.calibration.uncertainty import is_uncertain
 Decision = Literal["abnormal", "normal", "uncertain"]
 
 DecidedBy = Literal["calibration", "threshold", "nothing"]
+CALIBRATED = "calibrated"
+"""What a threshold is worth that a calibration stands behind."""
 ARBITRARY_THRESHOLD = 0.5
 """Where maps are outlined as long as nothing else was said."""
 
@@ -126,7 +128,7 @@ class DecisionRule:
     def standing(self) -> str:
         """What the threshold of map pixels is worth, in few words: they stand in objects that travel alone."""
         return {
-            "calibration": "calibrated",
+            "calibration": CALIBRATED,
             "threshold": "chosen, not calibrated",
             "nothing": "arbitrary, not calibrated",
         }[self.decided_by]

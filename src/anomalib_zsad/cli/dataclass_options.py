@@ -26,11 +26,12 @@ def add_options(
     known = {field.name: field for field in fields(options)}
     hints = get_type_hints(options)
     for name, text in helps.items():
-        spelled = flags.get(name) or (_flag(known[name]),)
+        spelled = flags.get(name) or (flag_of(known[name]),)
         group.add_argument(*spelled, **_keywords(known[name], hints[name], text))
 
 
-def _flag(field: "Field[Any]") -> str:
+def flag_of(field: "Field[Any]") -> str:
+    """The option of a field that has no other spelling."""
     dashed = field.name.replace("_", "-")
     return f"--no-{dashed}" if field.default is True else f"--{dashed}"
 

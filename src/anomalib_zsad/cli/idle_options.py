@@ -4,7 +4,7 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from anomalib_zsad.cli.dataclass_options import fill
+from anomalib_zsad.cli.dataclass_options import fill, flag_of
 from anomalib_zsad.cli.image_options import image_reading
 from anomalib_zsad.cli.reading_options import reading_options
 from anomalib_zsad.inspection.options import ImageReading
@@ -42,5 +42,5 @@ def check_idle_options(args: argparse.Namespace, kind: str, *, data_set: bool) -
 
 def _changed(given: Any, default: Any) -> list[str]:
     """Options of the fields of a dataclass that are not as by default."""
-    names = [field.name for field in fields(given) if getattr(given, field.name) != getattr(default, field.name)]
-    return [_FLAGS.get(name, f"--{name.replace('_', '-')}") for name in names]
+    changed = [field for field in fields(given) if getattr(given, field.name) != getattr(default, field.name)]
+    return [_FLAGS.get(field.name, flag_of(field)) for field in changed]

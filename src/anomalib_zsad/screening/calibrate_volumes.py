@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from anomalib_zsad.calibration.calibration import MINIMUM_UNITS, Calibration
 from anomalib_zsad.calibration.conformal import TooFewNormalsError
+from anomalib_zsad.outputs.terminal import counted
 from anomalib_zsad.scoring.scores import SliceScorer
 from anomalib_zsad.screening.normal_volumes import Normals, NormalVolume
 from anomalib_zsad.screening.options import VolumeOptions, volume_fingerprint
@@ -149,7 +150,7 @@ def _check_number(normals: Normals, patients: int, volumes: int) -> None:
         return
     reasons = "; ".join(f"{reason}: {number}" for reason, number in normals.left_out.items())
     raise TooFewNormalsError(
-        f"{volumes} volume{'s' * (volumes != 1)} of {patients} normal patient{'s' * (patients != 1)} cannot calibrate; "
+        f"{counted(volumes, 'volume')} of {counted(patients, 'normal patient')} cannot calibrate; "
         f"at least {MINIMUM_UNITS} patients are needed. {_ALIKE}." + (f" Left out: {reasons}." if reasons else "")
     )
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anomalib_zsad.calibration.decision_rule import CALIBRATED
 from anomalib_zsad.outputs.quiet_pydicom import quiet_pydicom
 from anomalib_zsad.volumes.map_file import MapFile
 from anomalib_zsad.volumes.writing.derived_object import Algorithm, describe_series, settle_uids
 from anomalib_zsad.volumes.writing.dicom_source import SourceImages
-
-CALIBRATED = "calibrated"
 
 if TYPE_CHECKING:
     from highdicom.seg import SegmentDescription
@@ -27,7 +26,7 @@ def write_segmentation(
         source: The source images.
         maps: Anomaly map on the volume's grid.
         threshold: Voxels at or above it are in the segment.
-        standing: What the threshold is worth: `calibrated`, or else why it is not; a viewer shows it with the segment.
+        standing: What the threshold is worth: `CALIBRATED`, or else why it is not; a viewer shows it with the segment.
         algorithm: What made the map.
     """
     from highdicom.seg import Segmentation, SegmentationTypeValues
