@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -426,6 +427,16 @@ def test_retrievals_that_are_refused(tmp_path: Path, status: int, retry: bool) -
     assert failed.value.retry is retry
 
 
+def a_query_fails_for_now(answer: Callable[[Any], Any], words: str, options: ConnectionOptions = QUICK) -> None:
+    """A query of an application that answers so fails with some words, and may be asked again."""
+    with (
+        dicom_server(classes=[FIND], EVT_C_FIND=answer) as at,
+        pytest.raises(RetrievalError, match=words) as failed,
+    ):
+        parse_source(at, options).query(SeriesQuery(patient_id="SECRET"))
+    assert failed.value.retry
+
+
 def test_a_query_that_is_refused_or_never_answered() -> None:
     def refuse(_):
         yield 0xA700, None
@@ -434,17 +445,8 @@ def test_a_query_that_is_refused_or_never_answered() -> None:
         time.sleep(2)
         yield 0x0000, None
 
-    with dicom_server(classes=[FIND], EVT_C_FIND=refuse) as at, pytest.raises(RetrievalError) as failed:
-        parse_source(at, QUICK).query(SeriesQuery(patient_id="SECRET"))
-    assert failed.value.retry
-    assert "refused the query (status A700)" in str(failed.value)
-    hasty = ConnectionOptions(answer_seconds=0.5)
-    with (
-        dicom_server(classes=[FIND], EVT_C_FIND=silent) as at,
-        pytest.raises(RetrievalError, match="in time") as failed,
-    ):
-        parse_source(at, hasty).query(SeriesQuery(patient_id="SECRET"))
-    assert failed.value.retry
+    a_query_fails_for_now(refuse, r"refused the query \(status A700\)")
+    a_query_fails_for_now(silent, "in time", ConnectionOptions(answer_seconds=0.5))
 
 
 def test_an_application_that_aborts_in_the_middle(tmp_path: Path) -> None:
@@ -487,12 +489,7 @@ def test_an_association_that_is_lost_between_two_questions(monkeypatch: pytest.M
         yield 0xFF00, study
 
     monkeypatch.setattr(Association, "send_c_find", lost_before_the_second)
-    with (
-        dicom_server(classes=[FIND], EVT_C_FIND=found) as at,
-        pytest.raises(RetrievalError, match="the association was lost") as failed,
-    ):
-        parse_source(at, QUICK).query(SeriesQuery(patient_id="SECRET"))
-    assert failed.value.retry
+    a_query_fails_for_now(found, "the association was lost")
 
 
 def test_an_application_that_tells_nothing_of_single_images(tmp_path: Path) -> None:
