@@ -4,7 +4,7 @@
 
 Each is a program of its own in this folder, in a process of its own, so that peaks of memory are its own, and prints a
 line of JSON for each row. The table goes to the terminal and to results/benchmarks.md, all rows to
-results/benchmarks.jsonl.
+results/benchmarks.jsonl; both files are written after every program, so that a run that is cut off keeps what it has.
 """
 
 import argparse
@@ -58,15 +58,18 @@ def main() -> int:
     failed = []
     for name in names:
         found, text, code = run(name)
+        if torch.cuda.is_available() and name == "bench_inference":
+            found += run(name, "--device", "cuda")[0]
         rows += found
+        if found:
+            keep(found, table_of(rows))
         if code:
             failed.append(name)
         if name in PARTS or code:
             console.print(text, markup=False, highlight=False)
-    if torch.cuda.is_available() and "bench_inference" in names:
-        rows += run("bench_inference", "--device", "cuda")[0]
     if rows:
-        keep(rows)
+        console.print(table_of(rows), markup=False, highlight=False, soft_wrap=True)
+        console.print(f"Kept in {RESULTS / 'benchmarks.md'}", highlight=False)
     for name in failed:
         console.print(f"[red]{name} failed[/]")
     return 1 if failed else 0
@@ -90,26 +93,32 @@ def _numbers(details: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield name, value
 
 
-def keep(rows: list[dict[str, Any]]) -> None:
-    """Show the table and write the files."""
+def table_of(rows: list[dict[str, Any]]) -> str:
+    """The table of a run, under the conditions that it was measured in."""
     header = ["measured", "", "must", "aim", "details"]
     table = ["| | " + " | ".join(header) + " |", "| --- | ---: | --- | --- | --- | --- |"]
     for row in rows:
         details = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in _numbers(row["details"]))
         cells = [row["row"], f"{row['measured']:.3g}", row["unit"], row["must"], row["aim"], details]
         table.append("| " + " | ".join(cells) + " |")
-    conditions = (
+    return f"{conditions()}\n\n" + "\n".join(table) + "\n"
+
+
+def conditions() -> str:
+    """Processor, threads and versions, and what R is."""
+    return (
         f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC, {processor()}, {torch.get_num_threads()} threads, "
         f"torch {version('torch')}, open_clip {version('open_clip_torch')}, Python {platform.python_version()}. "
         "R: open_clip's encode_image of one image, same run, type and threads."
     )
-    text = f"{conditions}\n\n" + "\n".join(table) + "\n"
-    (RESULTS / "benchmarks.md").write_text(text, encoding="utf-8")
-    lines = "".join(json.dumps({"conditions": conditions, **row}) + "\n" for row in rows)
+
+
+def keep(found: list[dict[str, Any]], table: str) -> None:
+    """Write the table so far, and put the rows of one more program to those of earlier runs."""
+    (RESULTS / "benchmarks.md").write_text(table, encoding="utf-8")
+    lines = "".join(json.dumps({"conditions": conditions(), **row}) + "\n" for row in found)
     with (RESULTS / "benchmarks.jsonl").open("a", encoding="utf-8") as file:
         file.write(lines)
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"Kept in {RESULTS / 'benchmarks.md'}", highlight=False)
 
 
 def processor() -> str:
