@@ -8,7 +8,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
 
+from anomalib_zsad.network.addresses import ConnectionOptions
 from tests.network.orthanc import free_port
+
+# A busy machine's server may take seconds to answer: only where none ever comes is the wait short.
+PATIENT = ConnectionOptions(connect_seconds=30, answer_seconds=30)
+QUICK = ConnectionOptions(connect_seconds=3, answer_seconds=3)
+CT = "1.2.840.10008.5.1.4.1.1.2"
+FIND, MOVE, GET = (f"1.2.840.10008.5.1.4.1.2.2.{number}" for number in (1, 2, 3))
 
 
 @contextmanager

@@ -20,17 +20,13 @@ from anomalib_zsad.network import dicomweb
 from anomalib_zsad.network.addresses import ConnectionOptions, TlsFiles
 from anomalib_zsad.network.associations import association, build_context
 from anomalib_zsad.network.targets import DeliveryError, parse_target
-from tests.network.faulty_servers import answers, dicom_server, web_server
+from tests.network.faulty_servers import CT, PATIENT, QUICK, answers, dicom_server, web_server
 from tests.network.orthanc import Orthanc, free_port, running_orthanc
 from tests.volumes.volume_builders import write_series
 
 VERIFICATION = "1.2.840.10008.1.1"
-CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
 VARIABLE = "READING_ROOM_TOKEN"
-# A busy machine's server may take seconds to answer: only where none ever comes is the wait short.
-PATIENT = ConnectionOptions(connect_seconds=30, answer_seconds=30)
-QUICK = ConnectionOptions(connect_seconds=3, answer_seconds=3)
 
 
 @pytest.fixture
