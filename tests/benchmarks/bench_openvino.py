@@ -1,4 +1,4 @@
-"""The OpenVINO export beside torch on the same CPU, both types: python tests/benchmarks/bench_openvino.py"""
+"""The OpenVINO export beside torch and R on the same CPU, both types: python tests/benchmarks/bench_openvino.py"""
 
 import argparse
 import tempfile
@@ -7,12 +7,25 @@ from pathlib import Path
 
 import openvino
 import torch
-from measuring import BACKBONE, DTYPES, METHODS, SIDE, TOWER_FLOPS, best_matrix_product, build, images, medians, row
+from measuring import (
+    BACKBONE,
+    DTYPES,
+    METHODS,
+    SIDE,
+    TOWER_FLOPS,
+    best_matrix_product,
+    build,
+    images,
+    medians,
+    reference,
+    row,
+)
 
 import anomalib_zsad
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 BOUNDS_STAR = {("BayesPFL", "float32"): ("1.35", "1.2"), ("CoPS", "float32"): ("1.55", "1.35")}
+BOUNDS = {("BayesPFL", "bfloat16"): ("0.80", "0.70"), ("CoPS", "bfloat16"): ("1.05", "0.90")}
 
 
 def export(method: str, folder: Path) -> Path:
@@ -32,8 +45,10 @@ def compare(method: str, path: Path, repeats: int, dtypes: Iterable[str]) -> Non
         threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
         compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[dtype], **threads})
         model, image, raw = build(method, dtype), images(1, dtype), images(1).sigmoid().numpy()
+        encode = reference(dtype)
         peaks: list[float] = []
         variants = {
+            "R": lambda e=encode, x=image: e(x),
             "torch": lambda m=model, x=image: m(x, "object"),
             "openvino": lambda c=compiled, x=raw: c(x),
             "peak": lambda d=dtype, p=peaks: p.append(best_matrix_product(d, tries=1)),
@@ -43,7 +58,8 @@ def compare(method: str, path: Path, repeats: int, dtypes: Iterable[str]) -> Non
         row(what, found["openvino"] * max(peaks) / TOWER_FLOPS, "R*", *BOUNDS_STAR.get((method, dtype), ("", "")))
         row(f"{method}, {dtype}, batch 1, torch", found["torch"] * max(peaks) / TOWER_FLOPS, "R*")
         row(what, found["openvino"] / found["torch"], "of torch's time", "", "1.00", seconds=found["openvino"])
-        del compiled, model
+        row(what, found["openvino"] / found["R"], "R", *BOUNDS.get((method, dtype), ("", "")), R_seconds=found["R"])
+        del compiled, model, encode
 
 
 def main() -> None:
