@@ -51,7 +51,7 @@ def compare(method: str, path: Path, repeats: int, dtypes: Iterable[str]) -> Non
             "R": lambda e=encode, x=image: e(x),
             "torch": lambda m=model, x=image: m(x, "object"),
             "openvino": lambda c=compiled, x=raw: c(x),
-            "peak": lambda d=dtype, p=peaks: p.append(best_matrix_product(d, tries=1)),
+            "peak": lambda d=dtype, p=peaks: p.append(best_matrix_product(d, tries=3)),
         }
         found = medians(variants, repeats)
         what = f"{method}, {dtype}, batch 1, OpenVINO {openvino.__version__.split('-')[0]}"

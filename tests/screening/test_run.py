@@ -300,6 +300,9 @@ def test_wrong_answers_of_a_scorer_are_refused() -> None:
         SliceScores(good / 0, torch.zeros(2, 4, 4)).check(2, (4, 4))
     with pytest.raises(ValueError, match="score_std has shape"):
         SliceScores(good, torch.zeros(2, 4, 4), torch.zeros(3)).check(2, (4, 4))
+    with pytest.raises(ValueError, match="anomaly_map holds NaN or infinite values"):
+        SliceScores(good, torch.tensor([torch.inf, -torch.inf]).repeat(2, 4, 2)).check(2, (4, 4))
+    SliceScores(good, torch.full((2, 4, 4), 3e38)).check(2, (4, 4))  # though their sum is infinite
 
 
 def test_progress_is_silent_without_a_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

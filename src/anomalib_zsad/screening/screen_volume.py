@@ -78,14 +78,15 @@ def screen_volume(
     started = time.perf_counter()
     stack = cut_slices(volume, options)
     check_population(rule.calibration, stack)
-    body = find_body(volume)
     with ExitStack() as temporary:
+        beside = temporary.enter_context(ThreadPoolExecutor(1, thread_name_prefix="body"))
+        finding = beside.submit(find_body, volume)
         objects = DicomResults.of(folder, stack, options, rule, _algorithm(scorer, options, rule))
-        keeper = _Keeper.open(stack, options, folder, rule, objects, body, temporary)
+        keeper = _Keeper.open(stack, options, folder, rule, objects, finding.result, temporary)
         scores = pass_over(stack, scorer, options, keeper.keep, advance)
         keeper.finish()
         _warn_of_blanks(scores, volume)
-        viewer = VolumeViewer.of(stack, options)
+        viewer, body = VolumeViewer.of(stack, options), finding.result()
         volume.release_voxels()
         found = _judge(scores, keeper.rows, rule)
         if hash_uids:
@@ -135,7 +136,7 @@ class _Keeper:
         folder: Path,
         rule: DecisionRule,
         objects: DicomResults,
-        body: Body | None,
+        body: Callable[[], Body | None],
         temporary: ExitStack,
     ) -> "_Keeper":
         """Open everything that is closed when `temporary` ends."""

@@ -1,5 +1,6 @@
 """Where the maps of a series go: a file on its grid, NIfTI files, and the search for connected regions."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,7 +34,8 @@ class MapOutputs:
         threshold: From it on a voxel belongs to a lesion.
         nifti: Type of the maps in NIfTI files; `None` to write no such files.
         deviations: Keep maps of standard deviations too.
-        body: Where the patient's body is, to tell which regions lie outside; `None` where unknown.
+        body: Tells where the patient's body is, so that regions outside are known; `None` where unknown. Asked when
+            regions are first looked for, so that the body can be searched for beside the model's first answers.
 
     Attributes:
         maps: The map on the volume's grid, in a file that goes when the context ends.
@@ -48,7 +50,7 @@ class MapOutputs:
         *,
         nifti: MapType | None,
         deviations: bool,
-        body: Body | None = None,
+        body: Callable[[], Body | None] = lambda: None,
     ) -> None:
         self._folder, self._volume, self._axis, self._threshold = folder, volume, axis, threshold
         self._body = body
@@ -58,7 +60,7 @@ class MapOutputs:
             self._deviations = MapFile(folder / ".std", volume.shape) if deviations else None
             if self._deviations is not None:
                 opened.callback(self._deviations.close)
-            self._search = RegionSearch(volume, threshold, body=body) if axis == _LAST_AXIS else None
+            self._search: RegionSearch | None = None
             self._kinds = [] if nifti is None else self._nifti_kinds(map_values(nifti))
             self._streams = self._open_streams(opened)
             self._opened = opened.pop_all()
@@ -74,7 +76,9 @@ class MapOutputs:
     def add(self, index: int, plane: NDArray[np.float32], deviation: NDArray[np.float32] | None) -> None:
         """Take the map of slice `index` and its standard deviations, planes of the volume."""
         self.maps.write(self._axis, index, plane)
-        if self._search is not None:
+        if self._axis == _LAST_AXIS:
+            if self._search is None:
+                self._search = RegionSearch(self._volume, self._threshold, body=self._body())
             self._search.add(index, plane)
         if self._deviations is not None and deviation is not None:
             self._deviations.write(self._axis, index, deviation)
@@ -99,7 +103,7 @@ class MapOutputs:
     def _find_regions(self) -> Regions:
         if self._search is not None:
             return self._search.result()
-        return find_regions(self.maps, self._threshold, self._volume, body=self._body)
+        return find_regions(self.maps, self._threshold, self._volume, body=self._body())
 
     def _nifti_kinds(self, stored: StoredValues) -> list[tuple[str, MapFile, StoredValues]]:
         """Name, values, and what of them is written."""
