@@ -9,6 +9,8 @@ import openvino
 import torch
 from measuring import (
     BACKBONE,
+    BOUNDS,
+    BOUNDS_STAR,
     DTYPES,
     METHODS,
     SIDE,
@@ -24,8 +26,6 @@ from measuring import (
 import anomalib_zsad
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
-BOUNDS_STAR = {("BayesPFL", "float32"): ("1.35", "1.2"), ("CoPS", "float32"): ("1.55", "1.35")}
-BOUNDS = {("BayesPFL", "bfloat16"): ("0.80", "0.70"), ("CoPS", "bfloat16"): ("1.05", "0.90")}
 
 
 def export(method: str, folder: Path) -> Path:
@@ -51,14 +51,14 @@ def compare(method: str, path: Path, repeats: int, dtypes: Iterable[str]) -> Non
             "R": lambda e=encode, x=image: e(x),
             "torch": lambda m=model, x=image: m(x, "object"),
             "openvino": lambda c=compiled, x=raw: c(x),
-            "peak": lambda d=dtype, p=peaks: p.append(best_matrix_product(d, tries=3)),
+            "peak": lambda d=dtype, p=peaks: p.append(best_matrix_product(d)),
         }
         found = medians(variants, repeats)
         what = f"{method}, {dtype}, batch 1, OpenVINO {openvino.__version__.split('-')[0]}"
         row(what, found["openvino"] * max(peaks) / TOWER_FLOPS, "R*", *BOUNDS_STAR.get((method, dtype), ("", "")))
         row(f"{method}, {dtype}, batch 1, torch", found["torch"] * max(peaks) / TOWER_FLOPS, "R*")
         row(what, found["openvino"] / found["torch"], "of torch's time", "", "1.00", seconds=found["openvino"])
-        row(what, found["openvino"] / found["R"], "R", *BOUNDS.get((method, dtype), ("", "")), R_seconds=found["R"])
+        row(what, found["openvino"] / found["R"], "R", *BOUNDS[method, dtype], R_seconds=found["R"])
         del compiled, model, encode
 
 

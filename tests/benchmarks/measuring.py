@@ -20,6 +20,14 @@ from torch import Tensor
 BACKBONE = "ViT-L-14-336"
 SIDE = 518
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# What an answer may cost: must and aim, against R, and against R*, which flatters no one where a library is slow.
+BOUNDS = {
+    ("BayesPFL", "float32"): ("0.95", "0.80"),
+    ("CoPS", "float32"): ("1.05", "0.90"),
+    ("BayesPFL", "bfloat16"): ("0.80", "0.70"),
+    ("CoPS", "bfloat16"): ("1.05", "0.90"),
+}
+BOUNDS_STAR = {("BayesPFL", "float32"): ("1.35", "1.2"), ("CoPS", "float32"): ("1.55", "1.35")}
 METHODS = ("BayesPFL", "CoPS")
 _ANSWER = """
 import json, sys
